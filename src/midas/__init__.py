@@ -1,0 +1,1 @@
+"""MIDAS: mosaic integration of single-cell multimodal data."""

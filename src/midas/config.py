@@ -1,0 +1,281 @@
+"""Every size, weight and choice of the model and of its training: frozen, validated, to and from TOML."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import tomli_w
+
+Activation = Literal["mish", "silu", "relu"]
+Schedule = Literal["constant", "warmup_stable_decay"]
+Sampling = Literal["mixed", "by_batch"]
+Precision = Literal["auto", "32", "bf16"]
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Sizes of the networks (He et al. 2024, Methods).
+
+    Attributes
+    ----------
+    dim_c, dim_u
+        Dimensions of the biological state and of the technical noise.
+    activation
+        Non-linearity of every hidden layer; a hidden layer is Linear, LayerNorm, activation, dropout.
+    dropout
+        Share of hidden units that are set to zero in a training step.
+    encoder
+        Hidden sizes from a modality's input to z. The first layer is the modality's own, the rest is shared.
+    decoder
+        Hidden sizes from z to the outputs, shared by the modalities.
+    block_encoder, block_decoder
+        Sizes that a block of features (a chromosome) passes before the encoder and after the decoder.
+    batch_encoder, batch_decoder
+        Hidden sizes of the networks from batch to z and from u to batch.
+    discriminator
+        Hidden sizes of the networks that guess the batch from c.
+    """
+
+    dim_c: int = 32
+    dim_u: int = 2
+    activation: Activation = "silu"
+    dropout: float = 0.2
+    encoder: tuple[int, ...] = (512, 128)
+    decoder: tuple[int, ...] = (128, 512)
+    block_encoder: tuple[int, ...] = (128, 32)
+    block_decoder: tuple[int, ...] = (32, 128)
+    batch_encoder: tuple[int, ...] = (16, 16)
+    batch_decoder: tuple[int, ...] = (16, 16)
+    discriminator: tuple[int, ...] = (128, 64)
+
+    def __post_init__(self) -> None:
+        _check_types(self)
+        _check(self, "dim_c", self.dim_c >= 1, "1 or more")
+        _check(self, "dim_u", self.dim_u >= 1, "1 or more")
+        _check(self, "dropout", 0 <= self.dropout < 1, "a share from 0 up to, not including, 1")
+        for name in ("encoder", "decoder", "block_encoder", "block_decoder"):
+            _check(self, name, len(getattr(self, name)) >= 1, "at least one layer")
+        for f in dataclasses.fields(self):
+            sizes = getattr(self, f.name)
+            if isinstance(sizes, tuple):
+                _check(self, f.name, all(size >= 1 for size in sizes), "sizes of 1 or more")
+
+    @property
+    def dim_z(self) -> int:
+        """Dimension of z = (c, u)."""
+        return self.dim_c + self.dim_u
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """Weights of the objective's terms; a modality's own weight is in :class:`midas.Modality`.
+
+    Attributes
+    ----------
+    batch_reconstruction
+        Cross entropy of the batch, guessed from u (gamma).
+    kl_c, kl_u
+        Kullback-Leibler divergence of c and of u from the prior; the second is 1 + beta_x.
+    alignment
+        Squared distance of single-modality samples from their mean (alpha).
+    adversarial
+        Cross entropy of the discriminators, which the encoders raise (beta_s).
+    batch_expert_dropout
+        Share of training steps in which cells are encoded without their batch.
+    """
+
+    batch_reconstruction: float = 1000.0
+    kl_c: float = 1.0
+    kl_u: float = 5.0
+    alignment: float = 50.0
+    adversarial: float = 30.0
+    batch_expert_dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        _check_types(self)
+        for f in dataclasses.fields(self):
+            _check(self, f.name, getattr(self, f.name) >= 0, "0 or more")
+        _check(self, "batch_expert_dropout", self.batch_expert_dropout <= 1, "a share from 0 to 1")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How the model is fitted. None means: follow from the size of the data (what was chosen is logged).
+
+    Attributes
+    ----------
+    epochs
+        Passes over the training cells, at most.
+    batch_size
+        Cells per step.
+    learning_rate, discriminator_learning_rate
+        Of AdamW, at the top of the schedule.
+    weight_decay
+        Of AdamW.
+    discriminator_steps
+        Steps of the discriminators for each step of the model.
+    schedule
+        ``warmup_stable_decay``: rise over the first `warmup` share of the steps, stay, fall to zero over the last `decay` share. Early
+        stopping begins the fall early instead of cutting it off. ``constant``: stay.
+    warmup, decay
+        Shares of all steps.
+    sampling
+        ``mixed``: a minibatch is drawn from all cells. ``by_batch``: from one batch at a time, in turn; smaller batches
+        are drawn again until each had as many steps as the largest.
+    max_cells_per_batch
+        Cap of an epoch's draws from a batch under ``by_batch``.
+    validation_fraction
+        Share of cells held out to watch the loss and to choose the best epoch (at most 2,000 cells).
+    patience
+        Epochs without a better validation loss before training winds down; None turns early stopping off.
+    gradient_clip
+        Largest norm of the gradient; None for no clipping.
+    precision
+        ``bf16`` runs matrix products in bfloat16, ``auto`` where the hardware has instructions for it.
+    accelerator
+        ``auto``, ``cpu``, ``cuda`` or ``mps``.
+    """
+
+    epochs: int | None = None
+    batch_size: int | None = None
+    learning_rate: float = 1e-3
+    discriminator_learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    discriminator_steps: int = 1
+    schedule: Schedule = "warmup_stable_decay"
+    warmup: float = 0.05
+    decay: float = 0.4
+    sampling: Sampling = "mixed"
+    max_cells_per_batch: int = 10_000
+    validation_fraction: float = 0.1
+    patience: int | None = 20
+    gradient_clip: float | None = None
+    precision: Precision = "auto"
+    accelerator: str = "auto"
+
+    def __post_init__(self) -> None:
+        _check_types(self)
+        for name in ("epochs", "batch_size", "patience"):
+            value = getattr(self, name)
+            _check(self, name, value is None or value >= 1, "1 or more, or none at all")
+        for name in ("learning_rate", "discriminator_learning_rate"):
+            _check(self, name, getattr(self, name) > 0, "a number above 0")
+        _check(self, "weight_decay", self.weight_decay >= 0, "0 or more")
+        _check(self, "discriminator_steps", self.discriminator_steps >= 1, "1 or more")
+        _check(self, "max_cells_per_batch", self.max_cells_per_batch >= 1, "1 or more")
+        _check(self, "warmup", 0 <= self.warmup <= 1, "a share from 0 to 1")
+        _check(self, "decay", 0 <= self.decay <= 1 - self.warmup, "a share from 0 to 1 - warmup")
+        _check(self, "validation_fraction", 0 <= self.validation_fraction < 1, "a share from 0 up to, not including, 1")
+        _check(self, "gradient_clip", self.gradient_clip is None or self.gradient_clip > 0, "above 0, or none at all")
+
+
+@dataclass(frozen=True)
+class Config:
+    """All choices of a run.
+
+    ``Config()`` is what measures best (see the benchmarks); ``Config.paper()`` is the published set-up.
+    """
+
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    @classmethod
+    def paper(cls) -> Config:
+        """Build the set-up of the paper: sizes, weights, optimiser, and 2,000 passes over the largest batch."""
+        return cls(
+            network=NetworkConfig(activation="mish", encoder=(1024, 128), decoder=(128, 1024)),
+            objective=ObjectiveConfig(),
+            training=TrainingConfig(
+                epochs=2000,
+                batch_size=256,
+                learning_rate=1e-4,
+                discriminator_learning_rate=1e-4,
+                discriminator_steps=3,
+                schedule="constant",
+                sampling="by_batch",
+                validation_fraction=0.0,
+                patience=None,
+                precision="32",
+            ),
+        )
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Config:
+        """Build from nested tables as :meth:`to_dict` writes them; ``preset = "paper"`` changes what is left out."""
+        presets = {"default": cls, "paper": cls.paper}
+        name = values.get("preset", "default")
+        if name not in presets:
+            msg = f"Expected a preset out of {sorted(presets)}, found {name!r}."
+            raise ValueError(msg)
+        base = presets[name]()
+        tables = {f.name for f in dataclasses.fields(cls)}
+        _refuse_unknown("the configuration", set(values) - {"preset"}, tables)
+        parts = {table: _override(table, getattr(base, table), values.get(table, {})) for table in tables}
+        return cls(**parts)
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        """Nested tables of plain values; None is left out, as TOML has no null, so see :func:`_override`."""
+        return {
+            table: {
+                key: "none" if value is None else list(value) if isinstance(value, tuple) else value
+                for key, value in dataclasses.asdict(getattr(self, table)).items()
+            }
+            for table in ("network", "objective", "training")
+        }
+
+    @classmethod
+    def from_toml(cls, path: str | Path) -> Config:
+        """Read a TOML file with the tables ``[network]``, ``[objective]`` and ``[training]``."""
+        text = Path(path).read_text(encoding="utf-8")
+        try:
+            return cls.from_dict(tomllib.loads(text))
+        except (ValueError, TypeError) as error:
+            msg = f"{path}: {error}"
+            raise ValueError(msg) from error
+
+    def to_toml(self, path: str | Path) -> None:
+        """Write a TOML file that :meth:`from_toml` reads back to an equal configuration."""
+        Path(path).write_text(tomli_w.dumps(self.to_dict()), encoding="utf-8")
+
+
+def _check(owner: object, name: str, ok: bool, expected: str) -> None:  # noqa: FBT001 - a private assertion
+    if not ok:
+        msg = f"{type(owner).__name__}.{name}: expected {expected}, found {getattr(owner, name)!r}."
+        raise ValueError(msg)
+
+
+def _check_types(owner: Any) -> None:  # noqa: ANN401 - any of the dataclasses above
+    """Refuse values of another type, which a TOML file or a typing slip brings, before they surface deep in torch."""
+    for name, hint in get_type_hints(type(owner)).items():
+        value = getattr(owner, name)
+        if get_origin(hint) is Literal:
+            _check(owner, name, value in get_args(hint), f"one of {', '.join(get_args(hint))}")
+        elif get_origin(hint) is tuple:
+            _check(owner, name, isinstance(value, tuple) and all(type(v) is int for v in value), "whole numbers")
+        else:
+            allowed = tuple(get_args(hint)) or (hint,)
+            whole_is_fine = float in allowed and type(value) is int
+            _check(owner, name, type(value) in allowed or whole_is_fine, " or ".join(t.__name__ for t in allowed))
+
+
+def _override(table: str, base: Any, values: dict[str, Any]) -> Any:  # noqa: ANN401 - any of the dataclasses above
+    names = {f.name for f in dataclasses.fields(base)}
+    _refuse_unknown(f"[{table}]", set(values), names)
+    return dataclasses.replace(
+        base,
+        **{
+            key: None if value == "none" else tuple(value) if isinstance(value, list) else value
+            for key, value in values.items()
+        },
+    )
+
+
+def _refuse_unknown(place: str, found: set[str], known: set[str]) -> None:
+    if found - known:
+        msg = f"Unknown in {place}: {', '.join(sorted(found - known))}. Expected some of: {', '.join(sorted(known))}."
+        raise ValueError(msg)

@@ -1,0 +1,79 @@
+"""Blocks of features: the chromosomes of ATAC peaks, found from a column or from the peaks' names."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# A chromosome with fewer peaks than this does not feed a network of its own: unplaced scaffolds share one block.
+MIN_BLOCK = 20
+_PEAK = re.compile(r"^(?P<chrom>[A-Za-z0-9_.\-]*?[A-Za-z0-9])[:_-](?P<start>\d+)[-_](?P<end>\d+)$")
+_CHROMOSOME_COLUMNS = ("chrom", "chromosome", "chr", "seqnames")
+
+
+def parse_peaks(names: pd.Index) -> pd.DataFrame | None:
+    """Read ``chr1:1-2``, ``chr1-1-2`` or ``chr1_1_2``.
+
+    Returns
+    -------
+    Columns `chrom`, `start`, `end`, one row per name; None when any name is not of that form.
+    """
+    parts = names.to_series().astype(str).str.extract(_PEAK, expand=True)
+    if parts.isna().to_numpy().any():
+        return None
+    return pd.DataFrame(
+        {
+            "chrom": parts["chrom"].to_numpy(),
+            "start": parts["start"].astype(np.int64).to_numpy(),
+            "end": parts["end"].astype(np.int64).to_numpy(),
+        }
+    )
+
+
+def peak_keys(names: pd.Index) -> pd.Index:
+    """Write peaks of any notation as ``chrom:start-end``, so that they match by place; other names stay as they are."""
+    parts = parse_peaks(names)
+    if parts is None:
+        return names
+    return pd.Index(parts["chrom"] + ":" + parts["start"].astype(str) + "-" + parts["end"].astype(str))
+
+
+def chromosomes(names: pd.Index, var: pd.DataFrame) -> NDArray[np.object_] | None:
+    """Find each feature's chromosome from a column of `var` or else from its name; None when neither tells."""
+    for column in _CHROMOSOME_COLUMNS:
+        if column in var.columns:
+            return np.asarray(var[column].astype(str).to_numpy(), dtype=object)
+    parts = parse_peaks(names)
+    return None if parts is None else np.asarray(parts["chrom"].to_numpy(), dtype=object)
+
+
+def order_and_blocks(names: pd.Index, chroms: NDArray[np.object_] | None) -> tuple[NDArray[np.int64], tuple[int, ...]]:
+    """Sort peaks by chromosome and position, and cut them into blocks.
+
+    Returns
+    -------
+    The order, `(n_features,)`, and the sizes of the consecutive blocks, which sum to `n_features`.
+    """
+    if chroms is None:
+        return np.argsort(names.to_numpy().astype(str), kind="stable").astype(np.int64), (len(names),)
+    sizes = pd.Series(chroms).value_counts()
+    own = sizes[sizes >= min(MIN_BLOCK, int(sizes.max()))].index
+    rank = {chrom: i for i, chrom in enumerate(sorted(own, key=_natural))}
+    block = np.array([rank.get(chrom, len(rank)) for chrom in chroms], dtype=np.int64)
+    parts = parse_peaks(names)
+    start = np.zeros(len(names), dtype=np.int64) if parts is None else parts["start"].to_numpy()
+    order = np.lexsort((names.to_numpy().astype(str), start, block)).astype(np.int64)
+    counts = np.bincount(block)
+    return order, tuple(int(n) for n in counts if n)
+
+
+def _natural(chrom: str) -> tuple[tuple[int, int, str], ...]:
+    """Sort key that puts chr2 before chr10."""
+    pieces = re.findall(r"\d+|\D+", chrom)
+    return tuple((0, int(p), "") if p.isdigit() else (1, 0, p) for p in pieces)

@@ -1,0 +1,104 @@
+"""Are these raw counts? Every value is looked at once, block by block, before anything is trained or written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import scipy.sparse as sp
+    from numpy.typing import NDArray
+
+    from midas.data.sources import Source
+    from midas.likelihoods import Support
+
+_BLOCK = 8192
+
+
+class CountsError(ValueError):
+    """The values are not what the modality's likelihood can score."""
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What one pass over a source found.
+
+    Attributes
+    ----------
+    empty
+        `(n_rows,)`, rows without any count.
+    detected
+        `(n_groups, n_columns)`, whether any row of the group has a count of the feature.
+    """
+
+    empty: NDArray[np.bool_]
+    detected: NDArray[np.bool_]
+
+
+def scan(source: Source, support: Support, part: Any, group: NDArray[np.int64], n_groups: int) -> Scan:  # noqa: ANN401
+    """Check every value and note empty rows and undetected features.
+
+    Parameters
+    ----------
+    source
+        The counts.
+    support
+        ``counts`` refuses negative and broken numbers, ``real`` only what is not finite.
+    part
+        The named AnnData that the source is of, for messages.
+    group
+        Each row's batch.
+    n_groups
+        Number of batches.
+
+    Raises
+    ------
+    CountsError
+        Naming the first value that is not a count, its cell and its feature, and what to do.
+    """
+    n_rows, n_columns = source.shape
+    empty = np.zeros(n_rows, dtype=bool)
+    detected = np.zeros((n_groups, n_columns), dtype=bool)
+    for start in range(0, n_rows, _BLOCK):
+        index = np.arange(start, min(start + _BLOCK, n_rows), dtype=np.int64)
+        block = source.rows(index)
+        _check_values(block, support, part, start)
+        filled = np.repeat(index, np.diff(block.indptr))[block.data != 0]
+        empty[index] = True
+        empty[filled] = False
+        detected[group[filled], block.indices[block.data != 0]] = True
+    return Scan(empty, detected)
+
+
+def _check_values(block: sp.csr_matrix, support: Support, part: Any, start: int) -> None:  # noqa: ANN401
+    values = block.data
+    if not (np.issubdtype(values.dtype, np.number) or values.dtype == bool):
+        msg = f"{part.label}: expected numbers, found values of type {values.dtype}."
+        raise CountsError(msg)
+    tests = [(~np.isfinite(values), "NaN or infinite values", "Remove or mend these cells or features.")]
+    if support == "counts":
+        layers = sorted(part.adata.layers)
+        where = f"Layers there: {', '.join(layers)}; choose one with layer=." if layers else "There are no layers."
+        raw = f"Give raw counts, not normalised or log-transformed values. {where}"
+        with np.errstate(invalid="ignore"):
+            tests += [(values < 0, "negative values", raw), (values != np.rint(values), "values that are not whole", raw)]
+    for wrong, what, advice in tests:
+        if wrong.any():
+            first = int(np.flatnonzero(wrong)[0])
+            row = int(np.searchsorted(block.indptr, first, side="right")) - 1
+            cell, feature = part.adata.obs_names[start + row], part.adata.var_names[block.indices[first]]
+            expected = "raw counts (whole numbers from 0 up)" if support == "counts" else "finite numbers"
+            msg = (
+                f"{part.label}: expected {expected}, found {what}, first {values[first]:.6g} at cell {cell!r}, feature "
+                f"{feature!r}. {advice}"
+            )
+            raise CountsError(msg)
+
+
+def describe_names(names: pd.Index, most: int = 5) -> str:
+    """List the first few names and how many there are."""
+    shown = ", ".join(repr(str(name)) for name in names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"

@@ -1,0 +1,96 @@
+"""Which features did each batch measure? A zero that was measured and a value that was not are never confused."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from midas import keys
+from midas.data.blocks import peak_keys
+from midas.data.checks import Scan, describe_names
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from midas.data.parts import Part
+    from midas.data.schema import ModalitySchema
+
+# With fewer cells than this, a protein may be zero in all of them by chance.
+_MIN_CELLS_TO_TELL = 100
+
+
+def measured_features(  # noqa: PLR0913 - all that a mask can come from
+    schema: ModalitySchema,
+    parts: list[Part],
+    columns: list[NDArray[np.int64]],
+    scans: list[Scan],
+    *,
+    batches: tuple[str, ...],
+    batch: NDArray[np.int64],
+    row: NDArray[np.int64],
+    source_of: NDArray[np.int64],
+    given: pd.DataFrame | None,
+    notes: list[str],
+) -> NDArray[np.bool_]:
+    """Find the mask of one modality.
+
+    A batch measured the features of the objects that its cells are in, less those that ``var["measured_<batch>"]`` or `given`
+    says it did not, less those that are zero in all its cells where zeros tell (``Modality.zero_means_unmeasured``).
+
+    Returns
+    -------
+    `(n_batches, n_features)`.
+    """
+    measured = np.zeros((len(batches), schema.n_features), dtype=bool)
+    detected = np.zeros_like(measured)
+    for i, (part, column, found) in enumerate(zip(parts, columns, scans, strict=True)):
+        mine = np.unique(batch[(source_of == i) & (row >= 0)])
+        known = column >= 0
+        measured[np.ix_(mine, column[known])] = True
+        detected[:, column[known]] |= found.detected[:, known]
+        for b, name in enumerate(batches):
+            flag = f"{keys.MEASURED_PREFIX}{name}"
+            if flag in part.adata.var.columns and b in mine:
+                off = ~part.adata.var[flag].astype(bool).to_numpy() & known
+                measured[b, column[off]] = False
+        _note_strangers(part, batches, notes)
+    if given is not None:
+        _apply_given(measured, given, schema, batches)
+    if schema.modality.zero_means_unmeasured:
+        cells = np.bincount(batch[row >= 0], minlength=len(batches))
+        silent = measured & ~detected & detected.any(0) & (cells >= _MIN_CELLS_TO_TELL)[:, None]
+        measured &= ~silent
+        for b in np.flatnonzero(silent.any(1)):
+            features = describe_names(schema.features[silent[b]])
+            notes.append(
+                f"Batch {batches[b]!r}: {features} are zero in all cells, but not in other batches; taken as not measured."
+            )
+    return measured
+
+
+def _note_strangers(part: Part, batches: tuple[str, ...], notes: list[str]) -> None:
+    flags = [c for c in part.adata.var.columns if str(c).startswith(keys.MEASURED_PREFIX)]
+    strangers = [c for c in flags if str(c).removeprefix(keys.MEASURED_PREFIX) not in batches]
+    if strangers:
+        notes.append(
+            f"{part.label}: the columns {', '.join(strangers)} of var name no batch of the data ({', '.join(batches)}) and "
+            "were not used."
+        )
+
+
+def _apply_given(
+    measured: NDArray[np.bool_], given: pd.DataFrame, schema: ModalitySchema, batches: tuple[str, ...]
+) -> None:
+    strangers = [str(name) for name in given.index if str(name) not in batches]
+    if strangers:
+        msg = f"Expected rows of measured= to be batches ({', '.join(batches)}), found {', '.join(strangers)}."
+        raise ValueError(msg)
+    column = schema.features.get_indexer(peak_keys(pd.Index(given.columns.astype(str))))
+    if not (column >= 0).all():
+        unknown = describe_names(given.columns[column < 0])
+        msg = f"Expected columns of measured= to be features, found {unknown}."
+        raise ValueError(msg)
+    at = [batches.index(str(name)) for name in given.index]
+    measured[np.ix_(at, column)] = given.to_numpy(dtype=bool)

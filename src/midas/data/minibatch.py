@@ -1,0 +1,143 @@
+"""A minibatch: some cells' counts, sparse until the device needs them dense."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from midas.data.mosaic import ModalityRows, Mosaic
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from midas.data.schema import ModalitySchema
+    from midas.modality import Transform
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Counts of one modality for those cells of a minibatch that have it.
+
+    Attributes
+    ----------
+    cells
+        Their positions in the minibatch, `(n,)`, rising.
+    flat
+        Positions of the non-zero counts in the flattened `(n, n_features)` array, `(nnz,)`.
+    values
+        These counts, `(nnz,)`.
+    mask
+        `(n, n_features)`, 1 where the feature was measured; None where all were.
+    n_features
+        Width of the array.
+    """
+
+    cells: Tensor
+    flat: Tensor
+    values: Tensor
+    mask: Tensor | None
+    n_features: int
+
+    def dense(self, transform: Transform) -> Tensor:
+        """Encoder input `(n, n_features)`; features that were not measured are 0."""
+        values = self.values
+        if transform == "log1p":
+            values = torch.log1p(values)
+        out = torch.zeros(len(self.cells) * self.n_features, dtype=values.dtype, device=values.device)
+        return out.scatter_(0, self.flat, values).view(len(self.cells), self.n_features)
+
+    def to(self, device: torch.device) -> Counts:
+        """Copy to a device; only the non-zero counts travel."""
+        return replace(
+            self,
+            cells=self.cells.to(device, non_blocking=True),
+            flat=self.flat.to(device, non_blocking=True),
+            values=self.values.to(device, non_blocking=True),
+            mask=None if self.mask is None else self.mask.to(device, non_blocking=True),
+        )
+
+
+@dataclass(frozen=True)
+class Minibatch:
+    """Some cells of a mosaic.
+
+    Attributes
+    ----------
+    index
+        The cells' positions in the mosaic, `(n,)`.
+    batch
+        The model's index of each cell's batch, `(n,)`; -1 for a batch that the model does not know.
+    counts
+        By modality; modalities that none of the cells have are left out.
+    """
+
+    index: NDArray[np.int64]
+    batch: Tensor
+    counts: Mapping[str, Counts]
+
+    @property
+    def n_cells(self) -> int:
+        """Number of cells."""
+        return len(self.index)
+
+    def to(self, device: torch.device) -> Minibatch:
+        """Copy to a device."""
+        return replace(
+            self,
+            batch=self.batch.to(device, non_blocking=True),
+            counts={name: counts.to(device) for name, counts in self.counts.items()},
+        )
+
+
+def gather(mosaic: Mosaic, index: NDArray[np.int64], only: frozenset[str] | None = None) -> Minibatch:
+    """Collect the cells `index` of a mosaic, with the modalities `only` if given."""
+    batch = mosaic.batch[index]
+    counts = {}
+    for name, rows in mosaic.modalities.items():
+        if only is not None and name not in only:
+            continue
+        part = _counts(rows, mosaic.schema.modalities[name], index, batch)
+        if part is not None:
+            counts[name] = part
+    return Minibatch(index, torch.from_numpy(mosaic.known_batch[batch]), counts)
+
+
+def _counts(
+    rows: ModalityRows, schema: ModalitySchema, index: NDArray[np.int64], batch: NDArray[np.int64]
+) -> Counts | None:
+    at = np.flatnonzero(rows.row[index] >= 0)
+    if not len(at):
+        return None
+    source_of, row = rows.source_of[index[at]], rows.row[index[at]]
+    flats, values = [], []
+    for i, (source, columns) in enumerate(zip(rows.sources, rows.columns, strict=True)):
+        mine = np.arange(len(at)) if len(rows.sources) == 1 else np.flatnonzero(source_of == i)
+        if not len(mine):
+            continue
+        block = source.rows(row[mine])
+        column = columns[block.indices]
+        flat = np.repeat(mine * schema.n_features, np.diff(block.indptr)) + column
+        wanted = (column >= 0) & (block.data > 0 if schema.modality.transform == "binarize" else block.data != 0)
+        if wanted.all():
+            flats.append(flat)
+            values.append(block.data)
+        else:
+            flats.append(flat[wanted])
+            values.append(block.data[wanted])
+    flat = flats[0] if len(flats) == 1 else np.concatenate(flats)
+    value = (values[0] if len(values) == 1 else np.concatenate(values)).astype(np.float32)
+    if schema.modality.transform == "binarize":
+        value = np.ones_like(value)
+    mask = None
+    measured = rows.measured[batch[at]]
+    if not measured.all():
+        # A count at a feature that the batch is said not to have measured must not reach the input or the loss.
+        seen = measured.reshape(-1)[flat]
+        flat, value = flat[seen], value[seen]
+        mask = torch.from_numpy(measured.astype(np.float32))
+    return Counts(torch.from_numpy(at), torch.from_numpy(flat), torch.from_numpy(value), mask, schema.n_features)

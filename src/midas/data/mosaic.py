@@ -1,0 +1,97 @@
+"""A mosaic that was read: which cell is which row of which source, per modality, and which features each batch measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from midas.data.schema import MosaicSchema
+from midas.data.sources import Source
+
+
+@dataclass(frozen=True)
+class ModalityRows:
+    """Where a modality's counts are.
+
+    Attributes
+    ----------
+    sources
+        One per object that the counts came in.
+    columns
+        For each source, the schema's column of each of its columns, -1 for features that the schema lacks.
+    source_of, row
+        For each cell, `(n_cells,)`, its source and its row there; -1 where the cell was not measured.
+    measured
+        `(n_batches, n_features)`, whether the batch measured the feature.
+    """
+
+    sources: tuple[Source, ...]
+    columns: tuple[NDArray[np.int64], ...]
+    source_of: NDArray[np.int64]
+    row: NDArray[np.int64]
+    measured: NDArray[np.bool_]
+
+    @property
+    def present(self) -> NDArray[np.bool_]:
+        """Whether each cell was measured, `(n_cells,)`."""
+        return self.row >= 0
+
+
+@dataclass(frozen=True)
+class Mosaic:
+    """Cells, batches and counts, matched by name.
+
+    Attributes
+    ----------
+    schema
+        Of the model that the data are for; of the data themselves when they are to be trained on.
+    cells
+        Names in the order of the input, `(n_cells,)`. Results come in this order.
+    batches
+        The data's own batches, sorted.
+    batch
+        Each cell's index into `batches`.
+    known_batch
+        For each of `batches`, its index in `schema.batches`, -1 for one that the model has not seen.
+    modalities
+        By name, in the order of the schema. A modality of the schema that the data lack has no cells.
+    notes
+        What the user should know, one sentence each.
+    """
+
+    schema: MosaicSchema
+    cells: pd.Index
+    batches: tuple[str, ...]
+    batch: NDArray[np.int64]
+    known_batch: NDArray[np.int64]
+    modalities: Mapping[str, ModalityRows]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def n_cells(self) -> int:
+        """Number of cells, each counted once however many modalities it has."""
+        return len(self.cells)
+
+    def canonical_order(self) -> NDArray[np.int64]:
+        """Cells sorted by batch and name: training draws from this order, so the input's order changes nothing."""
+        return np.lexsort((self.cells.to_numpy().astype(str), self.batch)).astype(np.int64)
+
+    def measured_in(self, names: tuple[str, ...]) -> NDArray[np.bool_]:
+        """Whether each cell has at least one of the modalities `names`, `(n_cells,)`."""
+        found = np.zeros(self.n_cells, dtype=bool)
+        for name in names:
+            found |= self.modalities[name].present
+        return found
+
+    def combinations(self) -> pd.Series:
+        """Each cell's modalities joined by ``+``, `(n_cells,)`; empty for a cell without any."""
+        parts = {name: rows.present for name, rows in self.modalities.items()}
+        codes = sum((present.astype(np.int64) << i for i, present in enumerate(parts.values())), np.zeros(1, np.int64))
+        labels = {
+            code: "+".join(name for i, name in enumerate(parts) if code >> i & 1) for code in np.unique(codes).tolist()
+        }
+        return pd.Series(codes, index=self.cells).map(labels)

@@ -1,0 +1,328 @@
+"""Read a mosaic as it is: cells matched by name, features matched by name, everything checked once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from midas.data.blocks import chromosomes, order_and_blocks, peak_keys
+from midas.data.checks import Scan, describe_names, scan
+from midas.data.measured import measured_features
+from midas.data.mosaic import ModalityRows, Mosaic
+from midas.data.parts import MosaicData, Part, cell_keys, counts_of, take_apart
+from midas.data.schema import ModalitySchema, MosaicSchema
+from midas.data.sources import Source, open_source
+from midas.likelihoods import LIKELIHOODS
+from midas.modality import PRESETS, Modality, preset
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
+
+
+def read_mosaic(
+    data: MosaicData,
+    *,
+    batch_key: str | None = "batch",
+    modalities: Mapping[str, Modality] | None = None,
+    measured: Mapping[str, pd.DataFrame] | None = None,
+    layer: str | None = None,
+    schema: MosaicSchema | None = None,
+) -> Mosaic:
+    """Read MuData, AnnData, or a dict of them by modality or by batch.
+
+    Parameters
+    ----------
+    data
+        Modalities may hold different cells, in any order; cells are matched by name.
+    batch_key
+        Column of obs (of the MuData or of each modality) that names the batch; None when all cells are one batch.
+    modalities
+        What each modality is, by its name in `data`; those left out keep their presets, unless a single AnnData is given.
+    measured
+        For a modality, a boolean table batches x features: False where a batch did not measure a feature. Overrides the
+        columns ``measured_<batch>`` of var.
+    layer
+        Layer that holds the counts; None for X.
+    schema
+        Of a trained model, whose features are wanted. None to take the data's own.
+
+    Raises
+    ------
+    TypeError, KeyError, ValueError
+        When the data cannot be read, saying what was expected, what was found and what to do.
+    """
+    parts, order = take_apart(data, batch_key=batch_key, modalities=modalities)
+    parts = _rename(parts, schema)
+    notes: list[str] = []
+    parts = _choose(parts, schema, modalities, notes)
+    keys = cell_keys(parts)
+    cells, positions, batch_of = _cells(parts, keys, order)
+    batches = tuple(sorted(set(batch_of.tolist())))
+    batch = np.searchsorted(np.asarray(batches), batch_of).astype(np.int64)
+
+    sources = [open_source(counts_of(part, layer)) for part in parts]
+    names = [_feature_names(part, notes) for part in parts]
+    own = _own_schema(parts, names, modalities) if schema is None else dict(schema.modalities)
+    rows: dict[str, ModalityRows] = {}
+    for name, part_schema in own.items():
+        mine = [i for i, part in enumerate(parts) if part.name == name]
+        rows[name] = _rows(
+            part_schema,
+            [parts[i] for i in mine],
+            [sources[i] for i in mine],
+            [names[i] for i in mine],
+            [positions[i] for i in mine],
+            batches=batches,
+            batch=batch,
+            given=None if measured is None else measured.get(name),
+            notes=notes,
+        )
+    _check_overlap(own, parts, names, notes, matching=schema is not None)
+    if schema is None:
+        schema = MosaicSchema(batches, own, _batches_with(rows, batch, len(batches)))
+    known = {name: i for i, name in enumerate(schema.batches)}
+    notes += _pairing_notes(rows, batches, batch)
+    lonely = cells[~np.any([r.present for r in rows.values()], axis=0)]
+    if len(lonely):
+        notes.append(f"{len(lonely):,} cells have none of the modalities and get no result: {describe_names(lonely)}.")
+    for note in notes:
+        logger.warning(note)
+    return Mosaic(
+        schema=schema,
+        cells=cells,
+        batches=batches,
+        batch=batch,
+        known_batch=np.array([known.get(name, -1) for name in batches], dtype=np.int64),
+        modalities=rows,
+        notes=tuple(notes),
+    )
+
+
+def _rename(parts: list[Part], schema: MosaicSchema | None) -> list[Part]:
+    """Call a modality by the name that the model has for it, where only the alias differs (prot, adt)."""
+    if schema is None:
+        return parts
+    by_preset = {
+        next(k for k, v in PRESETS.items() if v is preset(name)): name
+        for name in schema.modalities
+        if preset(name) is not None
+    }
+    renamed = []
+    for part in parts:
+        name = part.name
+        if name not in schema.modalities and preset(name) is not None:
+            name = by_preset.get(next(k for k, v in PRESETS.items() if v is preset(part.name)), name)
+        renamed.append(Part(name, part.adata, part.label, part.batch))
+    return renamed
+
+
+def _choose(
+    parts: list[Part], schema: MosaicSchema | None, modalities: Mapping[str, Modality] | None, notes: list[str]
+) -> list[Part]:
+    there = sorted({part.name for part in parts})
+    if modalities is not None and set(modalities) - set(there):
+        missing = ", ".join(sorted(set(modalities) - set(there)))
+        msg = f"Expected the modalities {', '.join(sorted(modalities))}, found {', '.join(there)}: {missing} missing."
+        raise KeyError(msg)
+    if schema is not None:
+        unknown = sorted(set(there) - set(schema.modalities))
+        if len(unknown) == len(there):
+            msg = f"Expected some of the model's modalities ({', '.join(schema.modalities)}), found {', '.join(there)}."
+            raise ValueError(msg)
+        if unknown:
+            notes.append(f"The model has no {', '.join(unknown)}: left out.")
+        return [part for part in parts if part.name in schema.modalities]
+    for name in there:
+        if preset(name) is None and (modalities is None or name not in modalities):
+            msg = (
+                f"Expected modalities called {', '.join(PRESETS)}, found {name!r}. Say what it is, for example "
+                f"modalities={{{name!r}: midas.Modality('gaussian', 'identity')}}, or remove it."
+            )
+            raise ValueError(msg)
+    return parts
+
+
+def _cells(
+    parts: list[Part], keys: list[pd.Index], order: pd.Index | None
+) -> tuple[pd.Index, list[NDArray[np.int64]], NDArray[np.str_]]:
+    """Number the cells in the order of the input; give each part's rows their numbers, and each cell its batch."""
+    plain = all(k.equals(pd.Index(p.adata.obs_names.astype(str))) for k, p in zip(keys, parts, strict=True))
+    union = keys[0].append(keys[1:]).unique()
+    if order is not None and plain:
+        index = pd.Index(order.astype(str))
+        if not index.is_unique or len(union.difference(index)):
+            index = union
+    else:
+        index = union
+    positions = [index.get_indexer(k).astype(np.int64) for k in keys]
+    batch_of = np.full(len(index), "", dtype=object)
+    for part, at in zip(parts, positions, strict=True):
+        taken = batch_of[at]
+        differ = (taken != "") & (taken != part.batch.to_numpy())
+        if differ.any():
+            cells = describe_names(part.adata.obs_names[differ])
+            msg = f"{part.label}: expected a cell's batch to be the same in every modality; it differs for {cells}."
+            raise ValueError(msg)
+        batch_of[at] = part.batch.to_numpy()
+    batch_of[batch_of == ""] = next(b for b in batch_of if b != "")  # in no modality: any batch, it is never used
+    names = index if plain else pd.Index([key.split("\x1f")[1] for key in index])
+    return names, positions, batch_of.astype(str)
+
+
+def _feature_names(part: Part, notes: list[str]) -> pd.Index:
+    names = peak_keys(pd.Index(part.adata.var_names.astype(str)))
+    if names.is_unique:
+        return names
+    repeated = names[names.duplicated()].unique()
+    notes.append(
+        f"{part.label}: {len(repeated):,} feature names occur more than once ({describe_names(repeated)}); the later ones were "
+        "given the suffixes -1, -2, ..."
+    )
+    number = names.to_series().groupby(names.to_numpy()).cumcount().to_numpy()
+    taken, unique = set(names), []
+    for name, n in zip(names, number, strict=True):
+        candidate, k = str(name), int(n)
+        while n and (candidate := f"{name}-{k}") in taken:
+            k += 1
+        taken.add(candidate)
+        unique.append(candidate)
+    return pd.Index(unique)
+
+
+def _own_schema(
+    parts: list[Part], names: list[pd.Index], modalities: Mapping[str, Modality] | None
+) -> dict[str, ModalitySchema]:
+    own = {}
+    for name in sorted({part.name for part in parts}):
+        modality = (modalities or {}).get(name) or preset(name)
+        if modality is None:
+            raise AssertionError(name)  # _choose refused it
+        mine = [(n, part) for n, part in zip(names, parts, strict=True) if part.name == name]
+        chroms: NDArray[np.object_] | None = None
+        union = mine[0][0].append([n for n, _ in mine[1:]])
+        first = ~union.duplicated()
+        if modality.blocks == "chromosome":
+            each = [chromosomes(n, part.adata.var) for n, part in mine]
+            if all(c is not None for c in each):
+                chroms = np.concatenate([c for c in each if c is not None])[first]
+        features = union[first]
+        if not len(features):
+            msg = f"Expected features in modality {name!r}, found none."
+            raise ValueError(msg)
+        order, blocks = order_and_blocks(features, chroms)
+        own[name] = ModalitySchema(modality, features[order], blocks)
+    return own
+
+
+def _rows(  # noqa: PLR0913 - one modality's share of everything read
+    schema: ModalitySchema,
+    parts: list[Part],
+    sources: list[Source],
+    names: list[pd.Index],
+    positions: list[NDArray[np.int64]],
+    *,
+    batches: tuple[str, ...],
+    batch: NDArray[np.int64],
+    given: pd.DataFrame | None,
+    notes: list[str],
+) -> ModalityRows:
+    source_of, row = (np.full(len(batch), -1, dtype=np.int64) for _ in range(2))
+    columns = []
+    scans: list[Scan] = []
+    for i, (part, source, features, at) in enumerate(zip(parts, sources, names, positions, strict=True)):
+        columns.append(schema.features.get_indexer(features).astype(np.int64))
+        found = scan(source, LIKELIHOODS[schema.modality.likelihood].support, part, batch[at], len(batches))
+        scans.append(found)
+        source_of[at], row[at] = i, np.arange(len(at))
+        padded = _padded(found, batch[at], len(batches)) if len(at) else np.zeros(len(batches), dtype=bool)
+        if padded.any() and schema.modality.likelihood != "gaussian":
+            hidden = padded[batch[at]]
+            row[at[hidden]] = -1
+            where = ", ".join(np.asarray(batches)[padded])
+            notes.append(f"{part.label}: no cell of {where} has any count; taken as not measured there.")
+        n_empty = int((found.empty & ~padded[batch[at]]).sum())
+        if n_empty:
+            notes.append(
+                f"{part.label}: {n_empty:,} cells have no counts at all and are taken as measured zeros; remove them from "
+                "the modality if they were not measured."
+            )
+    measured = measured_features(
+        schema,
+        parts,
+        columns,
+        scans,
+        batches=batches,
+        batch=batch,
+        row=row,
+        source_of=source_of,
+        given=given,
+        notes=notes,
+    )
+    return ModalityRows(tuple(sources), tuple(columns), source_of, row, measured)
+
+
+def _padded(found: Scan, group: NDArray[np.int64], n_groups: int) -> NDArray[np.bool_]:
+    """Batches of which the object has cells, but none with a count: zeros that stand for 'not measured'."""
+    cells = np.bincount(group, minlength=n_groups)
+    empty = np.bincount(group[found.empty], minlength=n_groups)
+    padded: NDArray[np.bool_] = (cells > 0) & (cells == empty)
+    return padded if (cells > empty).any() else np.zeros(n_groups, dtype=bool)
+
+
+def _check_overlap(
+    schema: Mapping[str, ModalitySchema], parts: list[Part], names: list[pd.Index], notes: list[str], *, matching: bool
+) -> None:
+    """With a model: say how many features matched, and refuse when none did."""
+    if not matching:
+        return
+    for part, features in zip(parts, names, strict=True):
+        wanted = schema[part.name].features
+        found = features.isin(wanted)
+        if not found.any():
+            same_letters = pd.Index(features.str.lower()).isin(pd.Index(wanted.astype(str).str.lower())).sum()
+            hint = f" {same_letters:,} match when case is ignored: another species, or another spelling?" if same_letters else ""
+            msg = (
+                f"{part.label}: expected features of the model, such as {describe_names(wanted)}, found "
+                f"{describe_names(features)}: none is shared.{hint} Rename the features as in the model."
+            )
+            raise ValueError(msg)
+        missing, extra = len(wanted) - int(found.sum()), int((~found).sum())
+        if missing or extra:
+            notes.append(
+                f"{part.label}: {int(found.sum()):,} of the model's {len(wanted):,} features found, {missing:,} are missing "
+                f"(masked) and {extra:,} are unknown to the model (left out)."
+            )
+
+
+def _batches_with(
+    rows: Mapping[str, ModalityRows], batch: NDArray[np.int64], n_batches: int
+) -> dict[str, tuple[bool, ...]]:
+    return {
+        name: tuple((np.bincount(batch[part.present], minlength=n_batches) > 0).tolist()) for name, part in rows.items()
+    }
+
+
+def _pairing_notes(
+    rows: Mapping[str, ModalityRows], batches: tuple[str, ...], batch: NDArray[np.int64]
+) -> list[str]:
+    """Warn of batches whose modalities have as many cells each, but not one in common: names that differ in spelling."""
+    notes = []
+    items = list(rows.items())
+    for i, (name, part) in enumerate(items):
+        for other, peer in items[i + 1 :]:
+            counts = np.stack(
+                [np.bincount(batch[m], minlength=len(batches)) for m in (part.present, peer.present, part.present & peer.present)]
+            )
+            suspect = (counts[0] > 0) & (counts[0] == counts[1]) & (counts[2] == 0)
+            notes += [
+                f"Batch {batches[b]!r} has {counts[0, b]:,} cells with {name} and as many with {other}, but no name in common. "
+                f"If they are the same cells, give them the same obs_names."
+                for b in np.flatnonzero(suspect)
+            ]
+    return notes

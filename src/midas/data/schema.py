@@ -1,0 +1,86 @@
+"""What the data are: batches, modalities and their features, by name. This is what a model keeps and checks against."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pandas as pd
+
+from midas.modality import Modality
+
+
+@dataclass(frozen=True)
+class ModalitySchema:
+    """A modality's features in the model's own order.
+
+    Attributes
+    ----------
+    modality
+        Likelihood, transform and so on.
+    features
+        Names, sorted (peaks by position), so that the order of the input never matters.
+    blocks
+        Sizes of consecutive blocks of features; they sum to the number of features.
+    """
+
+    modality: Modality
+    features: pd.Index
+    blocks: tuple[int, ...]
+
+    @property
+    def n_features(self) -> int:
+        """Number of features."""
+        return len(self.features)
+
+
+@dataclass(frozen=True)
+class MosaicSchema:
+    """Batches and modalities of a mosaic.
+
+    Attributes
+    ----------
+    batches
+        Names, sorted.
+    modalities
+        By name, sorted.
+    batches_with
+        For each modality, for each batch in order, whether any of its cells have the modality.
+    """
+
+    batches: tuple[str, ...]
+    modalities: Mapping[str, ModalitySchema]
+    batches_with: Mapping[str, tuple[bool, ...]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "batches": list(self.batches),
+            "modalities": {
+                name: {
+                    "modality": asdict(part.modality),
+                    "features": part.features.tolist(),
+                    "blocks": list(part.blocks),
+                    "batches_with": list(self.batches_with[name]),
+                }
+                for name, part in self.modalities.items()
+            },
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> MosaicSchema:
+        """Build from what :meth:`to_dict` gave."""
+        parts: Mapping[str, Any] = values["modalities"]
+        return cls(
+            batches=tuple(values["batches"]),
+            modalities={
+                name: ModalitySchema(
+                    Modality(**{**part["modality"], "aliases": tuple(part["modality"]["aliases"])}),
+                    pd.Index(part["features"], dtype=object),
+                    tuple(part["blocks"]),
+                )
+                for name, part in parts.items()
+            },
+            batches_with={name: tuple(part["batches_with"]) for name, part in parts.items()},
+        )

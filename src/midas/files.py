@@ -1,0 +1,33 @@
+"""Writing so that nothing is ever half there: to a temporary name beside the target, then renamed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `target` that takes its place when the block ends well, and vanishes otherwise.
+
+    A folder in the way of a folder is moved aside first, and only removed once the new one is in place.
+    """
+    target = target.absolute()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        made = scratch / target.name
+        yield made
+        if target.is_dir():
+            target.rename(scratch / "previous")
+        # A file is replaced in one step; data that are only in the page cache would not survive a power cut.
+        if made.is_file():
+            with made.open("rb") as file:
+                os.fsync(file.fileno())
+        made.replace(target)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)

@@ -1,0 +1,189 @@
+"""Distributions of counts given the decoder's output; one registry, one entry each.
+
+Decoders give one real number per cell and feature, `eta`. The counts come sparse: `flat` holds the positions (row times
+number of features plus column) and `values` the counts of the non-zero entries. Every negative log-likelihood (NLL) splits
+into a part that is dense (what zeros cost) and one that only the non-zero entries have, so zeros are never stored.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+
+import torch
+from torch.nn import functional
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Support = Literal["counts", "real"]
+
+
+class _ExponentialFamily(torch.autograd.Function):
+    """Sum over features of A(eta) - x eta for A = exp (Poisson) or softplus (Bernoulli), with A' - x as gradient.
+
+    Value and gradient come out of one pass; autograd would keep and walk three more arrays of the same size.
+    """
+
+    @staticmethod
+    def forward(  # noqa: PLR0913 - the signature is autograd's: one argument per input
+        ctx: Any,  # noqa: ANN401 - torch's own context object
+        eta: Tensor,
+        flat: Tensor,
+        values: Tensor,
+        mask: Tensor | None,
+        family: str,
+    ) -> Tensor:
+        real = eta.float()
+        if family == "poisson":
+            zero_cost = mean = torch.exp(real)
+        else:
+            zero_cost, mean = functional.softplus(real), torch.sigmoid(real)
+        if mask is not None:
+            zero_cost, mean = zero_cost * mask, mean * mask
+        nll = zero_cost.sum(1)
+        flat_eta = real.reshape(-1)[flat]
+        rows = torch.div(flat, eta.shape[1], rounding_mode="floor")
+        nll = nll.index_add(0, rows, values * flat_eta, alpha=-1)
+        gradient = mean.view(-1).index_add_(0, flat, values, alpha=-1).view_as(mean)
+        ctx.save_for_backward(gradient)
+        ctx.dtype = eta.dtype
+        return nll
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+        (gradient,) = ctx.saved_tensors
+        return (gradient * grad_outputs[0][:, None]).to(ctx.dtype), None, None, None, None
+
+
+class Likelihood(ABC):
+    """A distribution of counts. Stateless; per-feature parameters live in the decoder and are passed in."""
+
+    support: ClassVar[Support] = "counts"
+    n_feature_parameters: ClassVar[int] = 0  # further numbers per feature (dispersion, log variance), learned, cell-free
+
+    @abstractmethod
+    def nll(self, eta: Tensor, flat: Tensor, values: Tensor, mask: Tensor | None, extra: Tensor | None) -> Tensor:
+        """Negative log-likelihood of each cell, up to a constant that depends on the counts alone.
+
+        Parameters
+        ----------
+        eta
+            Decoder output, `(n, d)`.
+        flat, values
+            Positions in the flattened `(n, d)` array, and counts, of the non-zero entries, both `(nnz,)`.
+        mask
+            `(n, d)`, 1 where a feature was measured and 0 elsewhere; None where all were.
+        extra
+            Per-feature parameter, `(d,)`, for likelihoods that have one.
+
+        Returns
+        -------
+        `(n,)`, in nats, summed over measured features.
+        """
+
+    @abstractmethod
+    def mean(self, eta: Tensor) -> Tensor:
+        """Expected value, same shape as `eta`."""
+
+    @abstractmethod
+    def sample(self, eta: Tensor, extra: Tensor | None, generator: torch.Generator) -> Tensor:
+        """Draw one value per entry, same shape as `eta`."""
+
+
+class Poisson(Likelihood):
+    """Counts with rate exp(eta); the constant left out is the sum of log x!."""
+
+    def nll(self, eta: Tensor, flat: Tensor, values: Tensor, mask: Tensor | None, extra: Tensor | None) -> Tensor:  # noqa: ARG002
+        return cast("Tensor", _ExponentialFamily.apply(eta, flat, values, mask, "poisson"))
+
+    def mean(self, eta: Tensor) -> Tensor:
+        return torch.exp(eta)
+
+    def sample(self, eta: Tensor, extra: Tensor | None, generator: torch.Generator) -> Tensor:  # noqa: ARG002
+        return torch.poisson(self.mean(eta), generator=generator)
+
+
+class Bernoulli(Likelihood):
+    """0/1 values with log odds eta; nothing is left out."""
+
+    def nll(self, eta: Tensor, flat: Tensor, values: Tensor, mask: Tensor | None, extra: Tensor | None) -> Tensor:  # noqa: ARG002
+        return cast("Tensor", _ExponentialFamily.apply(eta, flat, values, mask, "bernoulli"))
+
+    def mean(self, eta: Tensor) -> Tensor:
+        return torch.sigmoid(eta)
+
+    def sample(self, eta: Tensor, extra: Tensor | None, generator: torch.Generator) -> Tensor:  # noqa: ARG002
+        return torch.bernoulli(self.mean(eta), generator=generator)
+
+
+class NegativeBinomial(Likelihood):
+    """Counts with mean exp(eta) and a dispersion theta = exp(extra) per feature: variance mean + mean^2 / theta.
+
+    The constant left out is the sum of log x!.
+    """
+
+    n_feature_parameters = 1
+
+    def nll(self, eta: Tensor, flat: Tensor, values: Tensor, mask: Tensor | None, extra: Tensor | None) -> Tensor:
+        log_theta = _required(extra)
+        real = eta.float()
+        log_total = torch.logaddexp(real, log_theta)  # log(mean + theta)
+        zero_cost = log_theta.exp() * (log_total - log_theta)
+        if mask is not None:
+            zero_cost = zero_cost * mask
+        rows = torch.div(flat, eta.shape[1], rounding_mode="floor")
+        theta = log_theta.exp()[flat - rows * eta.shape[1]]
+        at_counts = (
+            torch.lgamma(theta)
+            - torch.lgamma(values + theta)
+            + values * (log_total.reshape(-1)[flat] - real.reshape(-1)[flat])
+        )
+        return zero_cost.sum(1).index_add(0, rows, at_counts)
+
+    def mean(self, eta: Tensor) -> Tensor:
+        return torch.exp(eta)
+
+    def sample(self, eta: Tensor, extra: Tensor | None, generator: torch.Generator) -> Tensor:
+        theta = _required(extra).exp().expand_as(eta).contiguous()
+        rate = torch._standard_gamma(theta, generator=generator) * self.mean(eta) / theta
+        return torch.poisson(rate, generator=generator)
+
+
+class Gaussian(Likelihood):
+    """Real values with mean eta and log variance `extra` per feature; complete."""
+
+    support = "real"
+    n_feature_parameters = 1
+
+    def nll(self, eta: Tensor, flat: Tensor, values: Tensor, mask: Tensor | None, extra: Tensor | None) -> Tensor:
+        log_variance = _required(extra)
+        dense = torch.zeros(eta.numel(), device=eta.device).scatter_(0, flat, values).view(eta.shape)
+        terms = 0.5 * ((dense - eta.float()) ** 2 * torch.exp(-log_variance) + log_variance + math.log(2 * math.pi))
+        return (terms if mask is None else terms * mask).sum(1)
+
+    def mean(self, eta: Tensor) -> Tensor:
+        return eta
+
+    def sample(self, eta: Tensor, extra: Tensor | None, generator: torch.Generator) -> Tensor:
+        noise = torch.empty_like(eta).normal_(generator=generator)
+        return eta + torch.exp(0.5 * _required(extra)) * noise
+
+
+def _required(extra: Tensor | None) -> Tensor:
+    if extra is None:
+        raise ValueError("Expected the likelihood's parameter per feature, found None.")
+    return extra
+
+
+LIKELIHOODS: Mapping[str, Likelihood] = MappingProxyType(
+    {
+        "poisson": Poisson(),
+        "bernoulli": Bernoulli(),
+        "negative_binomial": NegativeBinomial(),
+        "gaussian": Gaussian(),
+    }
+)

@@ -1,0 +1,78 @@
+"""What a modality is: how its counts enter the encoder, how they are scored, and how its features are cut into blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal, get_args
+
+from midas.likelihoods import LIKELIHOODS
+
+Transform = Literal["log1p", "binarize", "identity"]
+Blocks = Literal["none", "chromosome"]
+
+
+@dataclass(frozen=True)
+class Modality:
+    """One kind of measurement, described by data alone.
+
+    Parameters
+    ----------
+    likelihood
+        Name of the distribution of the counts, one of :data:`midas.likelihoods.LIKELIHOODS`.
+    transform
+        What is done to the counts before they enter the encoder. ``binarize`` also turns the counts that are scored
+        into 0 and 1 (METHOD: ATAC is Bernoulli on ``x > 0``).
+    blocks
+        ``chromosome`` gives every chromosome an encoder and a decoder of its own, ``none`` takes all features at once.
+    weight
+        Weight of the modality's reconstruction term in the objective.
+    zero_means_unmeasured
+        A feature that is zero in every cell of a batch, but not in other batches, was not on that batch's panel. True
+        for proteins, whose antibodies always leave some background.
+    aliases
+        Other names under which data files hold this modality.
+    """
+
+    likelihood: str
+    transform: Transform
+    blocks: Blocks = "none"
+    weight: float = 1.0
+    zero_means_unmeasured: bool = False
+    aliases: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.likelihood not in LIKELIHOODS:
+            msg = f"Expected a likelihood out of {sorted(LIKELIHOODS)}, found {self.likelihood!r}."
+            raise ValueError(msg)
+        if self.transform not in get_args(Transform):
+            msg = f"Expected a transform out of {get_args(Transform)}, found {self.transform!r}."
+            raise ValueError(msg)
+        if self.blocks not in get_args(Blocks):
+            msg = f"Expected blocks out of {get_args(Blocks)}, found {self.blocks!r}."
+            raise ValueError(msg)
+        if not self.weight >= 0:
+            msg = f"Expected a weight of 0 or more, found {self.weight}."
+            raise ValueError(msg)
+
+
+RNA = Modality("poisson", "log1p", aliases=("gex", "gene expression", "genes"))
+ADT = Modality(
+    "poisson",
+    "log1p",
+    zero_means_unmeasured=True,
+    aliases=("prot", "protein", "proteins", "antibody capture", "cite"),
+)
+ATAC = Modality("bernoulli", "binarize", blocks="chromosome", aliases=("peaks", "chromatin", "accessibility"))
+
+PRESETS: Mapping[str, Modality] = MappingProxyType({"rna": RNA, "adt": ADT, "atac": ATAC})
+
+
+def preset(name: str) -> Modality | None:
+    """Find the preset that a modality's name stands for, ignoring case; None if there is none."""
+    lowered = name.lower()
+    for key, modality in PRESETS.items():
+        if lowered == key or lowered in modality.aliases:
+            return modality
+    return None

@@ -1,0 +1,60 @@
+"""Decoders: from z to the counts of every modality, and from u to the batch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from midas.likelihoods import LIKELIHOODS
+from midas.nn.layers import BlockMLPs, Finish, Hidden
+
+if TYPE_CHECKING:
+    from midas.config import NetworkConfig
+    from midas.data.schema import ModalitySchema, MosaicSchema
+    from midas.nn.noise import Noise
+
+
+class ModalityOutput(nn.Module):
+    """The part of the decoder that is a modality's own: the last linear map, or blocks after one more hidden layer."""
+
+    def __init__(self, schema: ModalitySchema, config: NetworkConfig) -> None:
+        super().__init__()
+        self.blocks: BlockMLPs | None = None
+        self.finish: Finish | None = None
+        width = schema.n_features
+        if len(schema.blocks) > 1:
+            first, *hidden = config.block_decoder
+            ins = [first] * len(schema.blocks)
+            width = sum(ins)
+            self.finish = Finish(width, config.activation, config.dropout)
+            self.blocks = BlockMLPs(ins, hidden, schema.blocks, config.activation, config.dropout)
+        self.linear = nn.Linear(config.decoder[-1], width)
+        likelihood = LIKELIHOODS[schema.modality.likelihood]
+        self.extra = nn.Parameter(torch.zeros(schema.n_features)) if likelihood.n_feature_parameters else None
+
+    def forward(self, hidden: Tensor, noise: Noise | None) -> Tensor:
+        """Map `(n, config.decoder[-1])` to the likelihood's parameter `(n, n_features)`."""
+        x: Tensor = self.linear(hidden)
+        if self.blocks is not None and self.finish is not None:
+            x = self.blocks(self.finish(x, noise), noise)
+        return x
+
+
+class Decoder(nn.Module):
+    """A trunk that is shared by all modalities, and one output per modality."""
+
+    def __init__(self, schema: MosaicSchema, config: NetworkConfig) -> None:
+        super().__init__()
+        sizes = (config.dim_z, *config.decoder)
+        self.trunk = nn.ModuleList(
+            Hidden(a, b, config.activation, config.dropout) for a, b in zip(sizes[:-1], sizes[1:], strict=True)
+        )
+        self.outputs = nn.ModuleDict({name: ModalityOutput(part, config) for name, part in schema.modalities.items()})
+
+    def hidden(self, z: Tensor, noise: Noise | None) -> Tensor:
+        """Map z `(n, dim_z)` to `(n, config.decoder[-1])`."""
+        for layer in self.trunk:
+            z = layer(z, noise)
+        return z

@@ -1,0 +1,83 @@
+"""Encoders: from the counts of a modality, or from the batch, to an expert on z."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from midas.nn.experts import Expert, Gaussian
+from midas.nn.layers import MLP, BlockMLPs, Finish, Hidden
+
+if TYPE_CHECKING:
+    from midas.config import NetworkConfig
+    from midas.data.minibatch import Counts
+    from midas.data.schema import ModalitySchema, MosaicSchema
+    from midas.nn.noise import Noise
+
+
+class ModalityInput(nn.Module):
+    """The part of an encoder that is a modality's own: blocks if it has them, then the first hidden layer."""
+
+    def __init__(self, schema: ModalitySchema, config: NetworkConfig) -> None:
+        super().__init__()
+        self.transform = schema.modality.transform
+        self.blocks: BlockMLPs | None = None
+        self.finish: Finish | None = None
+        width = schema.n_features
+        if len(schema.blocks) > 1:
+            *hidden, out = config.block_encoder
+            outs = [out] * len(schema.blocks)
+            self.blocks = BlockMLPs(schema.blocks, hidden, outs, config.activation, config.dropout)
+            width = sum(outs)
+            self.finish = Finish(width, config.activation, config.dropout)
+        self.first = Hidden(width, config.encoder[0], config.activation, config.dropout)
+
+    def forward(self, counts: Counts, noise: Noise | None) -> Tensor:
+        """Map counts of n cells to `(n, config.encoder[0])`."""
+        x = counts.dense(self.transform)
+        if self.blocks is not None and self.finish is not None:
+            x = self.finish(self.blocks(x, noise), noise)
+        return self.first(x, noise)  # type: ignore[no-any-return]
+
+
+class Encoder(nn.Module):
+    """Encoders of all modalities; their upper layers are one network."""
+
+    def __init__(self, schema: MosaicSchema, config: NetworkConfig) -> None:
+        super().__init__()
+        self.inputs = nn.ModuleDict({name: ModalityInput(part, config) for name, part in schema.modalities.items()})
+        self.shared = MLP((*config.encoder, 2 * config.dim_z), config.activation, config.dropout)
+
+    def forward(self, counts: Mapping[str, Counts], noise: Noise | None) -> dict[str, Expert]:
+        """One expert per modality, on the cells that have it."""
+        hidden = [self.inputs[name](part, noise) for name, part in counts.items()]
+        # The shared layers see all modalities' cells as one tall matrix.
+        out = self.shared(torch.cat(hidden), noise).float()
+        mean, logvar = out.chunk(2, dim=1)
+        sizes = [len(part.cells) for part in counts.values()]
+        return {
+            name: Expert(part.cells, Gaussian(m, v))
+            for (name, part), m, v in zip(counts.items(), mean.split(sizes), logvar.split(sizes), strict=True)
+        }
+
+
+class BatchEncoder(nn.Module):
+    """From the batch of a cell to an expert on z; cells of unknown batches (-1) get none."""
+
+    def __init__(self, n_batches: int, config: NetworkConfig) -> None:
+        super().__init__()
+        self.n_batches = n_batches
+        self.net = MLP((n_batches, *config.batch_encoder, 2 * config.dim_z), config.activation, config.dropout)
+
+    def forward(self, batch: Tensor, noise: Noise | None) -> Expert | None:
+        """Map batches `(n,)` to an expert, or to None when none of them is known."""
+        cells = torch.nonzero(batch >= 0).squeeze(1)
+        if not len(cells):
+            return None
+        out = self.net(functional.one_hot(batch[cells], self.n_batches).float(), noise).float()
+        mean, logvar = out.chunk(2, dim=1)
+        return Expert(cells, Gaussian(mean, logvar))

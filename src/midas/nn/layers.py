@@ -1,0 +1,102 @@
+"""Building blocks: a hidden layer, a stack of them, and one network per block of features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+if TYPE_CHECKING:
+    from midas.config import Activation
+    from midas.nn.noise import Noise
+
+
+def activate(x: Tensor, activation: Activation) -> Tensor:
+    """Apply the non-linearity of hidden layers."""
+    match activation:
+        case "mish":
+            return functional.mish(x)
+        case "silu":
+            return functional.silu(x)
+        case "relu":
+            return functional.relu(x)
+
+
+class Finish(nn.Module):
+    """What follows the linear map of a hidden layer: LayerNorm, activation, dropout."""
+
+    def __init__(self, size: int, activation: Activation, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(size)
+        self.activation = activation
+        self.dropout = dropout
+
+    def forward(self, x: Tensor, noise: Noise | None) -> Tensor:
+        """Map `(n, size)` to `(n, size)`."""
+        x = activate(self.norm(x), self.activation)
+        return x if noise is None else noise.dropout(x, self.dropout)
+
+
+class Hidden(nn.Module):
+    """A hidden layer: Linear, LayerNorm, activation, dropout."""
+
+    def __init__(self, n_in: int, n_out: int, activation: Activation, dropout: float) -> None:
+        super().__init__()
+        self.linear = nn.Linear(n_in, n_out)
+        self.finish = Finish(n_out, activation, dropout)
+
+    def forward(self, x: Tensor, noise: Noise | None) -> Tensor:
+        """Map `(n, n_in)` to `(n, n_out)`."""
+        return self.finish(self.linear(x), noise)  # type: ignore[no-any-return]
+
+
+class MLP(nn.Module):
+    """Hidden layers, then one linear map.
+
+    Parameters
+    ----------
+    sizes
+        From input to output; two or more.
+    """
+
+    def __init__(self, sizes: Sequence[int], activation: Activation, dropout: float) -> None:
+        super().__init__()
+        self.hidden = nn.ModuleList(
+            Hidden(a, b, activation, dropout) for a, b in zip(sizes[:-2], sizes[1:-1], strict=True)
+        )
+        self.out = nn.Linear(sizes[-2], sizes[-1])
+
+    def forward(self, x: Tensor, noise: Noise | None) -> Tensor:
+        """Map `(n, sizes[0])` to `(n, sizes[-1])`."""
+        for layer in self.hidden:
+            x = layer(x, noise)
+        return self.out(x)  # type: ignore[no-any-return]
+
+
+class BlockMLPs(nn.Module):
+    """One MLP per block of columns, side by side.
+
+    Parameters
+    ----------
+    n_in, n_out
+        Columns of each block on either side.
+    hidden
+        Hidden sizes, the same for each block.
+    """
+
+    def __init__(
+        self, n_in: Sequence[int], hidden: Sequence[int], n_out: Sequence[int], activation: Activation, dropout: float
+    ) -> None:
+        super().__init__()
+        self.n_in = tuple(n_in)
+        self.blocks = nn.ModuleList(
+            MLP((a, *hidden, b), activation, dropout) for a, b in zip(n_in, n_out, strict=True)
+        )
+
+    def forward(self, x: Tensor, noise: Noise | None) -> Tensor:
+        """Map `(n, sum(n_in))` to `(n, sum(n_out))`."""
+        pieces = x.split(self.n_in, dim=1)
+        return torch.cat([block(piece, noise) for block, piece in zip(self.blocks, pieces, strict=True)], dim=1)

@@ -1,0 +1,124 @@
+"""The state of a run in one file, written whole or not at all: tensors in safetensors, the rest as JSON in its header."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from midas.files import replacing
+from midas.training.schedule import LearningRate, Watch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from midas.training.step import Learner
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a run stands.
+
+    Attributes
+    ----------
+    epoch, step
+        The next to come.
+    seconds
+        Time spent so far.
+    rate, watch, history
+        Of the loop.
+    fingerprint
+        What a run that goes on from here must have in common with this one.
+    """
+
+    epoch: int
+    step: int
+    seconds: float
+    rate: LearningRate
+    watch: Watch
+    history: list[dict[str, float]]
+    fingerprint: dict[str, Any]
+
+
+class Checkpoint:
+    """A file that holds the state of a run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def write(self, learner: Learner, position: Position, best: dict[str, Tensor] | None) -> None:
+        """Write everything that the rest of the run depends on."""
+        tensors = {
+            **_prefixed("vae", learner.vae.state_dict()),
+            **_prefixed("discriminators", learner.discriminators.state_dict()),
+            **_prefixed("vae_optimizer", _moments(learner.vae_optimizer)),
+            **_prefixed("discriminator_optimizer", _moments(learner.discriminator_optimizer)),
+            **_prefixed("best", best or {}),
+        }
+        with replacing(self.path) as scratch:
+            save_file(
+                {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
+                scratch,
+                metadata={"position": json.dumps(asdict(position))},
+            )
+
+    def read(self, learner: Learner, fingerprint: dict[str, Any]) -> tuple[Position, dict[str, Tensor] | None]:
+        """Put networks and optimisers in the state of the file.
+
+        Raises
+        ------
+        ValueError
+            When the file is damaged, or of a run with another configuration, seed or data.
+        """
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                position = json.loads(file.metadata()["position"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        except (SafetensorError, KeyError, TypeError, OSError) as error:
+            msg = f"{self.path}: expected a checkpoint of midas, found a damaged or foreign file ({error}). Start without resume."
+            raise ValueError(msg) from error
+        differ = [key for key in fingerprint if fingerprint[key] != position["fingerprint"].get(key)]
+        if differ:
+            msg = (
+                f"{self.path}: expected a checkpoint of the same run, found another {', '.join(differ)}. Start without resume, "
+                "or repeat the run with what it began with."
+            )
+            raise ValueError(msg)
+        learner.vae.load_state_dict(_part("vae", tensors))
+        learner.discriminators.load_state_dict(_part("discriminators", tensors))
+        _restore(learner.vae_optimizer, _part("vae_optimizer", tensors))
+        _restore(learner.discriminator_optimizer, _part("discriminator_optimizer", tensors))
+        best = _part("best", tensors)
+        rate, watch = LearningRate(**position.pop("rate")), Watch(**position.pop("watch"))
+        return Position(rate=rate, watch=watch, **position), best or None
+
+
+def _prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}
+
+
+def _part(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {n.removeprefix(f"{prefix}/"): t for n, t in tensors.items() if n.startswith(f"{prefix}/")}
+
+
+def _moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """AdamW's state, flat: `<parameter>.<name>`."""
+    return {
+        f"{index}.{name}": torch.as_tensor(value)
+        for index, state in optimizer.state_dict()["state"].items()
+        for name, value in state.items()
+    }
+
+
+def _restore(optimizer: torch.optim.Optimizer, moments: dict[str, Tensor]) -> None:
+    state = optimizer.state_dict()
+    state["state"] = {}
+    for key, tensor in moments.items():
+        index, name = key.split(".", 1)
+        state["state"].setdefault(int(index), {})[name] = tensor
+    optimizer.load_state_dict(state)

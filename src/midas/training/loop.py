@@ -1,0 +1,230 @@
+"""The training loop: epochs, validation, best weights, winding down, interruption."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+from lightning.fabric import Fabric
+
+from midas.data.loader import collect, epoch_indices
+from midas.nn import VAE, Discriminators, Noise
+from midas.training.checkpoint import Checkpoint, Position
+from midas.training.device import accelerator_of, precision_of
+from midas.training.plan import Plan, plan_training
+from midas.training.progress import Progress
+from midas.training.schedule import LearningRate, Watch
+from midas.training.step import Learner, check_finite, losses_of, train_step
+
+if TYPE_CHECKING:
+    from midas.config import Config
+    from midas.data.mosaic import Mosaic
+
+logger = logging.getLogger(__name__)
+
+
+class Logger(Protocol):
+    """What a Lightning logger offers (TensorBoard, CSV, Weights & Biases, MLflow, ...)."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Write some numbers."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a run has around it, none of which changes its result.
+
+    Attributes
+    ----------
+    progress
+        Whether to draw a progress bar.
+    loggers
+        Lightning loggers.
+    checkpoint
+        File to write the state of the run to after each epoch, at most every `checkpoint_seconds`.
+    resume
+        Whether to go on from that file when it exists.
+    """
+
+    progress: bool = True
+    loggers: tuple[Logger, ...] = ()
+    checkpoint: Path | None = None
+    checkpoint_seconds: float = 30.0
+    resume: bool = False
+
+
+def fit(
+    vae: VAE, discriminators: Discriminators, mosaic: Mosaic, config: Config, seed: int, around: Surroundings
+) -> list[dict[str, float]]:
+    """Train both networks in place; the weights of the best epoch stay.
+
+    Returns
+    -------
+    One record per epoch: its number, seconds so far, learning rate, and the mean of each term of the objective; ``val_`` before
+    those of held-out cells.
+    """
+    plan = plan_training(mosaic, config.training, seed)
+    learner = _learner(vae, discriminators, mosaic, config)
+    run = _Run(learner, mosaic, plan, seed, around)
+    try:
+        run.go()
+    except KeyboardInterrupt:
+        logger.warning("Interrupted after %s epochs; the model keeps the best weights so far.", len(run.history))
+    run.finish()
+    return run.history
+
+
+def _learner(vae: VAE, discriminators: Discriminators, mosaic: Mosaic, config: Config) -> Learner:
+    accelerator = accelerator_of(config.training)
+    fabric = Fabric(accelerator=accelerator, devices=1, precision=precision_of(config.training, accelerator))
+    logger.info("Training on %s in %s.", accelerator, fabric._precision.precision)
+    for module in (vae, discriminators):
+        module.to(fabric.device)
+    fused = fabric.device.type in {"cpu", "cuda"}
+
+    def adamw(module: torch.nn.Module, rate: float) -> torch.optim.Optimizer:
+        decay = config.training.weight_decay
+        return torch.optim.AdamW(module.parameters(), lr=rate, weight_decay=decay, fused=fused)
+
+    return Learner(
+        vae,
+        discriminators,
+        adamw(vae, config.training.learning_rate),
+        adamw(discriminators, config.training.discriminator_learning_rate),
+        fabric,
+        mosaic.schema,
+        config,
+    )
+
+
+class _Run:
+    """One run of the loop, from its first or a later epoch."""
+
+    def __init__(self, learner: Learner, mosaic: Mosaic, plan: Plan, seed: int, around: Surroundings) -> None:
+        training = learner.config.training
+        self.learner, self.mosaic, self.plan, self.seed, self.around = learner, mosaic, plan, seed, around
+        self.history: list[dict[str, float]] = []
+        self.rate = LearningRate.of(training, plan.total_steps)
+        self.watch = Watch(training.patience)
+        self.step = 0
+        self.seconds_before = 0.0
+        self.best: dict[str, torch.Tensor] | None = None
+        self.checkpoint = None if around.checkpoint is None else Checkpoint(around.checkpoint)
+
+    def go(self) -> None:
+        """Train until the schedule ends."""
+        first = self._resume()
+        started = last_saved = time.monotonic()
+        with Progress(self.rate.end, shown=self.around.progress) as bar:
+            epoch = first
+            while self.step < self.rate.end:
+                record = {"epoch": float(epoch), **self._train_epoch(epoch, bar)}
+                record = record | self._validate(epoch)
+                record["seconds"] = self.seconds_before + time.monotonic() - started
+                self.history.append(record)
+                for sink in self.around.loggers:
+                    sink.log_metrics(record, step=self.step)
+                bar.epoch(record, self.rate.end)
+                epoch += 1
+                if self.checkpoint is not None and time.monotonic() - last_saved >= self.around.checkpoint_seconds:
+                    self._save(epoch, record["seconds"])
+                    last_saved = time.monotonic()
+        if self.checkpoint is not None:
+            self._save(epoch, self.history[-1]["seconds"] if self.history else 0.0)
+
+    def finish(self) -> None:
+        """Put the best weights in place."""
+        if self.best is not None:
+            self.learner.vae.load_state_dict(self.best)
+
+    def _train_epoch(self, epoch: int, bar: Progress) -> dict[str, float]:
+        learner, config = self.learner, self.learner.config
+        rng = np.random.default_rng([self.seed, 2, epoch])
+        # Seeds follow from the epoch, so a resumed run draws what the unbroken one would have drawn.
+        noise = Noise(int(rng.integers(2**62)), learner.fabric.device)
+        indices = epoch_indices(
+            self.plan.train, self.mosaic.batch[self.plan.train], self.plan.batch_size, config.training, rng
+        )[: self.rate.end - self.step]
+        sums: dict[str, torch.Tensor] = {}
+        with _minibatches(self.mosaic, indices, learner.fabric.device) as minibatches:
+            for minibatch in minibatches:
+                factor = self.rate.factor(self.step)
+                _set_rate(learner.vae_optimizer, factor * config.training.learning_rate)
+                _set_rate(learner.discriminator_optimizer, factor * config.training.discriminator_learning_rate)
+                with_batch = bool(rng.random() >= config.objective.batch_expert_dropout)
+                report = train_step(learner, minibatch, noise, with_batch=with_batch)
+                for name, term in report.named().items():
+                    sums[name] = sums[name] + term if name in sums else term
+                self.step += 1
+                bar.advance()
+        terms = {name: float(total) / len(indices) for name, total in sums.items()}
+        check_finite(terms, learner, minibatch)
+        return {**terms, "learning_rate": factor * config.training.learning_rate}
+
+    def _validate(self, epoch: int) -> dict[str, float]:
+        if not len(self.plan.validation):
+            return {}
+        size = 4 * self.plan.batch_size
+        indices = [self.plan.validation[i : i + size] for i in range(0, len(self.plan.validation), size)]
+        sums: dict[str, float] = {}
+        with torch.no_grad(), _minibatches(self.mosaic, indices, self.learner.fabric.device) as minibatches:
+            for minibatch in minibatches:
+                with self.learner.fabric.autocast():
+                    outputs = self.learner.vae(minibatch, None)
+                for name, term in losses_of(self.learner, outputs, minibatch).named().items():
+                    sums[name] = sums.get(name, 0.0) + float(term) * minibatch.n_cells
+        terms = {f"val_{name}": total / len(self.plan.validation) for name, total in sums.items()}
+        if self.watch.better(terms["val_total"], epoch):
+            self.best = {name: value.detach().clone() for name, value in self.learner.vae.state_dict().items()}
+        elif self.watch.tired(epoch) and self.learner.config.training.schedule == "constant":
+            self.rate = replace(self.rate, end=self.step)
+        elif self.watch.tired(epoch) and self.step < self.rate.fall_from:
+            self.rate = self.rate.wind_down(self.step)
+            logger.info("No better validation loss for %s epochs: winding down.", self.watch.patience)
+        return terms
+
+    def _save(self, epoch: int, seconds: float) -> None:
+        assert self.checkpoint is not None  # noqa: S101 - tells the type checker
+        position = Position(epoch, self.step, seconds, self.rate, self.watch, self.history, self._fingerprint())
+        self.checkpoint.write(self.learner, position, self.best)
+
+    def _resume(self) -> int:
+        if self.checkpoint is None or not (self.around.resume and self.checkpoint.path.exists()):
+            return 0
+        position, self.best = self.checkpoint.read(self.learner, self._fingerprint())
+        self.step, self.rate, self.watch = position.step, position.rate, position.watch
+        self.history, self.seconds_before = position.history, position.seconds
+        logger.info("Going on from %s: epoch %s.", self.checkpoint.path, position.epoch)
+        return position.epoch
+
+    def _fingerprint(self) -> dict[str, Any]:
+        """What must be the same for a run to go on where another stopped."""
+        return {
+            "config": self.learner.config.to_dict(),
+            "seed": self.seed,
+            "cells": self.mosaic.n_cells,
+            "schema": {name: part.n_features for name, part in self.mosaic.schema.modalities.items()},
+            "batches": list(self.mosaic.schema.batches),
+        }
+
+
+@contextmanager
+def _minibatches(mosaic: Mosaic, indices: list[Any], device: torch.device) -> Iterator[Iterator[Any]]:
+    """Minibatches on the device; the thread that collects them ends with the block, whatever happens inside."""
+    source = collect(mosaic, indices)
+    try:
+        yield (minibatch.to(device) for minibatch in source)
+    finally:
+        source.close()  # type: ignore[attr-defined]
+
+
+def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate

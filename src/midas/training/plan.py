@@ -1,0 +1,106 @@
+"""How long to train and in what portions: chosen from the data's size, and said."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from midas.data.loader import steps_per_epoch
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from midas.config import TrainingConfig
+    from midas.data.mosaic import Mosaic
+
+logger = logging.getLogger(__name__)
+
+# Measured on the sets of benchmarks/RESULTS.md: quality has levelled off at about this many steps.
+_FEWEST_STEPS, _MOST_STEPS, _PASSES = 1200, 20_000, 60
+_MAX_VALIDATION_CELLS = 2000
+# With fewer cells than this, each is needed for training.
+_MIN_CELLS_TO_VALIDATE = 500
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do.
+
+    Attributes
+    ----------
+    train, validation
+        Cells, in canonical order.
+    batch_size
+        Cells per step.
+    epochs
+        Passes, at most.
+    steps_per_epoch
+        Steps in each.
+    """
+
+    train: NDArray[np.int64]
+    validation: NDArray[np.int64]
+    batch_size: int
+    epochs: int
+    steps_per_epoch: int
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of a full run."""
+        return self.epochs * self.steps_per_epoch
+
+
+def plan_training(mosaic: Mosaic, training: TrainingConfig, seed: int) -> Plan:
+    """Hold out cells, and choose what the configuration leaves open.
+
+    Cells without any modality are not trained on. Of every batch and combination of modalities at least one cell in two stays
+    in training.
+    """
+    order = mosaic.canonical_order()
+    order = order[mosaic.measured_in(tuple(mosaic.modalities))[order]]
+    rng = np.random.default_rng([seed, 1])
+    validation = _hold_out(mosaic, order, training.validation_fraction, rng)
+    train = np.setdiff1d(order, validation, assume_unique=True)
+    train = order[np.isin(order, train)]
+    batch_size = training.batch_size or _batch_size(len(train))
+    sizes = np.bincount(mosaic.batch[train])
+    per_epoch = steps_per_epoch(sizes, batch_size, training)
+    epochs = training.epochs
+    if epochs is None:
+        steps = min(max(_FEWEST_STEPS, _PASSES * per_epoch), _MOST_STEPS)
+        epochs = max(1, math.ceil(steps / per_epoch))
+    plan = Plan(train, validation, batch_size, epochs, per_epoch)
+    logger.info(
+        "Training on %s cells, %s held out: at most %s epochs of %s steps, %s cells a step.",
+        f"{len(train):,}",
+        f"{len(validation):,}",
+        f"{epochs:,}",
+        f"{per_epoch:,}",
+        f"{batch_size:,}",
+    )
+    return plan
+
+
+def _batch_size(n_cells: int) -> int:
+    """128 up to 5,000 cells, 256 up to 50,000, then 512: small data need many steps, large data few passes."""
+    return 128 if n_cells < 5_000 else 256 if n_cells < 50_000 else 512
+
+
+def _hold_out(
+    mosaic: Mosaic, order: NDArray[np.int64], fraction: float, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    if fraction == 0 or len(order) < _MIN_CELLS_TO_VALIDATE:
+        return np.empty(0, dtype=np.int64)
+    fraction = min(fraction, _MAX_VALIDATION_CELLS / len(order))
+    kind, _ = pd.factorize(mosaic.combinations().to_numpy()[order])
+    group = kind * len(mosaic.batches) + mosaic.batch[order]
+    held = []
+    for name in np.unique(group):
+        members = order[group == name]
+        held.append(rng.permutation(members)[: min(round(fraction * len(members)), len(members) // 2)])
+    return np.concatenate(held)

@@ -1,0 +1,189 @@
+"""One training step, testable without a loop: discriminators first, then the model against them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from midas.losses import Losses, objective
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
+    from midas.config import Config
+    from midas.data.minibatch import Minibatch
+    from midas.data.schema import MosaicSchema
+    from midas.nn import VAE, Discriminators, Noise, Outputs
+
+
+class NotFiniteError(ArithmeticError):
+    """A term of the objective became NaN or infinite."""
+
+
+@dataclass(frozen=True)
+class Learner:
+    """What is trained, and by what.
+
+    Attributes
+    ----------
+    vae, discriminators
+        Networks, set up by `fabric`.
+    vae_optimizer, discriminator_optimizer
+        Their optimisers, set up by `fabric`.
+    fabric
+        Device, precision and the backward pass.
+    schema
+        Of the data.
+    config
+        Weights and counts of steps.
+    """
+
+    vae: VAE
+    discriminators: Discriminators
+    vae_optimizer: torch.optim.Optimizer
+    discriminator_optimizer: torch.optim.Optimizer
+    fabric: Fabric
+    schema: MosaicSchema
+    config: Config
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What a step came to: the terms of the objective and the discriminators' cross entropy, on the device."""
+
+    losses: Losses
+    discriminator: Tensor
+
+    def named(self) -> dict[str, Tensor]:
+        """All terms by name, detached."""
+        return {name: term.detach() for name, term in {**self.losses.named(), "discriminator": self.discriminator}.items()}
+
+
+def discriminator_input(outputs: Outputs, names: tuple[str, ...], dim_c: int) -> tuple[Tensor, Tensor]:
+    """Stack the joint c and every modality's c.
+
+    Returns
+    -------
+    c `(n_discriminators, n_cells, dim_c)`, zero where a cell lacks the modality; present `(n_discriminators, n_cells)`.
+    """
+    joint = outputs.joint.z[:, :dim_c]
+    c, present = [joint], [torch.ones(len(joint), dtype=torch.bool, device=joint.device)]
+    for name in names[1:]:
+        if name in outputs.single:
+            latent = outputs.single[name]
+            whole = len(latent.cells) == len(joint)
+            own = latent.z[:, :dim_c]
+            c.append(own if whole else torch.zeros_like(joint).index_copy(0, latent.cells, own))
+            present.append(torch.zeros_like(present[0]).index_fill(0, latent.cells, value=True))
+        else:
+            c.append(torch.zeros_like(joint))
+            present.append(torch.zeros_like(present[0]))
+    return torch.stack(c), torch.stack(present)
+
+
+def train_step(learner: Learner, minibatch: Minibatch, noise: Noise, *, with_batch: bool) -> StepReport:
+    """Update the discriminators on detached c, then the model, which is rewarded for misleading them.
+
+    Raises
+    ------
+    NotFiniteError
+        Before any weight is changed by it, on devices where looking costs nothing (the CPU).
+    """
+    config, fabric = learner.config, learner.fabric
+    with fabric.autocast():
+        outputs = learner.vae(minibatch, noise, with_batch=with_batch)
+    c, present = discriminator_input(outputs, learner.discriminators.names, config.network.dim_c)
+    adversarial = config.objective.adversarial
+
+    fixed = c.detach()
+    if adversarial > 0:
+        for _ in range(config.training.discriminator_steps):
+            learner.discriminator_optimizer.zero_grad()
+            guess = learner.discriminators(fixed, present, minibatch.batch, noise).mean()
+            fabric.backward(guess * adversarial)
+            _clip(learner, learner.discriminators, learner.discriminator_optimizer)
+            learner.discriminator_optimizer.step()
+
+    losses = losses_of(learner, outputs, minibatch)
+    learner.discriminators.requires_grad_(requires_grad=False)
+    guess = learner.discriminators(c, present, minibatch.batch, noise).mean()
+    learner.discriminators.requires_grad_(requires_grad=True)
+    report = StepReport(losses, guess)
+    if fabric.device.type == "cpu":
+        check_finite({"total": float(losses.total), "discriminator": float(guess)}, learner, minibatch)
+    learner.vae_optimizer.zero_grad()
+    fabric.backward(losses.total - adversarial * guess)
+    _clip(learner, learner.vae, learner.vae_optimizer)
+    learner.vae_optimizer.step()
+    return report
+
+
+def losses_of(learner: Learner, outputs: Outputs, minibatch: Minibatch) -> Losses:
+    """Compute the objective of one pass."""
+    return objective(
+        outputs,
+        minibatch,
+        {name: part.modality for name, part in learner.schema.modalities.items()},
+        learner.vae.extras(),
+        learner.config.objective,
+        learner.config.network.dim_c,
+    )
+
+
+def check_finite(values: Mapping[str, float], learner: Learner, minibatch: Minibatch) -> None:
+    """Refuse NaN and infinite terms.
+
+    Raises
+    ------
+    NotFiniteError
+        Naming the terms, and the batches whose cells bring them about.
+    """
+    if np.isfinite(list(values.values())).all():
+        return
+    culprits: dict[str, list[str]] = {}
+    for code in torch.unique(minibatch.batch).tolist():
+        part = select(minibatch, minibatch.batch == code)
+        with torch.no_grad():
+            terms = losses_of(learner, learner.vae(part, None), part).named()
+        for name, term in terms.items():
+            if name != "total" and not bool(torch.isfinite(term)):
+                culprits.setdefault(name, []).append(learner.schema.batches[code] if code >= 0 else "unknown")
+    found = "; ".join(f"{name} in cells of {', '.join(batches)}" for name, batches in culprits.items())
+    if not found:
+        found = ", ".join(name for name, value in values.items() if not np.isfinite(value)) + " (by dropout or sampling)"
+    msg = (
+        f"Expected a finite objective, found NaN or infinity: {found}. Lower training.learning_rate, set "
+        "training.gradient_clip (for example 10), or training.precision to '32'; look at these cells' counts."
+    )
+    raise NotFiniteError(msg)
+
+
+def select(minibatch: Minibatch, keep: Tensor) -> Minibatch:
+    """Those cells of a minibatch where `keep`, `(n_cells,)`, is true."""
+    new = torch.cumsum(keep, 0) - 1
+    counts = {}
+    for name, part in minibatch.counts.items():
+        rows = keep[part.cells]
+        if not bool(rows.any()):
+            continue
+        entry_row = torch.div(part.flat, part.n_features, rounding_mode="floor")
+        entries = rows[entry_row]
+        new_row = torch.cumsum(rows, 0) - 1
+        counts[name] = replace(
+            part,
+            cells=new[part.cells[rows]],
+            flat=part.flat[entries] + (new_row[entry_row[entries]] - entry_row[entries]) * part.n_features,
+            values=part.values[entries],
+            mask=None if part.mask is None else part.mask[rows],
+        )
+    return replace(minibatch, index=minibatch.index[keep.cpu().numpy()], batch=minibatch.batch[keep], counts=counts)
+
+
+def _clip(learner: Learner, module: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    if learner.config.training.gradient_clip is not None:
+        learner.fabric.clip_gradients(module, optimizer, max_norm=learner.config.training.gradient_clip)  # type: ignore[arg-type]
