@@ -27,6 +27,10 @@ class ModalityRows:
         For each cell, `(n_cells,)`, its source and its row there; -1 where the cell was not measured.
     measured
         `(n_batches, n_features)`, whether the batch measured the feature.
+    input_names
+        Features of the schema as the input spells and orders them, then those that it lacks.
+    input_columns
+        The schema's column of each.
     """
 
     sources: tuple[Source, ...]
@@ -34,6 +38,8 @@ class ModalityRows:
     source_of: NDArray[np.int64]
     row: NDArray[np.int64]
     measured: NDArray[np.bool_]
+    input_names: pd.Index
+    input_columns: NDArray[np.int64]
 
     @property
     def present(self) -> NDArray[np.bool_]:

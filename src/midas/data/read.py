@@ -264,7 +264,22 @@ def _rows(  # noqa: PLR0913 - one modality's share of everything read
         given=given,
         notes=notes,
     )
-    return ModalityRows(tuple(sources), tuple(columns), source_of, row, measured)
+    input_names, input_columns = _as_in_input(schema, parts, columns)
+    return ModalityRows(tuple(sources), tuple(columns), source_of, row, measured, input_names, input_columns)
+
+
+def _as_in_input(
+    schema: ModalitySchema, parts: list[Part], columns: list[NDArray[np.int64]]
+) -> tuple[pd.Index, NDArray[np.int64]]:
+    """Order and spelling of the features as the user knows them; what the input lacks comes last."""
+    spelled = [part.adata.var_names.astype(str).to_numpy() for part in parts]
+    names = np.concatenate([*spelled, schema.features.to_numpy().astype(str)]).astype(object)
+    column = np.concatenate([*columns, np.arange(schema.n_features)])
+    names, column = names[column >= 0], column[column >= 0]
+    first = np.sort(np.unique(column, return_index=True)[1])
+    # A name that occurs twice in the input is told apart as the schema does it.
+    repeated = pd.Index(names[first]).duplicated(keep="first")
+    return pd.Index(np.where(repeated, schema.features[column[first]], names[first])), column[first]
 
 
 def _padded(found: Scan, group: NDArray[np.int64], n_groups: int) -> NDArray[np.bool_]:

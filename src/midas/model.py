@@ -1,0 +1,432 @@
+"""MIDAS: the model as its users see it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Self
+
+import numpy as np
+import pandas as pd
+import torch
+from anndata import AnnData
+from mudata import MuData
+
+from midas import keys
+from midas.config import Config
+from midas.data import Mosaic, MosaicData, read_mosaic
+from midas.inference import Encoded, decode, encode
+from midas.nn import VAE, Discriminators
+from midas.results import decoded_anndata, rows_of
+from midas.storage import StoredModel, read_model, write_model
+from midas.training.device import accelerator_of
+from midas.training.loop import Logger, Surroundings, fit
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from midas.modality import Modality
+
+logger = logging.getLogger(__name__)
+
+Part = Literal["c", "u", "z"]
+
+
+class NotFittedError(RuntimeError):
+    """A result was asked of a model that has not been trained."""
+
+
+class MIDAS:
+    """One model of a mosaic: embedding, imputation, batch correction, translation.
+
+    Parameters
+    ----------
+    data
+        A MuData, an AnnData, a dict of them by modality or by batch, or a :class:`midas.data.Mosaic`. Raw counts. Modalities may
+        hold different cells, which are matched by name.
+    batch_key
+        Column of obs that names each cell's batch; None when all cells are one batch.
+    modalities
+        What the modalities are, where their names (rna, adt, atac and usual aliases) do not tell.
+    measured
+        By modality, a boolean table batches x features: False where a batch did not measure a feature. Columns
+        ``measured_<batch>`` of var say the same.
+    layer
+        Layer that holds the counts; None for X.
+    config
+        Sizes, weights, training; ``Config()`` if left out, ``Config.paper()`` for the published set-up.
+    seed
+        Same seed, same data (in any order), same machine: same result.
+
+    Examples
+    --------
+    >>> import midas
+    >>> mdata = midas.simulate.mosaic(midas.simulate.SimulationConfig(n_cells=300, n_genes=60, n_peaks=80, n_proteins=10))
+    >>> config = midas.Config.from_dict({"training": {"epochs": 2}})
+    >>> model = midas.MIDAS(mdata, config=config).fit(progress=False)
+    >>> model.latent().shape
+    (300, 32)
+    """
+
+    def __init__(
+        self,
+        data: MosaicData | Mosaic,
+        *,
+        batch_key: str | None = "batch",
+        modalities: Mapping[str, Modality] | None = None,
+        measured: Mapping[str, pd.DataFrame] | None = None,
+        layer: str | None = None,
+        config: Config | None = None,
+        seed: int = 0,
+    ) -> None:
+        self._batch_key = batch_key
+        self._layer = layer
+        self.mosaic: Mosaic | None = (
+            data
+            if isinstance(data, Mosaic)
+            else read_mosaic(data, batch_key=batch_key, modalities=modalities, measured=measured, layer=layer)
+        )
+        self.schema = self.mosaic.schema
+        self.config = config or Config()
+        self.seed = seed
+        self._history: list[dict[str, float]] = []
+        self._standard_u: NDArray[np.float32] | None = None
+        self._encoded: Encoded | None = None
+        with _seeded(seed):
+            self.vae = VAE(self.schema, self.config.network)
+            self.discriminators = Discriminators(self.schema, self.config.network)
+
+    # ---------------------------------------------------------------------------------------------------------- training
+
+    def fit(
+        self,
+        *,
+        progress: bool = True,
+        loggers: Sequence[Logger] = (),
+        checkpoint: str | Path | None = None,
+        resume: bool = False,
+    ) -> Self:
+        """Train on the data that the model was made with.
+
+        Parameters
+        ----------
+        progress
+            Whether to draw a progress bar.
+        loggers
+            Lightning loggers that get every epoch's terms.
+        checkpoint
+            File that keeps the state of the run, so that it can go on after an interruption.
+        resume
+            Whether to go on from `checkpoint` if it is there.
+
+        Returns
+        -------
+        The model itself. Ctrl-C ends the training early and leaves it usable.
+        """
+        if self.mosaic is None:
+            raise NotFittedError("Expected the data to train on, found none: this model was loaded without. Give load(..., data=).")
+        around = Surroundings(
+            progress=progress,
+            loggers=tuple(loggers),
+            checkpoint=None if checkpoint is None else Path(checkpoint),
+            resume=resume,
+        )
+        self._history = fit(self.vae, self.discriminators, self.mosaic, self.config, self.seed, around)
+        self._encoded = encode(self.vae, self.mosaic, self.modalities)
+        self._standard_u = _standard_noise(self._encoded.mean[:, self.config.network.dim_c :], self.mosaic)
+        return self
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Names of the modalities."""
+        return tuple(self.schema.modalities)
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """One row per epoch: the mean of each term of the objective, of training cells and (``val_``) of held-out cells."""
+        return pd.DataFrame(self._history)
+
+    # ----------------------------------------------------------------------------------------------------------- results
+
+    def latent(
+        self,
+        data: MosaicData | Mosaic | None = None,
+        *,
+        modalities: Sequence[str] | None = None,
+        part: Part = "c",
+    ) -> NDArray[np.float32]:
+        """Embed cells: the mean of their posterior.
+
+        Parameters
+        ----------
+        data
+            New cells, of batches known or unknown; None for the model's own.
+        modalities
+            Use only these; None for all that each cell has.
+        part
+            ``c`` is the biological state, ``u`` the technical noise, ``z`` both.
+
+        Returns
+        -------
+        `(n_cells, dim)` in the order of the data's obs_names; NaN for cells that have none of the modalities.
+        """
+        return self.posterior(data, modalities=modalities, part=part).mean
+
+    def posterior(
+        self,
+        data: MosaicData | Mosaic | None = None,
+        *,
+        modalities: Sequence[str] | None = None,
+        part: Part = "c",
+    ) -> Encoded:
+        """Mean and variance of the posterior; parameters as in :meth:`latent`."""
+        mosaic = self._mosaic_of(data)
+        names = self._known(modalities)
+        if self._encoded is not None and mosaic is self.mosaic and names == self.modalities:
+            whole = self._encoded
+        else:
+            whole = encode(self.vae, mosaic, names)
+        dim_c = self.config.network.dim_c
+        columns = {"c": slice(0, dim_c), "u": slice(dim_c, None), "z": slice(None)}
+        if part not in columns:
+            msg = f"Expected part to be c, u or z, found {part!r}."
+            raise ValueError(msg)
+        return Encoded(whole.mean[:, columns[part]].copy(), whole.variance[:, columns[part]].copy())
+
+    def impute(
+        self,
+        modality: str,
+        data: MosaicData | Mosaic | None = None,
+        *,
+        sample: bool = False,
+        seed: int = 0,
+        out: str | Path | None = None,
+    ) -> AnnData:
+        """Counts of one modality for *every* cell, batch effects kept: decoded from the cell's own c and u.
+
+        Parameters
+        ----------
+        modality
+            What to decode.
+        data
+            New cells; None for the model's own.
+        sample
+            Draw counts instead of returning expected values.
+        seed
+            Of the draws.
+        out
+            An ``.h5ad`` file or ``.zarr`` store to stream the values to, when they would not fit in memory.
+
+        Returns
+        -------
+        All cells x all features of the modality, named as in the data; with `out`, opened from there.
+        """
+        mosaic = self._mosaic_of(data)
+        z = self.posterior(mosaic, part="z").mean
+        return self._decoded(mosaic, z, modality, sample=sample, seed=seed, out=out)
+
+    def correct(
+        self,
+        modality: str,
+        data: MosaicData | Mosaic | None = None,
+        *,
+        sample: bool = False,
+        seed: int = 0,
+        out: str | Path | None = None,
+    ) -> AnnData:
+        """Counts of one modality for *every* cell as if all came from one batch: decoded from c and the standard noise.
+
+        The standard noise is the mean u of the batch whose mean is nearest to the mean over all cells (He et al. 2024).
+        Parameters and result as in :meth:`impute`.
+        """
+        mosaic = self._mosaic_of(data)
+        z = self.posterior(mosaic, part="z").mean
+        z[:, self.config.network.dim_c :] = self.standard_noise
+        return self._decoded(mosaic, z, modality, sample=sample, seed=seed, out=out)
+
+    def translate(
+        self,
+        source: str | Sequence[str],
+        target: str,
+        data: MosaicData | Mosaic | None = None,
+        *,
+        sample: bool = False,
+        seed: int = 0,
+        out: str | Path | None = None,
+    ) -> AnnData:
+        """Counts of modality `target` predicted from `source` alone, though the cell may have more.
+
+        Parameters and result as in :meth:`impute`; cells without any of `source` are left out.
+        """
+        mosaic = self._mosaic_of(data)
+        names = self._known([source] if isinstance(source, str) else source)
+        z = self.posterior(mosaic, modalities=names, part="z").mean
+        return self._decoded(mosaic, z, target, sample=sample, seed=seed, out=out)
+
+    @property
+    def standard_noise(self) -> NDArray[np.float32]:
+        """The u that batch-corrected counts are decoded with, `(dim_u,)`."""
+        if self._standard_u is None:
+            raise NotFittedError("Expected a trained model, found one that has not been: call fit() first.")
+        return self._standard_u
+
+    def annotate(
+        self, mdata: MuData | AnnData, *, impute: Sequence[str] = (), correct: Sequence[str] = ()
+    ) -> None:
+        """Write results where scverse tools look for them.
+
+        ``obsm["X_midas"]`` (c) and ``obsm["X_midas_u"]`` (u); for the modalities named, ``layers["imputed"]`` and
+        ``layers["corrected"]`` of the cells and features that the modality itself holds.
+
+        Parameters
+        ----------
+        mdata
+            The model's own data or new ones, changed in place.
+        impute, correct
+            Modalities to decode.
+        """
+        mosaic = self.read(mdata, batch_key=self._batch_key, layer=self._layer)
+        z = self.posterior(mosaic, part="z").mean
+        dim_c = self.config.network.dim_c
+        mdata.obsm[keys.LATENT], mdata.obsm[keys.TECHNICAL] = z[:, :dim_c], z[:, dim_c:]
+        for layer, verb, names in ((keys.IMPUTED, self.impute, impute), (keys.CORRECTED, self.correct, correct)):
+            for name in self._known(names) if names else ():
+                adata = mdata.mod[name] if isinstance(mdata, MuData) else mdata
+                adata.layers[layer] = rows_of(verb(name, mosaic), adata)
+
+    # ---------------------------------------------------------------------------------------------------------- data, files
+
+    def read(
+        self,
+        data: MosaicData,
+        *,
+        batch_key: str | None = "batch",
+        measured: Mapping[str, pd.DataFrame] | None = None,
+        layer: str | None = None,
+    ) -> Mosaic:
+        """Read new data for this model: features matched by name, batches known or not. Every verb takes the result."""
+        return read_mosaic(data, batch_key=batch_key, measured=measured, layer=layer, schema=self.schema)
+
+    def save(self, folder: str | Path) -> None:
+        """Write the model to a folder: weights, configuration, features and batches by name. No counts, no cells."""
+        n_cells = {}
+        if self.mosaic is not None:
+            for name, rows in self.mosaic.modalities.items():
+                counts = np.bincount(self.mosaic.batch[rows.present], minlength=len(self.mosaic.batches))
+                n_cells[name] = dict(zip(self.mosaic.batches, counts.tolist(), strict=True))
+        card = self._card if self.mosaic is None else {"cells": n_cells, "total_cells": self.mosaic.n_cells}
+        write_model(
+            Path(folder),
+            StoredModel(
+                config=self.config,
+                schema=self.schema,
+                seed=self.seed,
+                weights=dict(self.vae.state_dict()),
+                standard_u=self.standard_noise.tolist(),
+                card=card,
+                history=self._history,
+            ),
+        )
+
+    @classmethod
+    def load(
+        cls, folder: str | Path, data: MosaicData | None = None, *, batch_key: str | None = "batch", layer: str | None = None
+    ) -> Self:
+        """Read a model that :meth:`save` wrote.
+
+        Parameters
+        ----------
+        folder
+            Where it is.
+        data
+            Cells that verbs without `data` are about; checked against the model by name.
+        batch_key, layer
+            As in :class:`MIDAS`, of `data` and of all data to come.
+
+        Raises
+        ------
+        ModelFileError
+            When the folder holds no model, a damaged one, or one of a newer version.
+        """
+        stored = read_model(Path(folder))
+        model = cls.__new__(cls)
+        model._batch_key, model._layer = batch_key, layer  # noqa: SLF001 - its own class
+        model.schema, model.config, model.seed = stored.schema, stored.config, stored.seed
+        model._history, model._card = stored.history, stored.card
+        model._standard_u = np.asarray(stored.standard_u, dtype=np.float32)
+        model._encoded = None
+        model.mosaic = None
+        with _seeded(stored.seed):
+            model.vae = VAE(stored.schema, stored.config.network)
+            model.discriminators = Discriminators(stored.schema, stored.config.network)
+        model.vae.load_state_dict(stored.weights)
+        model.vae.to(accelerator_of(stored.config.training))
+        if data is not None:
+            model.mosaic = read_mosaic(data, batch_key=batch_key, layer=layer, schema=model.schema)
+        return model
+
+    def __repr__(self) -> str:
+        parts = ", ".join(f"{name} ({part.n_features:,})" for name, part in self.schema.modalities.items())
+        state = f"fitted in {len(self._history)} epochs" if self._standard_u is not None else "not fitted"
+        cells = "" if self.mosaic is None else f"{self.mosaic.n_cells:,} cells, "
+        return f"MIDAS: {cells}{len(self.schema.batches)} batches, {parts}; {state}"
+
+    # ------------------------------------------------------------------------------------------------------------ private
+
+    def _mosaic_of(self, data: MosaicData | Mosaic | None) -> Mosaic:
+        if isinstance(data, Mosaic):
+            if data.schema is not self.schema:
+                raise ValueError("Expected a mosaic that this model's read() gave, found one of other features.")
+            found = data
+        elif data is not None:
+            found = self.read(data, batch_key=self._batch_key, layer=self._layer)
+        elif self.mosaic is None:
+            raise ValueError("Expected data, as this model was loaded without its own; give data=.")
+        else:
+            found = self.mosaic
+        if self._standard_u is None:
+            raise NotFittedError("Expected a trained model, found one that has not been: call fit() first.")
+        return found
+
+    def _known(self, modalities: Sequence[str] | None) -> tuple[str, ...]:
+        if modalities is None:
+            return self.modalities
+        names = [modalities] if isinstance(modalities, str) else list(modalities)
+        unknown = [name for name in names if name not in self.modalities]
+        if unknown or not names:
+            msg = f"Expected modalities out of {', '.join(self.modalities)}, found {', '.join(unknown) or 'none'}."
+            raise ValueError(msg)
+        return tuple(name for name in self.modalities if name in names)
+
+    def _decoded(
+        self,
+        mosaic: Mosaic,
+        z: NDArray[np.float32],
+        modality: str,
+        *,
+        sample: bool,
+        seed: int,
+        out: str | Path | None,
+    ) -> AnnData:
+        (name,) = self._known([modality])
+        kept = np.flatnonzero(np.isfinite(z).all(1))
+        blocks = decode(self.vae, mosaic, z[kept], name, sample=sample, seed=seed)
+        return decoded_anndata(mosaic, kept, name, blocks, out=None if out is None else Path(out))
+
+
+def _standard_noise(u: NDArray[np.float32], mosaic: Mosaic) -> NDArray[np.float32]:
+    """Mean u of the batch whose mean is nearest to the mean over all cells, `(dim_u,)`."""
+    known = np.isfinite(u).all(1)
+    means = np.stack([u[known & (mosaic.batch == b)].mean(0) for b in np.unique(mosaic.batch[known])])
+    nearest = int(np.argmin(((means - u[known].mean(0)) ** 2).sum(1)))
+    return means[nearest].astype(np.float32)
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Draw the first weights from `seed`, and leave the process's own random state as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield

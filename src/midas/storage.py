@@ -1,0 +1,144 @@
+"""A trained model in a folder: weights in safetensors, everything else in JSON. No pickle, so no code runs on loading."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save_file
+
+from midas.config import Config
+from midas.data.schema import MosaicSchema
+from midas.files import replacing
+
+FORMAT = 1
+_CARD, _WEIGHTS = "model.json", "weights.safetensors"
+
+
+class ModelFileError(ValueError):
+    """A folder does not hold a model that this version can read."""
+
+
+@dataclass(frozen=True)
+class StoredModel:
+    """What a model needs to live on.
+
+    Attributes
+    ----------
+    config, schema, seed
+        As the model was built.
+    weights
+        Of the VAE.
+    standard_u
+        The technical noise that batch-corrected counts are decoded with, `(dim_u,)`.
+    card
+        What the model was trained on, for people: cells by batch and modality, versions, last losses.
+    history
+        One record per epoch.
+    """
+
+    config: Config
+    schema: MosaicSchema
+    seed: int
+    weights: dict[str, torch.Tensor]
+    standard_u: list[float]
+    card: dict[str, Any]
+    history: list[dict[str, float]]
+
+
+def write_model(folder: Path, model: StoredModel) -> None:
+    """Write a model; an older one in the same place is replaced in one step.
+
+    Raises
+    ------
+    FileExistsError
+        When `folder` holds something else than a model.
+    """
+    if folder.exists() and not (folder / _CARD).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+        msg = f"{folder}: expected a new folder, or one that holds a midas model, found something else. Choose another place."
+        raise FileExistsError(msg)
+    with replacing(folder) as scratch:
+        scratch.mkdir()
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.weights.items()}
+        save_file(weights, scratch / _WEIGHTS)
+        description = {
+            "format": FORMAT,
+            "versions": {name: importlib.metadata.version(name) for name in ("midas-mosaic", "torch", "anndata")},
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "sha256": hashlib.sha256((scratch / _WEIGHTS).read_bytes()).hexdigest(),
+            "config": model.config.to_dict(),
+            "seed": model.seed,
+            "standard_u": model.standard_u,
+            "card": model.card,
+            "history": model.history,
+            "schema": model.schema.to_dict(),
+        }
+        (scratch / _CARD).write_text(json.dumps(description, indent=1), encoding="utf-8")
+
+
+def read_model(folder: Path) -> StoredModel:
+    """Read a model.
+
+    Raises
+    ------
+    ModelFileError
+        When there is none, it is damaged, or of a newer format.
+    """
+    description = read_card(folder)
+    try:
+        raw = (folder / _WEIGHTS).read_bytes()
+    except OSError as error:
+        msg = f"{folder}: expected the weights in {_WEIGHTS}, found no such file. Copy the whole folder."
+        raise ModelFileError(msg) from error
+    if hashlib.sha256(raw).hexdigest() != description["sha256"]:
+        msg = f"{folder / _WEIGHTS}: the file is damaged (its sha256 is not the one in {_CARD}). Copy it again."
+        raise ModelFileError(msg)
+    try:
+        return StoredModel(
+            config=Config.from_dict(description["config"]),
+            schema=MosaicSchema.from_dict(description["schema"]),
+            seed=int(description["seed"]),
+            weights=load(raw),
+            standard_u=[float(value) for value in description["standard_u"]],
+            card=description["card"],
+            history=description["history"],
+        )
+    except (KeyError, TypeError, ValueError, SafetensorError) as error:
+        msg = f"{folder}: expected a midas model of format {FORMAT}, found one with parts missing or changed ({error!r})."
+        raise ModelFileError(msg) from error
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """Read what a model says of itself, without its weights.
+
+    Raises
+    ------
+    ModelFileError
+        As :func:`read_model`.
+    """
+    path = folder / _CARD
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        there = ", ".join(sorted(p.name for p in folder.iterdir())) if folder.is_dir() else "no folder"
+        msg = f"{folder}: expected a folder with {_CARD} and {_WEIGHTS}, found {there or 'an empty folder'}."
+        raise ModelFileError(msg) from error
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        msg = f"{path}: expected the description of a midas model, found a damaged or foreign file ({error})."
+        raise ModelFileError(msg) from error
+    found = description.get("format") if isinstance(description, dict) else None
+    if not isinstance(found, int):
+        msg = f"{path}: expected the description of a midas model, found JSON of something else."
+        raise ModelFileError(msg)
+    if found > FORMAT:
+        version = description.get("versions", {}).get("midas-mosaic", "a newer version")
+        msg = f"{folder}: expected a model of format {FORMAT} or older, found {found}. Install midas-mosaic {version} or later."
+        raise ModelFileError(msg)
+    return dict(description)
