@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -207,7 +208,7 @@ class Config:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Config:
         """Build from nested tables as :meth:`to_dict` writes them; ``preset = "paper"`` changes what is left out."""
-        presets = {"default": cls, "paper": cls.paper}
+        presets: dict[str, Callable[[], Config]] = {"default": cls, "paper": cls.paper}
         name = values.get("preset", "default")
         if name not in presets:
             msg = f"Expected a preset out of {sorted(presets)}, found {name!r}."

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from midas.data.mosaic import Mosaic
+    from midas.data.schema import MosaicSchema
     from midas.nn import VAE
 
 _CELLS_AT_ONCE = 2048
@@ -58,42 +59,57 @@ def encode(vae: VAE, mosaic: Mosaic, modalities: tuple[str, ...], *, with_batch:
     return Encoded(mean, variance)
 
 
+@dataclass(frozen=True)
+class Draw:
+    """How decoded values are reported: expected values, or counts drawn with a seed."""
+
+    sample: bool = False
+    seed: int = 0
+
+
+EXPECTED = Draw()
+
+
 def decode(
-    vae: VAE, mosaic: Mosaic, z: NDArray[np.float32], modality: str, *, sample: bool = False, seed: int = 0
+    vae: VAE,
+    schema: MosaicSchema,
+    z: NDArray[np.float32],
+    modality: str,
+    columns: NDArray[np.int64],
+    draw: Draw = EXPECTED,
 ) -> Iterator[NDArray[np.float32]]:
     """Decode z into one modality, block by block.
 
     Parameters
     ----------
+    schema
+        Of the model.
     z
         `(n, dim_z)`.
     modality
         Name in the model.
-    sample
-        Draw counts instead of returning expected values.
-    seed
-        Of the draws.
+    columns
+        Features wanted, as columns of the schema, `(d,)`; -1 for one that the model does not know.
+    draw
+        Expected values or counts.
 
     Yields
     ------
-    Consecutive rows, `(at most 2048, n_features)`, features as the input of `mosaic` orders them. Rows of NaN stay NaN.
+    Consecutive rows, `(at most 2048, d)`; NaN in unknown columns, and in rows whose z is NaN.
     """
     device = device_of(vae)
-    likelihood = LIKELIHOODS[mosaic.schema.modalities[modality].modality.likelihood]
+    likelihood = LIKELIHOODS[schema.modalities[modality].modality.likelihood]
     extra = vae.extras()[modality]
-    columns = torch.from_numpy(mosaic.modalities[modality].input_columns).to(device)
-    generator = torch.Generator(device=device).manual_seed(seed)
+    wanted = torch.from_numpy(columns).to(device)
+    generator = torch.Generator(device=device).manual_seed(draw.seed)
     for start in range(0, len(z), _CELLS_AT_ONCE):
         block = torch.from_numpy(z[start : start + _CELLS_AT_ONCE]).to(device)
+        known = torch.isfinite(block).all(1, keepdim=True)
         with torch.inference_mode():
-            eta = vae.decode(block, None, {modality: None})[modality].float()
-            if sample:
-                known = torch.isfinite(block).all(1, keepdim=True)
-                drawn = likelihood.sample(torch.where(known, eta, 0.0), extra, generator)
-                values = torch.where(known, drawn, torch.nan)
-            else:
-                values = likelihood.mean(eta)
-            yield values[:, columns].cpu().numpy()
+            eta = vae.decode(torch.where(known, block, 0.0), None, {modality: None})[modality].float()
+            values = likelihood.sample(eta, extra, generator) if draw.sample else likelihood.mean(eta)
+            values = torch.where(known & (wanted >= 0), values[:, wanted], torch.nan)
+            yield values.cpu().numpy()
 
 
 def _blocks(cells: NDArray[np.int64]) -> list[NDArray[np.int64]]:

@@ -29,7 +29,7 @@ class _ExponentialFamily(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(  # noqa: PLR0913 - the signature is autograd's: one argument per input
+    def forward(
         ctx: Any,  # noqa: ANN401 - torch's own context object
         eta: Tensor,
         flat: Tensor,
@@ -63,7 +63,9 @@ class Likelihood(ABC):
     """A distribution of counts. Stateless; per-feature parameters live in the decoder and are passed in."""
 
     support: ClassVar[Support] = "counts"
-    n_feature_parameters: ClassVar[int] = 0  # further numbers per feature (dispersion, log variance), learned, cell-free
+    n_feature_parameters: ClassVar[int] = (
+        0  # further numbers per feature (dispersion, log variance), learned, cell-free
+    )
 
     @abstractmethod
     def nll(self, eta: Tensor, flat: Tensor, values: Tensor, mask: Tensor | None, extra: Tensor | None) -> Tensor:
@@ -97,26 +99,26 @@ class Likelihood(ABC):
 class Poisson(Likelihood):
     """Counts with rate exp(eta); the constant left out is the sum of log x!."""
 
-    def nll(self, eta: Tensor, flat: Tensor, values: Tensor, mask: Tensor | None, extra: Tensor | None) -> Tensor:  # noqa: ARG002
-        return cast("Tensor", _ExponentialFamily.apply(eta, flat, values, mask, "poisson"))
+    def nll(self, eta: Tensor, flat: Tensor, values: Tensor, mask: Tensor | None, extra: Tensor | None) -> Tensor:
+        return cast("Tensor", _ExponentialFamily.apply(eta, flat, values, mask, "poisson"))  # type: ignore[no-untyped-call]
 
     def mean(self, eta: Tensor) -> Tensor:
         return torch.exp(eta)
 
-    def sample(self, eta: Tensor, extra: Tensor | None, generator: torch.Generator) -> Tensor:  # noqa: ARG002
+    def sample(self, eta: Tensor, extra: Tensor | None, generator: torch.Generator) -> Tensor:
         return torch.poisson(self.mean(eta), generator=generator)
 
 
 class Bernoulli(Likelihood):
     """0/1 values with log odds eta; nothing is left out."""
 
-    def nll(self, eta: Tensor, flat: Tensor, values: Tensor, mask: Tensor | None, extra: Tensor | None) -> Tensor:  # noqa: ARG002
-        return cast("Tensor", _ExponentialFamily.apply(eta, flat, values, mask, "bernoulli"))
+    def nll(self, eta: Tensor, flat: Tensor, values: Tensor, mask: Tensor | None, extra: Tensor | None) -> Tensor:
+        return cast("Tensor", _ExponentialFamily.apply(eta, flat, values, mask, "bernoulli"))  # type: ignore[no-untyped-call]
 
     def mean(self, eta: Tensor) -> Tensor:
         return torch.sigmoid(eta)
 
-    def sample(self, eta: Tensor, extra: Tensor | None, generator: torch.Generator) -> Tensor:  # noqa: ARG002
+    def sample(self, eta: Tensor, extra: Tensor | None, generator: torch.Generator) -> Tensor:
         return torch.bernoulli(self.mean(eta), generator=generator)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -16,10 +19,10 @@ from mudata import MuData
 
 from midas import keys
 from midas.config import Config
-from midas.data import Mosaic, MosaicData, read_mosaic
-from midas.inference import Encoded, decode, encode
+from midas.data import Mosaic, MosaicData, MosaicSchema, read_mosaic
+from midas.inference import Draw, Encoded, decode, encode
 from midas.nn import VAE, Discriminators
-from midas.results import decoded_anndata, rows_of
+from midas.results import all_layout, checked_out, fill, frame, own_layout
 from midas.storage import StoredModel, read_model, write_model
 from midas.training.device import accelerator_of
 from midas.training.loop import Logger, Surroundings, fit
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from midas.modality import Modality
+    from midas.results import Layout
 
 logger = logging.getLogger(__name__)
 
@@ -81,22 +85,26 @@ class MIDAS:
         config: Config | None = None,
         seed: int = 0,
     ) -> None:
-        self._batch_key = batch_key
-        self._layer = layer
-        self.mosaic: Mosaic | None = (
+        mosaic = (
             data
             if isinstance(data, Mosaic)
             else read_mosaic(data, batch_key=batch_key, modalities=modalities, measured=measured, layer=layer)
         )
-        self.schema = self.mosaic.schema
-        self.config = config or Config()
-        self.seed = seed
+        self._start(mosaic.schema, config or Config(), seed)
+        self.mosaic: Mosaic | None = mosaic
+        self.batch_key = batch_key
+        self.layer = layer
+
+    def _start(self, schema: MosaicSchema, config: Config, seed: int) -> None:
+        """Set up an untrained model without data; the one place where its attributes begin."""
+        self.schema, self.config, self.seed = schema, config, seed
         self._history: list[dict[str, float]] = []
+        self._card: dict[str, Any] = {}
         self._standard_u: NDArray[np.float32] | None = None
         self._encoded: Encoded | None = None
         with _seeded(seed):
-            self.vae = VAE(self.schema, self.config.network)
-            self.discriminators = Discriminators(self.schema, self.config.network)
+            self.vae = VAE(schema, config.network)
+            self.discriminators = Discriminators(schema, config.network)
 
     # ---------------------------------------------------------------------------------------------------------- training
 
@@ -126,7 +134,9 @@ class MIDAS:
         The model itself. Ctrl-C ends the training early and leaves it usable.
         """
         if self.mosaic is None:
-            raise NotFittedError("Expected the data to train on, found none: this model was loaded without. Give load(..., data=).")
+            raise NotFittedError(
+                "Expected data to train on, found none: this model was loaded without. Give load(data=)."
+            )
         around = Surroundings(
             progress=progress,
             loggers=tuple(loggers),
@@ -136,6 +146,7 @@ class MIDAS:
         self._history = fit(self.vae, self.discriminators, self.mosaic, self.config, self.seed, around)
         self._encoded = encode(self.vae, self.mosaic, self.modalities)
         self._standard_u = _standard_noise(self._encoded.mean[:, self.config.network.dim_c :], self.mosaic)
+        self._card = _card(self.mosaic)
         return self
 
     @property
@@ -224,8 +235,7 @@ class MIDAS:
         All cells x all features of the modality, named as in the data; with `out`, opened from there.
         """
         mosaic = self._mosaic_of(data)
-        z = self.posterior(mosaic, part="z").mean
-        return self._decoded(mosaic, z, modality, sample=sample, seed=seed, out=out)
+        return self._decoded(mosaic, self._z(mosaic), modality, Draw(sample, seed), out)
 
     def correct(
         self,
@@ -242,9 +252,7 @@ class MIDAS:
         Parameters and result as in :meth:`impute`.
         """
         mosaic = self._mosaic_of(data)
-        z = self.posterior(mosaic, part="z").mean
-        z[:, self.config.network.dim_c :] = self.standard_noise
-        return self._decoded(mosaic, z, modality, sample=sample, seed=seed, out=out)
+        return self._decoded(mosaic, self._z(mosaic, standard=True), modality, Draw(sample, seed), out)
 
     def translate(
         self,
@@ -263,7 +271,7 @@ class MIDAS:
         mosaic = self._mosaic_of(data)
         names = self._known([source] if isinstance(source, str) else source)
         z = self.posterior(mosaic, modalities=names, part="z").mean
-        return self._decoded(mosaic, z, target, sample=sample, seed=seed, out=out)
+        return self._decoded(mosaic, z, target, Draw(sample, seed), out)
 
     @property
     def standard_noise(self) -> NDArray[np.float32]:
@@ -272,9 +280,7 @@ class MIDAS:
             raise NotFittedError("Expected a trained model, found one that has not been: call fit() first.")
         return self._standard_u
 
-    def annotate(
-        self, mdata: MuData | AnnData, *, impute: Sequence[str] = (), correct: Sequence[str] = ()
-    ) -> None:
+    def annotate(self, mdata: MuData | AnnData, *, impute: Sequence[str] = (), correct: Sequence[str] = ()) -> None:
         """Write results where scverse tools look for them.
 
         ``obsm["X_midas"]`` (c) and ``obsm["X_midas_u"]`` (u); for the modalities named, ``layers["imputed"]`` and
@@ -287,14 +293,35 @@ class MIDAS:
         impute, correct
             Modalities to decode.
         """
-        mosaic = self.read(mdata, batch_key=self._batch_key, layer=self._layer)
-        z = self.posterior(mosaic, part="z").mean
+        mosaic = self.read(mdata, batch_key=self.batch_key, layer=self.layer)
+        z = self._z(mosaic)
         dim_c = self.config.network.dim_c
-        mdata.obsm[keys.LATENT], mdata.obsm[keys.TECHNICAL] = z[:, :dim_c], z[:, dim_c:]
-        for layer, verb, names in ((keys.IMPUTED, self.impute, impute), (keys.CORRECTED, self.correct, correct)):
+        mdata.obsm[keys.LATENT], mdata.obsm[keys.TECHNICAL] = z[:, :dim_c].copy(), z[:, dim_c:].copy()
+        for layer, names in ((keys.IMPUTED, impute), (keys.CORRECTED, correct)):
             for name in self._known(names) if names else ():
                 adata = mdata.mod[name] if isinstance(mdata, MuData) else mdata
-                adata.layers[layer] = rows_of(verb(name, mosaic), adata)
+                adata.layers[layer] = np.concatenate(list(self.stream(mosaic, name, layer, own_layout(mosaic, name))))
+
+    def stream(self, mosaic: Mosaic, modality: str, layer: str, layout: Layout) -> Iterator[NDArray[np.float32]]:
+        """Decode block by block what would not fit in memory.
+
+        Parameters
+        ----------
+        mosaic
+            Read by :meth:`read`, or the model's own.
+        modality
+            What to decode.
+        layer
+            ``imputed`` (as :meth:`impute`) or ``corrected`` (as :meth:`correct`).
+        layout
+            The cells and features wanted.
+
+        Yields
+        ------
+        Consecutive rows of the layout.
+        """
+        z = self._z(mosaic, standard=layer == keys.CORRECTED)
+        yield from decode(self.vae, self.schema, layout.rows_of(z), modality, layout.columns)
 
     # ---------------------------------------------------------------------------------------------------------- data, files
 
@@ -311,12 +338,6 @@ class MIDAS:
 
     def save(self, folder: str | Path) -> None:
         """Write the model to a folder: weights, configuration, features and batches by name. No counts, no cells."""
-        n_cells = {}
-        if self.mosaic is not None:
-            for name, rows in self.mosaic.modalities.items():
-                counts = np.bincount(self.mosaic.batch[rows.present], minlength=len(self.mosaic.batches))
-                n_cells[name] = dict(zip(self.mosaic.batches, counts.tolist(), strict=True))
-        card = self._card if self.mosaic is None else {"cells": n_cells, "total_cells": self.mosaic.n_cells}
         write_model(
             Path(folder),
             StoredModel(
@@ -325,14 +346,19 @@ class MIDAS:
                 seed=self.seed,
                 weights=dict(self.vae.state_dict()),
                 standard_u=self.standard_noise.tolist(),
-                card=card,
+                card=self._card,
                 history=self._history,
             ),
         )
 
     @classmethod
     def load(
-        cls, folder: str | Path, data: MosaicData | None = None, *, batch_key: str | None = "batch", layer: str | None = None
+        cls,
+        folder: str | Path,
+        data: MosaicData | None = None,
+        *,
+        batch_key: str | None = "batch",
+        layer: str | None = None,
     ) -> Self:
         """Read a model that :meth:`save` wrote.
 
@@ -352,20 +378,23 @@ class MIDAS:
         """
         stored = read_model(Path(folder))
         model = cls.__new__(cls)
-        model._batch_key, model._layer = batch_key, layer  # noqa: SLF001 - its own class
-        model.schema, model.config, model.seed = stored.schema, stored.config, stored.seed
+        model._start(stored.schema, stored.config, stored.seed)
+        model.mosaic, model.batch_key, model.layer = None, batch_key, layer
         model._history, model._card = stored.history, stored.card
         model._standard_u = np.asarray(stored.standard_u, dtype=np.float32)
-        model._encoded = None
-        model.mosaic = None
-        with _seeded(stored.seed):
-            model.vae = VAE(stored.schema, stored.config.network)
-            model.discriminators = Discriminators(stored.schema, stored.config.network)
         model.vae.load_state_dict(stored.weights)
-        model.vae.to(accelerator_of(stored.config.training))
+        model.vae.to(accelerator_of(replace(stored.config.training, accelerator="auto")))
         if data is not None:
-            model.mosaic = read_mosaic(data, batch_key=batch_key, layer=layer, schema=model.schema)
+            model.mosaic = model.read(data, batch_key=batch_key, layer=layer)
         return model
+
+    def provenance(self) -> dict[str, str]:
+        """Say where results come from: version, seed and configuration, as text that any file format can keep."""
+        return {
+            "version": importlib.metadata.version("midas-mosaic"),
+            "seed": str(self.seed),
+            "config": json.dumps(self.config.to_dict()),
+        }
 
     def __repr__(self) -> str:
         parts = ", ".join(f"{name} ({part.n_features:,})" for name, part in self.schema.modalities.items())
@@ -381,7 +410,7 @@ class MIDAS:
                 raise ValueError("Expected a mosaic that this model's read() gave, found one of other features.")
             found = data
         elif data is not None:
-            found = self.read(data, batch_key=self._batch_key, layer=self._layer)
+            found = self.read(data, batch_key=self.batch_key, layer=self.layer)
         elif self.mosaic is None:
             raise ValueError("Expected data, as this model was loaded without its own; give data=.")
         else:
@@ -400,20 +429,21 @@ class MIDAS:
             raise ValueError(msg)
         return tuple(name for name in self.modalities if name in names)
 
+    def _z(self, mosaic: Mosaic, *, standard: bool = False) -> NDArray[np.float32]:
+        """Posterior means `(n_cells, dim_z)`, with the standard noise in place of each cell's own if wanted."""
+        z = self.posterior(mosaic, part="z").mean
+        if standard:
+            z[:, self.config.network.dim_c :] = self.standard_noise
+        return z
+
     def _decoded(
-        self,
-        mosaic: Mosaic,
-        z: NDArray[np.float32],
-        modality: str,
-        *,
-        sample: bool,
-        seed: int,
-        out: str | Path | None,
+        self, mosaic: Mosaic, z: NDArray[np.float32], modality: str, draw: Draw, out: str | Path | None
     ) -> AnnData:
         (name,) = self._known([modality])
-        kept = np.flatnonzero(np.isfinite(z).all(1))
-        blocks = decode(self.vae, mosaic, z[kept], name, sample=sample, seed=seed)
-        return decoded_anndata(mosaic, kept, name, blocks, out=None if out is None else Path(out))
+        path = checked_out(out)
+        layout = all_layout(mosaic, name, np.flatnonzero(np.isfinite(z).all(1)))
+        blocks = decode(self.vae, self.schema, layout.rows_of(z), name, layout.columns, draw)
+        return fill(frame(mosaic, name, layout), blocks, path)
 
 
 def _standard_noise(u: NDArray[np.float32], mosaic: Mosaic) -> NDArray[np.float32]:
@@ -421,7 +451,20 @@ def _standard_noise(u: NDArray[np.float32], mosaic: Mosaic) -> NDArray[np.float3
     known = np.isfinite(u).all(1)
     means = np.stack([u[known & (mosaic.batch == b)].mean(0) for b in np.unique(mosaic.batch[known])])
     nearest = int(np.argmin(((means - u[known].mean(0)) ** 2).sum(1)))
-    return means[nearest].astype(np.float32)
+    standard: NDArray[np.float32] = means[nearest].astype(np.float32)
+    return standard
+
+
+def _card(mosaic: Mosaic) -> dict[str, Any]:
+    """What a model was trained on, in numbers of cells."""
+    cells = {
+        name: np.bincount(mosaic.batch[rows.present], minlength=len(mosaic.batches)).tolist()
+        for name, rows in mosaic.modalities.items()
+    }
+    return {
+        "total_cells": mosaic.n_cells,
+        "cells": {name: dict(zip(mosaic.batches, counts, strict=True)) for name, counts in cells.items()},
+    }
 
 
 @contextmanager

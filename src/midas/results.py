@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,49 +14,91 @@ import pandas as pd
 import scipy.sparse as sp
 import zarr
 from anndata import AnnData
+from numpy.typing import NDArray
 
 from midas.files import replacing
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from midas.data.mosaic import Mosaic
 
 
-def decoded_anndata(
-    mosaic: Mosaic, cells: NDArray[np.int64], modality: str, blocks: Iterator[NDArray[np.float32]], *, out: Path | None
-) -> AnnData:
-    """Put decoded blocks together.
+@dataclass(frozen=True)
+class Layout:
+    """Which cells and features a result has, and what they are called.
 
-    Parameters
+    Attributes
     ----------
-    mosaic
-        Whose cells and features they are.
     cells
-        The cells decoded, positions in the mosaic.
-    modality
-        The modality decoded.
-    blocks
-        Consecutive rows of these cells.
-    out
-        ``.h5ad`` or ``.zarr``: stream there and return it opened from there; None: keep in memory.
+        Positions in the mosaic, `(n,)`; -1 for a row that is no cell of it.
+    columns
+        Columns of the schema, `(d,)`; -1 for a feature that the model does not know.
     """
-    frame = _skeleton(mosaic, cells, modality)
+
+    cells: NDArray[np.int64]
+    columns: NDArray[np.int64]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return len(self.cells), len(self.columns)
+
+    def rows_of(self, z: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Rows of z, `(n_cells, dim)`, for the layout's cells, `(n, dim)`; NaN where there is none."""
+        return np.where(self.cells[:, None] >= 0, z[self.cells], np.float32(np.nan))
+
+
+def own_layout(mosaic: Mosaic, modality: str) -> Layout:
+    """Cells and features of the one object that a modality's counts came in, in its own order: for a layer of it."""
+    rows = mosaic.modalities[modality]
+    cells = np.full(rows.sources[0].shape[0], -1, dtype=np.int64)
+    present = np.flatnonzero(rows.present)
+    cells[rows.row[present]] = present
+    return Layout(cells, rows.columns[0])
+
+
+def all_layout(mosaic: Mosaic, modality: str, cells: NDArray[np.int64]) -> Layout:
+    """Given cells and all features of a modality, ordered as the input orders them."""
+    return Layout(cells, mosaic.modalities[modality].input_columns)
+
+
+def frame(mosaic: Mosaic, modality: str, layout: Layout) -> AnnData:
+    """All of a result but its values: names, batch, and whether each cell was measured in the modality."""
+    rows = mosaic.modalities[modality]
+    cells = layout.cells
+    obs = pd.DataFrame(
+        {"batch": pd.Categorical(np.asarray(mosaic.batches)[mosaic.batch[cells]]), "measured": rows.present[cells]},
+        index=mosaic.cells[cells].astype(str),
+    )
+    empty: sp.csr_matrix = sp.csr_matrix(layout.shape, dtype=np.float32)  # type: ignore[arg-type]
+    return AnnData(empty, obs=obs, var=pd.DataFrame(index=rows.input_names.astype(str)))
+
+
+def fill(empty: AnnData, blocks: Iterator[NDArray[np.float32]], out: Path | None) -> AnnData:
+    """Put blocks of rows into `X`, in memory or in an ``.h5ad`` file or ``.zarr`` store, which is then opened."""
     if out is None:
-        frame.X = np.concatenate(list(blocks)) if len(cells) else np.zeros(frame.shape, dtype=np.float32)
-        return frame
-    if out.suffix not in {".h5ad", ".zarr"}:
-        msg = f"Expected out to end in .h5ad or .zarr, found {out.name!r}."
-        raise ValueError(msg)
+        values = list(blocks)
+        empty.X = np.concatenate(values) if values else np.zeros(empty.shape, dtype=np.float32)
+        return empty
     with replacing(out) as scratch:
         if out.suffix == ".h5ad":
-            frame.write_h5ad(scratch)
+            empty.write_h5ad(scratch)
             with h5py.File(scratch, "r+") as file:
-                write_dense(file, "X", frame.shape, blocks)
+                write_dense(file, "X", empty.shape, blocks)
         else:
-            frame.write_zarr(scratch)
-            write_dense(zarr.open_group(scratch, mode="r+"), "X", frame.shape, blocks)
+            empty.write_zarr(scratch)
+            write_dense(zarr.open_group(scratch, mode="r+"), "X", empty.shape, blocks)
     return ad.read_h5ad(out, backed="r") if out.suffix == ".h5ad" else ad.read_zarr(out)
+
+
+def checked_out(out: str | Path | None) -> Path | None:
+    """Refuse a file of another kind before anything is computed."""
+    if out is None:
+        return None
+    path = Path(out)
+    if path.suffix not in {".h5ad", ".zarr"}:
+        msg = f"Expected out to end in .h5ad or .zarr, found {path.name!r}."
+        raise ValueError(msg)
+    return path
 
 
 def write_dense(group: Any, key: str, shape: tuple[int, int], blocks: Iterator[NDArray[np.float32]]) -> None:  # noqa: ANN401
@@ -75,37 +118,3 @@ def write_dense(group: Any, key: str, shape: tuple[int, int], blocks: Iterator[N
     for block in blocks:
         array[start : start + len(block)] = block
         start += len(block)
-
-
-def _skeleton(mosaic: Mosaic, cells: NDArray[np.int64], modality: str) -> AnnData:
-    """All but the values: names, batch, and whether the cell was measured in this modality."""
-    rows = mosaic.modalities[modality]
-    obs = pd.DataFrame(
-        {
-            "batch": pd.Categorical(np.asarray(mosaic.batches)[mosaic.batch[cells]]),
-            "measured": rows.present[cells],
-        },
-        index=mosaic.cells[cells].astype(str),
-    )
-    frame = AnnData(
-        sp.csr_matrix((len(cells), len(rows.input_names)), dtype=np.float32),
-        obs=obs,
-        var=pd.DataFrame(index=rows.input_names.astype(str)),
-    )
-    return frame
-
-
-def rows_of(values: AnnData, adata: AnnData) -> NDArray[np.float32]:
-    """Values for the cells and features of `adata`, by name; NaN where there are none.
-
-    Returns
-    -------
-    `adata.shape`, ready to be a layer.
-    """
-    out = np.full(adata.shape, np.nan, dtype=np.float32)
-    rows = values.obs_names.get_indexer(adata.obs_names.astype(str))
-    columns = values.var_names.get_indexer(adata.var_names.astype(str))
-    found = np.flatnonzero(rows >= 0)
-    known = np.flatnonzero(columns >= 0)
-    out[np.ix_(found, known)] = np.asarray(values.X)[np.ix_(rows[found], columns[known])]
-    return out

@@ -111,7 +111,9 @@ def read_model(folder: Path) -> StoredModel:
             history=description["history"],
         )
     except (KeyError, TypeError, ValueError, SafetensorError) as error:
-        msg = f"{folder}: expected a midas model of format {FORMAT}, found one with parts missing or changed ({error!r})."
+        msg = (
+            f"{folder}: expected a midas model of format {FORMAT}, found one with parts missing or changed ({error!r})."
+        )
         raise ModelFileError(msg) from error
 
 

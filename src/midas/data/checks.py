@@ -84,7 +84,10 @@ def _check_values(block: sp.csr_matrix, support: Support, part: Any, start: int)
         where = f"Layers there: {', '.join(layers)}; choose one with layer=." if layers else "There are no layers."
         raw = f"Give raw counts, not normalised or log-transformed values. {where}"
         with np.errstate(invalid="ignore"):
-            tests += [(values < 0, "negative values", raw), (values != np.rint(values), "values that are not whole", raw)]
+            tests += [
+                (values < 0, "negative values", raw),
+                (values != np.rint(values), "values that are not whole", raw),
+            ]
     for wrong, what, advice in tests:
         if wrong.any():
             first = int(np.flatnonzero(wrong)[0])

@@ -92,7 +92,7 @@ def collect(
         while (item := ready.get()) is not _DONE:
             if isinstance(item, BaseException):
                 raise item
-            assert isinstance(item, Minibatch)  # noqa: S101 - tells the type checker
+            assert isinstance(item, Minibatch)
             yield item
     finally:
         stop.set()

@@ -62,7 +62,7 @@ def measured_features(  # noqa: PLR0913 - all that a mask can come from
         cells = np.bincount(batch[row >= 0], minlength=len(batches))
         silent = measured & ~detected & detected.any(0) & (cells >= _MIN_CELLS_TO_TELL)[:, None]
         measured &= ~silent
-        for b in np.flatnonzero(silent.any(1)):
+        for b in np.flatnonzero(silent.any(1)).tolist():
             features = describe_names(schema.features[silent[b]])
             notes.append(
                 f"Batch {batches[b]!r}: {features} are zero in all cells, but not in other batches; taken as not measured."
@@ -92,5 +92,5 @@ def _apply_given(
         unknown = describe_names(given.columns[column < 0])
         msg = f"Expected columns of measured= to be features, found {unknown}."
         raise ValueError(msg)
-    at = [batches.index(str(name)) for name in given.index]
+    at = np.array([batches.index(str(name)) for name in given.index])
     measured[np.ix_(at, column)] = given.to_numpy(dtype=bool)

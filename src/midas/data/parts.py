@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ from midas.modality import preset
 if TYPE_CHECKING:
     from midas.modality import Modality
 
-MosaicData = MuData | AnnData | Mapping[str, MuData | AnnData]
+MosaicData: TypeAlias = MuData | AnnData | Mapping[str, MuData | AnnData]
 
 # What 10x files write in var["feature_types"].
 _FEATURE_TYPES = {"Gene Expression": "rna", "Antibody Capture": "adt", "Peaks": "atac"}
@@ -85,7 +85,9 @@ def _of_mapping(
     for batch, value in data.items():
         # The key is the batch; a batch column inside would be a finer one that the user did not point to.
         label = f"batch {batch!r}: "
-        of = _of_mudata(value, label, None) if isinstance(value, MuData) else _of_anndata(value, label, None, modalities)
+        of = (
+            _of_mudata(value, label, None) if isinstance(value, MuData) else _of_anndata(value, label, None, modalities)
+        )
         parts += [Part(p.name, p.adata, p.label, pd.Series(str(batch), index=p.adata.obs_names)) for p in of]
     return parts
 
@@ -97,9 +99,7 @@ def _of_mudata(data: MuData, label: str, batch_key: str | None) -> list[Part]:
     if batch_key is not None and batch_key in data.obs.columns:
         shared = data.obs[batch_key]
         shared = shared[~shared.index.duplicated()]
-    return [
-        _part(name, adata, f"{label}modality {name!r}", batch_key, shared) for name, adata in data.mod.items()
-    ]
+    return [_part(name, adata, f"{label}modality {name!r}", batch_key, shared) for name, adata in data.mod.items()]
 
 
 def _of_anndata(
@@ -171,13 +171,13 @@ def cell_keys(parts: list[Part]) -> list[pd.Index]:
         if all(k.is_unique for k in per.values()) and not _batches_differ(keys, parts):
             return keys
     if len(by_modality) == 1:  # nothing has to be matched: the n-th cell of a name is told by its number
-        keys = joined(qualified).to_series()
-        number = keys.groupby(keys.to_numpy()).cumcount().to_numpy()
-        unique = keys.to_numpy() + np.where(number > 0, "\x1f" + number.astype(str), "")
+        repeats = joined(qualified).to_series()
+        number = repeats.groupby(repeats.to_numpy()).cumcount().to_numpy()
+        unique = repeats.to_numpy() + np.where(number > 0, "\x1f" + number.astype(str), "")
         ends = np.cumsum([len(n) for n in names])[:-1]
         return [pd.Index(block) for block in np.split(unique, ends)]
-    name, keys = next((m, k) for m, k in per.items() if not k.is_unique)
-    repeated = pd.Index([k.split("\x1f")[1] for k in keys[keys.duplicated()].unique()])
+    name, found = next((m, k) for m, k in per.items() if not k.is_unique)
+    repeated = pd.Index([k.split("\x1f")[1] for k in found[found.duplicated()].unique()])
     msg = (
         f"Expected each cell once in a batch of modality {name!r}, as cells are matched by name; found repeated names: "
         f"{describe_names(repeated)}. Give them unique obs_names that are the same in every modality."

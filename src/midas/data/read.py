@@ -58,7 +58,6 @@ def read_mosaic(
         When the data cannot be read, saying what was expected, what was found and what to do.
     """
     parts, order = take_apart(data, batch_key=batch_key, modalities=modalities)
-    parts = _rename(parts, schema)
     notes: list[str] = []
     parts = _choose(parts, schema, modalities, notes)
     keys = cell_keys(parts)
@@ -102,24 +101,6 @@ def read_mosaic(
         modalities=rows,
         notes=tuple(notes),
     )
-
-
-def _rename(parts: list[Part], schema: MosaicSchema | None) -> list[Part]:
-    """Call a modality by the name that the model has for it, where only the alias differs (prot, adt)."""
-    if schema is None:
-        return parts
-    by_preset = {
-        next(k for k, v in PRESETS.items() if v is preset(name)): name
-        for name in schema.modalities
-        if preset(name) is not None
-    }
-    renamed = []
-    for part in parts:
-        name = part.name
-        if name not in schema.modalities and preset(name) is not None:
-            name = by_preset.get(next(k for k, v in PRESETS.items() if v is preset(part.name)), name)
-        renamed.append(Part(name, part.adata, part.label, part.batch))
-    return renamed
 
 
 def _choose(
@@ -301,7 +282,11 @@ def _check_overlap(
         found = features.isin(wanted)
         if not found.any():
             same_letters = pd.Index(features.str.lower()).isin(pd.Index(wanted.astype(str).str.lower())).sum()
-            hint = f" {same_letters:,} match when case is ignored: another species, or another spelling?" if same_letters else ""
+            hint = (
+                f" {same_letters:,} match when case is ignored: another species, or another spelling?"
+                if same_letters
+                else ""
+            )
             msg = (
                 f"{part.label}: expected features of the model, such as {describe_names(wanted)}, found "
                 f"{describe_names(features)}: none is shared.{hint} Rename the features as in the model."
@@ -323,16 +308,17 @@ def _batches_with(
     }
 
 
-def _pairing_notes(
-    rows: Mapping[str, ModalityRows], batches: tuple[str, ...], batch: NDArray[np.int64]
-) -> list[str]:
+def _pairing_notes(rows: Mapping[str, ModalityRows], batches: tuple[str, ...], batch: NDArray[np.int64]) -> list[str]:
     """Warn of batches whose modalities have as many cells each, but not one in common: names that differ in spelling."""
     notes = []
     items = list(rows.items())
     for i, (name, part) in enumerate(items):
         for other, peer in items[i + 1 :]:
             counts = np.stack(
-                [np.bincount(batch[m], minlength=len(batches)) for m in (part.present, peer.present, part.present & peer.present)]
+                [
+                    np.bincount(batch[m], minlength=len(batches))
+                    for m in (part.present, peer.present, part.present & peer.present)
+                ]
             )
             suspect = (counts[0] > 0) & (counts[0] == counts[1]) & (counts[2] == 0)
             notes += [

@@ -31,8 +31,9 @@ class MemorySource:
     """A sparse or dense matrix in memory; CSC is turned to CSR once, dense stays and is cut row by row."""
 
     def __init__(self, matrix: Any) -> None:  # noqa: ANN401 - whatever AnnData holds
+        self._matrix: Any
         if sp.issparse(matrix):
-            self._matrix: Any = sp.csr_matrix(matrix)
+            self._matrix = sp.csr_matrix(matrix)  # type: ignore[call-overload]
             # Formats converted from COO may list one entry twice; scatter would drop one of the two.
             if not self._matrix.has_canonical_format:
                 self._matrix = self._matrix.copy()

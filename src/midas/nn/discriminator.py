@@ -63,9 +63,7 @@ class Discriminators(nn.Module):
         self.names = ("joint", *schema.modalities)
         sizes = (config.dim_c, *config.discriminator)
         n = len(self.names)
-        self.hidden = nn.ModuleList(
-            StackedHidden(n, a, b, config) for a, b in zip(sizes[:-1], sizes[1:], strict=True)
-        )
+        self.hidden = nn.ModuleList(StackedHidden(n, a, b, config) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
         self.out = StackedLinear(n, sizes[-1], len(schema.batches))
         allowed = [[True] * len(schema.batches), *(schema.batches_with[name] for name in schema.modalities)]
         self.register_buffer("allowed", torch.tensor(allowed), persistent=False)

@@ -92,11 +92,9 @@ class BlockMLPs(nn.Module):
     ) -> None:
         super().__init__()
         self.n_in = tuple(n_in)
-        self.blocks = nn.ModuleList(
-            MLP((a, *hidden, b), activation, dropout) for a, b in zip(n_in, n_out, strict=True)
-        )
+        self.blocks = nn.ModuleList(MLP((a, *hidden, b), activation, dropout) for a, b in zip(n_in, n_out, strict=True))
 
     def forward(self, x: Tensor, noise: Noise | None) -> Tensor:
         """Map `(n, sum(n_in))` to `(n, sum(n_out))`."""
-        pieces = x.split(self.n_in, dim=1)
+        pieces = torch.split(x, list(self.n_in), dim=1)
         return torch.cat([block(piece, noise) for block, piece in zip(self.blocks, pieces, strict=True)], dim=1)

@@ -114,17 +114,11 @@ class VAE(nn.Module):
         of_batch = [] if batch is None else [batch]
         posterior = product_of_experts(n, [*by_modality.values(), *of_batch])
         z = posterior.sample(noise)
-        eta = self.decode(
-            z, noise, {name: None if len(e.cells) == n else e.cells for name, e in by_modality.items()}
-        )
+        eta = self.decode(z, noise, {name: None if len(e.cells) == n else e.cells for name, e in by_modality.items()})
         logits = None if batch is None else self.batch_decoder(z[:, self.dim_c :], noise)
         single = {}
         for name, expert in by_modality.items():
             whole = product_of_experts(n, [expert, *of_batch])
-            own = (
-                whole
-                if len(expert.cells) == n
-                else Gaussian(whole.mean[expert.cells], whole.logvar[expert.cells])
-            )
+            own = whole if len(expert.cells) == n else Gaussian(whole.mean[expert.cells], whole.logvar[expert.cells])
             single[name] = Latent(expert.cells, own, own.sample(noise))
         return Outputs(Latent(torch.arange(n, device=z.device), posterior, z), single, eta, logits)

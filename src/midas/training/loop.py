@@ -83,8 +83,11 @@ def fit(
 
 def _learner(vae: VAE, discriminators: Discriminators, mosaic: Mosaic, config: Config) -> Learner:
     accelerator = accelerator_of(config.training)
-    fabric = Fabric(accelerator=accelerator, devices=1, precision=precision_of(config.training, accelerator))
-    logger.info("Training on %s in %s.", accelerator, fabric._precision.precision)
+    # Lightning announces its own choices; ours is one line, below.
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    precision = precision_of(config.training, accelerator)
+    fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)
+    logger.info("On %s, matrix products in %s.", accelerator, "bfloat16" if "bf16" in precision else "float32")
     for module in (vae, discriminators):
         module.to(fabric.device)
     fused = fabric.device.type in {"cpu", "cuda"}
@@ -191,7 +194,7 @@ class _Run:
         return terms
 
     def _save(self, epoch: int, seconds: float) -> None:
-        assert self.checkpoint is not None  # noqa: S101 - tells the type checker
+        assert self.checkpoint is not None
         position = Position(epoch, self.step, seconds, self.rate, self.watch, self.history, self._fingerprint())
         self.checkpoint.write(self.learner, position, self.best)
 

@@ -91,9 +91,7 @@ def _batch_size(n_cells: int) -> int:
     return 128 if n_cells < 5_000 else 256 if n_cells < 50_000 else 512
 
 
-def _hold_out(
-    mosaic: Mosaic, order: NDArray[np.int64], fraction: float, rng: np.random.Generator
-) -> NDArray[np.int64]:
+def _hold_out(mosaic: Mosaic, order: NDArray[np.int64], fraction: float, rng: np.random.Generator) -> NDArray[np.int64]:
     if fraction == 0 or len(order) < _MIN_CELLS_TO_VALIDATE:
         return np.empty(0, dtype=np.int64)
     fraction = min(fraction, _MAX_VALIDATION_CELLS / len(order))

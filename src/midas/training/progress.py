@@ -7,6 +7,7 @@ from typing import Self
 
 import rich.progress
 from rich.console import Console
+from rich.table import Column
 
 _SHORT = {
     "batch_reconstruction": "batch",
@@ -23,13 +24,14 @@ class Progress:
 
     def __init__(self, total_steps: int, *, shown: bool) -> None:
         self._bar = rich.progress.Progress(
-            rich.progress.TextColumn("{task.description}"),
-            rich.progress.BarColumn(bar_width=20),
-            rich.progress.TaskProgressColumn(),
+            rich.progress.TextColumn("{task.description}", table_column=Column(no_wrap=True, min_width=14)),
+            rich.progress.BarColumn(bar_width=12),
             rich.progress.TimeElapsedColumn(),
-            rich.progress.TextColumn("left"),
-            rich.progress.TimeRemainingColumn(),
-            rich.progress.TextColumn("[dim]{task.fields[terms]}"),
+            rich.progress.TextColumn("left", table_column=Column(no_wrap=True)),
+            rich.progress.TimeRemainingColumn(compact=True),
+            rich.progress.TextColumn(
+                "[dim]{task.fields[terms]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)
+            ),
             console=Console(stderr=True),
             disable=not shown,
             refresh_per_second=4,
@@ -56,11 +58,10 @@ class Progress:
 
     def epoch(self, record: dict[str, float], total_steps: int) -> None:
         """Show an epoch's mean terms."""
-        terms = "  ".join(
+        held_out = f"held out {record['val_total']:.5g}  " if "val_total" in record else ""
+        terms = held_out + "  ".join(
             f"{_SHORT.get(name, name.removeprefix('reconstruction_'))} {value:.4g}"
             for name, value in record.items()
             if name in _SHORT or name.startswith("reconstruction_")
         )
-        if "val_total" in record:
-            terms += f"  held out {record['val_total']:.4g}"
-        self._bar.update(self._task, total=total_steps, description=f"epoch {int(record['epoch']) + 1}", terms=terms)
+        self._bar.update(self._task, total=total_steps, description=f"epoch {int(record['epoch']) + 1:,}", terms=terms)

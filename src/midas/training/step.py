@@ -61,7 +61,9 @@ class StepReport:
 
     def named(self) -> dict[str, Tensor]:
         """All terms by name, detached."""
-        return {name: term.detach() for name, term in {**self.losses.named(), "discriminator": self.discriminator}.items()}
+        return {
+            name: term.detach() for name, term in {**self.losses.named(), "discriminator": self.discriminator}.items()
+        }
 
 
 def discriminator_input(outputs: Outputs, names: tuple[str, ...], dim_c: int) -> tuple[Tensor, Tensor]:
@@ -115,7 +117,7 @@ def train_step(learner: Learner, minibatch: Minibatch, noise: Noise, *, with_bat
     learner.discriminators.requires_grad_(requires_grad=True)
     report = StepReport(losses, guess)
     if fabric.device.type == "cpu":
-        check_finite({"total": float(losses.total), "discriminator": float(guess)}, learner, minibatch)
+        check_finite({"total": losses.total.item(), "discriminator": guess.item()}, learner, minibatch)
     learner.vae_optimizer.zero_grad()
     fabric.backward(losses.total - adversarial * guess)
     _clip(learner, learner.vae, learner.vae_optimizer)
@@ -155,7 +157,9 @@ def check_finite(values: Mapping[str, float], learner: Learner, minibatch: Minib
                 culprits.setdefault(name, []).append(learner.schema.batches[code] if code >= 0 else "unknown")
     found = "; ".join(f"{name} in cells of {', '.join(batches)}" for name, batches in culprits.items())
     if not found:
-        found = ", ".join(name for name, value in values.items() if not np.isfinite(value)) + " (by dropout or sampling)"
+        found = (
+            ", ".join(name for name, value in values.items() if not np.isfinite(value)) + " (by dropout or sampling)"
+        )
     msg = (
         f"Expected a finite objective, found NaN or infinity: {found}. Lower training.learning_rate, set "
         "training.gradient_clip (for example 10), or training.precision to '32'; look at these cells' counts."
@@ -186,4 +190,4 @@ def select(minibatch: Minibatch, keep: Tensor) -> Minibatch:
 
 def _clip(learner: Learner, module: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
     if learner.config.training.gradient_clip is not None:
-        learner.fabric.clip_gradients(module, optimizer, max_norm=learner.config.training.gradient_clip)  # type: ignore[arg-type]
+        learner.fabric.clip_gradients(module, optimizer, max_norm=learner.config.training.gradient_clip)

@@ -1,0 +1,91 @@
+"""What a mosaic looks like: cells by batch and modality, bridges, and what may go wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from midas.data.mosaic import Mosaic
+
+# Below this many cells a batch adds noise rather than knowledge of its batch effect.
+_TINY_BATCH = 50
+
+
+@dataclass(frozen=True)
+class MosaicSummary:
+    """A mosaic in numbers.
+
+    Attributes
+    ----------
+    cells
+        Batches x modalities, number of cells; the column `all` counts each cell once.
+    features
+        Batches x modalities, number of features measured.
+    combinations
+        Number of cells by batch and combination of modalities.
+    bridges
+        For each pair of modalities, the number of cells that have both.
+    warnings
+        One sentence each.
+    """
+
+    cells: pd.DataFrame
+    features: pd.DataFrame
+    combinations: pd.DataFrame
+    bridges: dict[tuple[str, str], int]
+    warnings: tuple[str, ...]
+
+
+def summarise(mosaic: Mosaic) -> MosaicSummary:
+    """Count, and look for what makes a mosaic hard to integrate."""
+    n = len(mosaic.batches)
+    cells = pd.DataFrame(index=pd.Index(mosaic.batches, name="batch"))
+    features = cells.copy()
+    for name, rows in mosaic.modalities.items():
+        cells[name] = np.bincount(mosaic.batch[rows.present], minlength=n)
+        features[name] = np.where(cells[name] > 0, rows.measured.sum(1), 0)
+    cells["all"] = np.bincount(mosaic.batch, minlength=n)
+    of = mosaic.combinations().to_numpy()
+    table = pd.crosstab(
+        pd.Series(np.asarray(mosaic.batches)[mosaic.batch], name="batch"), pd.Series(of, name="cells with")
+    )
+    bridges = {
+        (a, b): int((mosaic.modalities[a].present & mosaic.modalities[b].present).sum())
+        for a, b in combinations(mosaic.modalities, 2)
+    }
+    return MosaicSummary(cells, features, table, bridges, (*mosaic.notes, *_warnings(cells, bridges)))
+
+
+def _warnings(cells: pd.DataFrame, bridges: dict[tuple[str, str], int]) -> list[str]:
+    found = []
+    modalities = [name for name in cells.columns if name != "all"]
+    islands = _islands(modalities, bridges)
+    if len(islands) > 1:
+        groups = " | ".join("+".join(group) for group in islands)
+        found.append(
+            f"No cell bridges {groups}: nothing in the data ties these modalities together, and their cells may not align."
+        )
+    for (a, b), n in bridges.items():
+        if 0 < n < _TINY_BATCH:
+            found.append(f"Only {n} cells have both {a} and {b}: a weak bridge.")
+    for batch, n in cells["all"].items():
+        if n < _TINY_BATCH:
+            found.append(f"Batch {batch!r} has only {n} cells: its batch effect is hard to learn.")
+    if len(cells) == 1:
+        found.append("There is one batch: nothing to correct; imputation and translation still work.")
+    return found
+
+
+def _islands(modalities: list[str], bridges: dict[tuple[str, str], int]) -> list[list[str]]:
+    """Groups of modalities that cells connect, directly or through others."""
+    groups = [{name} for name in modalities]
+    for (a, b), n in bridges.items():
+        if n:
+            joined = [group for group in groups if a in group or b in group]
+            groups = [group for group in groups if group not in joined] + [set().union(*joined)]
+    return sorted(sorted(group) for group in groups)
