@@ -87,6 +87,9 @@ class ObjectiveConfig:
         Cross entropy of the discriminators, which the encoders raise (beta_s).
     batch_expert_dropout
         Share of training steps in which cells are encoded without their batch.
+    modality_dropout
+        Share of cells of a training step whose joint posterior is made from one of their modalities, drawn at random, while
+        all of them are reconstructed: practice for cells that have only that one (not in the paper).
     """
 
     batch_reconstruction: float = 1000.0
@@ -95,12 +98,14 @@ class ObjectiveConfig:
     alignment: float = 50.0
     adversarial: float = 30.0
     batch_expert_dropout: float = 0.1
+    modality_dropout: float = 0.0
 
     def __post_init__(self) -> None:
         _check_types(self)
         for f in dataclasses.fields(self):
             _check(self, f.name, getattr(self, f.name) >= 0, "0 or more")
-        _check(self, "batch_expert_dropout", self.batch_expert_dropout <= 1, "a share from 0 to 1")
+        for name in ("batch_expert_dropout", "modality_dropout"):
+            _check(self, name, getattr(self, name) <= 1, "a share from 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -120,8 +125,8 @@ class TrainingConfig:
     discriminator_steps
         Steps of the discriminators for each step of the model.
     schedule
-        ``warmup_stable_decay``: rise over the first `warmup` share of the steps, stay, fall to zero over the last `decay` share. Early
-        stopping begins the fall early instead of cutting it off. ``constant``: stay.
+        ``warmup_stable_decay``: rise over the first `warmup` share of the steps, stay, fall to zero over the last `decay`
+        share; early stopping begins the fall early instead of cutting it off. ``constant``: stay.
     warmup, decay
         Shares of all steps.
     sampling

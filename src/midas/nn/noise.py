@@ -24,6 +24,10 @@ class Noise:
         """Standard normal numbers of the shape of `like`, in float32."""
         return torch.randn(like.shape, generator=self.generator, device=like.device)
 
+    def uniform(self, *shape: int) -> Tensor:
+        """Numbers between 0 and 1."""
+        return torch.rand(shape, generator=self.generator, device=self.generator.device)
+
     def dropout(self, x: Tensor, share: float) -> Tensor:
         """Set about `share` of the entries to zero and scale the others up.
 

@@ -1,0 +1,79 @@
+"""Embeddings: whether batches mix, types stay apart, and the same cells lie close."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.metrics import f1_score
+from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+_ROWS_AT_ONCE = 1024
+
+
+def foscttm(a: ArrayLike, b: ArrayLike) -> float:
+    """Fraction of samples closer than the true match, both ways; 0 is perfect, 0.5 chance (Liu et al. 2019).
+
+    Parameters
+    ----------
+    a, b
+        The same cells in the same order, embedded from different modalities, `(n_cells, dim)`.
+    """
+    x, y = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if x.shape != y.shape:
+        msg = f"Expected two embeddings of the same cells, found shapes {x.shape} and {y.shape}."
+        raise ValueError(msg)
+    n = len(x)
+    if n < 2:
+        return 0.0
+    own = ((x - y) ** 2).sum(1)
+    closer = 0
+    for left, right in ((x, y), (y, x)):
+        norms = (right**2).sum(1)
+        for start in range(0, n, _ROWS_AT_ONCE):
+            rows = slice(start, start + _ROWS_AT_ONCE)
+            distance = (left[rows] ** 2).sum(1)[:, None] - 2 * left[rows] @ right.T + norms
+            # The own match is set apart: rounding must not count it as closer than itself.
+            distance[np.arange(len(distance)), np.arange(start, start + len(distance))] = np.inf
+            closer += int((distance < own[rows, None]).sum())
+    return closer / (2 * n * (n - 1))
+
+
+def label_transfer_f1(
+    source: ArrayLike, source_labels: ArrayLike, target: ArrayLike, target_labels: ArrayLike, *, k: int = 10
+) -> float:
+    """Macro-averaged F1 of labels that k nearest neighbours carry from one embedding to another, from 0 to 1."""
+    labels = np.asarray(source_labels)
+    known: Any = KNeighborsClassifier(min(k, len(labels))).fit(np.asarray(source), labels)
+    return float(f1_score(np.asarray(target_labels), known.predict(np.asarray(target)), average="macro"))
+
+
+def label_agreement(z: ArrayLike, labels: ArrayLike, *, k: int = 15) -> float:
+    """Share of cells whose k nearest neighbours, by majority, have their label; 1 is perfect."""
+    classes, codes = np.unique(np.asarray(labels), return_inverse=True)
+    near = codes[_neighbours(z, k)]
+    votes = np.stack([(near == c).sum(1) for c in range(len(classes))], axis=1)
+    return float((votes.argmax(1) == codes).mean())
+
+
+def mixing(z: ArrayLike, batch: ArrayLike, *, k: int = 30) -> float:
+    """How evenly batches mix among nearest neighbours: mean inverse Simpson index, 0 for one batch, 1 for as in all cells.
+
+    The local inverse Simpson index of Korsunsky et al. 2019 with equal weights, scaled by that of all cells together.
+    """
+    classes, codes = np.unique(np.asarray(batch), return_inverse=True)
+    if len(classes) == 1:
+        return 1.0
+    near = codes[_neighbours(z, k)]
+    shares = np.stack([(near == c).mean(1) for c in range(len(classes))], axis=1)
+    overall = 1 / ((np.bincount(codes) / len(codes)) ** 2).sum()
+    return float(np.clip((np.mean(1 / (shares**2).sum(1)) - 1) / (overall - 1), 0, 1))
+
+
+def _neighbours(z: ArrayLike, k: int) -> NDArray[np.int64]:
+    x = np.asarray(z)
+    found: NDArray[np.int64] = NearestNeighbors(n_neighbors=min(k, len(x) - 1)).fit(x).kneighbors(return_distance=False)
+    return found
