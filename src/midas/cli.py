@@ -102,9 +102,12 @@ def integrate(  # noqa: PLR0913 - one argument per option
         from midas.config import Config  # noqa: PLC0415
         from midas.io import check_target, read_file, write_result  # noqa: PLC0415
         from midas.model import MIDAS  # noqa: PLC0415
+        from midas.storage import check_folder  # noqa: PLC0415
 
         _log_to(console)
         check_target(output, data)
+        if model is not None:
+            check_folder(model)
         settings = Config() if config is None else Config.from_toml(config)
         content = read_file(data)
         fitted = MIDAS(content, batch_key=_key(batch_key), layer=layer, config=settings, seed=seed)

@@ -87,9 +87,6 @@ class ObjectiveConfig:
         Cross entropy of the discriminators, which the encoders raise (beta_s).
     batch_expert_dropout
         Share of training steps in which cells are encoded without their batch.
-    modality_dropout
-        Share of cells of a training step whose joint posterior is made from one of their modalities, drawn at random, while
-        all of them are reconstructed: practice for cells that have only that one (not in the paper).
     """
 
     batch_reconstruction: float = 1000.0
@@ -98,14 +95,12 @@ class ObjectiveConfig:
     alignment: float = 50.0
     adversarial: float = 30.0
     batch_expert_dropout: float = 0.1
-    modality_dropout: float = 0.0
 
     def __post_init__(self) -> None:
         _check_types(self)
         for f in dataclasses.fields(self):
             _check(self, f.name, getattr(self, f.name) >= 0, "0 or more")
-        for name in ("batch_expert_dropout", "modality_dropout"):
-            _check(self, name, getattr(self, name) <= 1, "a share from 0 to 1")
+        _check(self, "batch_expert_dropout", self.batch_expert_dropout <= 1, "a share from 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -269,8 +264,11 @@ def _check_types(owner: Any) -> None:  # noqa: ANN401 - any of the dataclasses a
             _check(owner, name, type(value) in allowed or whole_is_fine, " or ".join(t.__name__ for t in allowed))
 
 
-def _override(table: str, base: Any, values: dict[str, Any]) -> Any:  # noqa: ANN401 - any of the dataclasses above
+def _override(table: str, base: Any, values: Any) -> Any:  # noqa: ANN401 - any of the dataclasses above
     names = {f.name for f in dataclasses.fields(base)}
+    if not isinstance(values, dict):
+        msg = f"Expected [{table}] to be a table, found {values!r}."
+        raise TypeError(msg)
     _refuse_unknown(f"[{table}]", set(values), names)
     return dataclasses.replace(
         base,

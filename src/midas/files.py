@@ -10,6 +10,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+def obstacle(target: Path) -> str | None:
+    """Say why `target` could not be written, or None when it could; nothing is made or changed by asking."""
+    place = target.absolute().parent
+    while not place.exists():
+        place = place.parent
+    if not place.is_dir():
+        return f"{place}, which is no folder"
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            return None
+    except OSError as error:
+        return f"{place}, where nothing can be written ({error.strerror})"
+
+
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
     """Yield a temporary path beside `target` that takes its place when the block ends well, and vanishes otherwise.

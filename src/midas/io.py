@@ -14,7 +14,8 @@ import pandas as pd
 from mudata import MuData
 
 from midas import keys
-from midas.files import replacing
+from midas.data.parts import modalities_in
+from midas.files import obstacle, replacing
 from midas.results import all_layout, frame, own_layout, write_dense
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def read_file(path: str | Path, *, backed: bool = False) -> MuData | AnnData:
         # Pulling obs columns on reading may reorder the cells of a MuData.
         with mudata.set_options(pull_on_update=False):
             data: MuData | AnnData = read(file, backed=mode)
-    except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+    except Exception as error:
         msg = f"{file}: expected {_READERS[file.suffix]}, found a damaged or foreign file ({type(error).__name__}: {error})."
         raise DataFileError(msg) from error
     return data
@@ -78,12 +79,16 @@ def check_target(target: Path, source: Path | None = None) -> None:
     if target.suffix != ".h5mu":
         msg = f"{target}: expected the result to end in .h5mu, found {target.suffix or 'no ending'!r}."
         raise DataFileError(msg)
+    if target.is_dir():
+        msg = f"{target}: expected the name of a file, found a folder. Choose another name."
+        raise DataFileError(msg)
     if source is not None and target.exists() and source.exists() and target.samefile(source):
         msg = f"{target}: expected a result file that is not the input, found the same file. Choose another name."
         raise DataFileError(msg)
-    with replacing(target.with_name(f"{target.name}.probe")) as scratch:
-        scratch.touch()
-    target.with_name(f"{target.name}.probe").unlink()
+    found = obstacle(target)
+    if found is not None:
+        msg = f"{target}: expected a folder that can be written to, found {found}. Choose another place."
+        raise DataFileError(msg)
 
 
 def write_mudata(target: Path, mdata: MuData) -> None:
@@ -112,7 +117,7 @@ def write_result(
     check_target(target)
     mdata = data if isinstance(data, MuData) else _as_mudata(data, model)
     mosaic = model.read(mdata, batch_key=model.batch_key, layer=model.layer)
-    model.annotate(mdata)
+    model.embed(mdata, mosaic)
     wanted = [layer for layer, on in ((keys.IMPUTED, impute), (keys.CORRECTED, correct)) if on]
     every = np.flatnonzero(np.isfinite(mdata.obsm[keys.LATENT]).all(1))
     partial = [name for name in model.modalities if not mosaic.modalities[name].present[every].all()]
@@ -135,7 +140,10 @@ def write_result(
 
 
 def _as_mudata(adata: AnnData, model: MIDAS) -> MuData:
-    mdata = MuData({model.modalities[0]: adata}, obs=pd.DataFrame(index=adata.obs_names))
+    columns = modalities_in(adata, model.kinds)
+    parts = {name: adata if mine.all() else adata[:, mine].copy() for name, mine in columns.items()}
+    with mudata.set_options(pull_on_update=False):
+        mdata = MuData(parts, obs=pd.DataFrame(index=adata.obs_names))
     mdata.obs = adata.obs.copy()
     return mdata
 
@@ -148,6 +156,8 @@ def _with_modalities(mdata: MuData, more: Mapping[str, AnnData], model: MIDAS) -
         whole.obsm[key] = np.asarray(mdata.obsm[key])
     for key in set(mdata.obsm) - set(whole.obsm):
         whole.obsm[key] = mdata.obsm[key]
+    for key in mdata.obsp:
+        whole.obsp[key] = mdata.obsp[key]
     whole.uns.update(mdata.uns)
     whole.uns[keys.PROVENANCE] = model.provenance()
     return whole

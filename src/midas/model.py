@@ -20,6 +20,7 @@ from mudata import MuData
 from midas import keys
 from midas.config import Config
 from midas.data import Mosaic, MosaicData, MosaicSchema, read_mosaic
+from midas.data.parts import batches_in, modalities_in
 from midas.inference import Draw, Encoded, decode, encode
 from midas.nn import VAE, Discriminators
 from midas.results import all_layout, checked_out, fill, frame, own_layout
@@ -94,6 +95,7 @@ class MIDAS:
         self.mosaic: Mosaic | None = mosaic
         self.batch_key = batch_key
         self.layer = layer
+        self._measured = measured
 
     def _start(self, schema: MosaicSchema, config: Config, seed: int) -> None:
         """Set up an untrained model without data; the one place where its attributes begin."""
@@ -153,6 +155,11 @@ class MIDAS:
     def modalities(self) -> tuple[str, ...]:
         """Names of the modalities."""
         return tuple(self.schema.modalities)
+
+    @property
+    def kinds(self) -> dict[str, Modality]:
+        """What each modality is, by name."""
+        return self.schema.kinds
 
     @property
     def history(self) -> pd.DataFrame:
@@ -294,13 +301,32 @@ class MIDAS:
             Modalities to decode.
         """
         mosaic = self.read(mdata, batch_key=self.batch_key, layer=self.layer)
+        self.embed(mdata, mosaic)
+        for layer, names in ((keys.IMPUTED, impute), (keys.CORRECTED, correct)):
+            decoded = {
+                name: np.concatenate(list(self.stream(mosaic, name, layer, own_layout(mosaic, name))))
+                for name in (self._known(names) if names else ())
+            }
+            if isinstance(mdata, MuData):
+                for name, values in decoded.items():
+                    mdata.mod[name].layers[layer] = values
+            elif decoded:
+                whole = np.full(mdata.shape, np.nan, dtype=np.float32)
+                for name, columns in modalities_in(mdata, self.kinds).items():
+                    if name in decoded:
+                        whole[:, columns] = decoded[name]
+                mdata.layers[layer] = whole
+
+    def embed(self, mdata: MuData | AnnData, mosaic: Mosaic) -> None:
+        """Write ``obsm["X_midas"]`` and ``obsm["X_midas_u"]`` of data that were read as `mosaic`."""
+        if not mosaic.cells.equals(pd.Index(mdata.obs_names.astype(str))):
+            raise ValueError(
+                "Expected every row of obs to be one cell, found names that cells of several batches share. Give the cells "
+                "unique obs_names, for example with the batch in front."
+            )
         z = self._z(mosaic)
         dim_c = self.config.network.dim_c
         mdata.obsm[keys.LATENT], mdata.obsm[keys.TECHNICAL] = z[:, :dim_c].copy(), z[:, dim_c:].copy()
-        for layer, names in ((keys.IMPUTED, impute), (keys.CORRECTED, correct)):
-            for name in self._known(names) if names else ():
-                adata = mdata.mod[name] if isinstance(mdata, MuData) else mdata
-                adata.layers[layer] = np.concatenate(list(self.stream(mosaic, name, layer, own_layout(mosaic, name))))
 
     def stream(self, mosaic: Mosaic, modality: str, layer: str, layout: Layout) -> Iterator[NDArray[np.float32]]:
         """Decode block by block what would not fit in memory.
@@ -333,8 +359,15 @@ class MIDAS:
         measured: Mapping[str, pd.DataFrame] | None = None,
         layer: str | None = None,
     ) -> Mosaic:
-        """Read new data for this model: features matched by name, batches known or not. Every verb takes the result."""
-        return read_mosaic(data, batch_key=batch_key, measured=measured, layer=layer, schema=self.schema)
+        """Read new data for this model: features matched by name, batches known or not. Every verb takes the result.
+
+        What the model was told of its own batches by `measured` holds for them here, unless `measured` is given again.
+        """
+        if measured is None and self._measured:
+            there = batches_in(data, batch_key=batch_key, modalities=self.kinds)
+            measured = {name: table[table.index.astype(str).isin(there)] for name, table in self._measured.items()}
+        told = () if self.mosaic is None else self.mosaic.notes
+        return read_mosaic(data, batch_key=batch_key, measured=measured, layer=layer, schema=self.schema, told=told)
 
     def save(self, folder: str | Path) -> None:
         """Write the model to a folder: weights, configuration, features and batches by name. No counts, no cells."""
@@ -358,6 +391,7 @@ class MIDAS:
         data: MosaicData | None = None,
         *,
         batch_key: str | None = "batch",
+        measured: Mapping[str, pd.DataFrame] | None = None,
         layer: str | None = None,
     ) -> Self:
         """Read a model that :meth:`save` wrote.
@@ -368,7 +402,7 @@ class MIDAS:
             Where it is.
         data
             Cells that verbs without `data` are about; checked against the model by name.
-        batch_key, layer
+        batch_key, measured, layer
             As in :class:`MIDAS`, of `data` and of all data to come.
 
         Raises
@@ -379,7 +413,7 @@ class MIDAS:
         stored = read_model(Path(folder))
         model = cls.__new__(cls)
         model._start(stored.schema, stored.config, stored.seed)
-        model.mosaic, model.batch_key, model.layer = None, batch_key, layer
+        model.mosaic, model.batch_key, model.layer, model._measured = None, batch_key, layer, measured
         model._history, model._card = stored.history, stored.card
         model._standard_u = np.asarray(stored.standard_u, dtype=np.float32)
         model.vae.load_state_dict(stored.weights)

@@ -16,9 +16,10 @@ from safetensors.torch import load, save_file
 
 from midas.config import Config
 from midas.data.schema import MosaicSchema
-from midas.files import replacing
+from midas.files import obstacle, replacing
 
 FORMAT = 1
+_PARTS = ("versions", "created", "sha256", "config", "seed", "standard_u", "card", "history", "schema")
 _CARD, _WEIGHTS = "model.json", "weights.safetensors"
 
 
@@ -53,17 +54,36 @@ class StoredModel:
     history: list[dict[str, float]]
 
 
+def check_folder(folder: Path) -> None:
+    """Refuse a place where a model could not be written, or where more than an older model would be replaced.
+
+    Raises
+    ------
+    FileExistsError, PermissionError
+        When `folder` holds anything but a model, or cannot be written.
+    """
+    strangers: list[str] = []
+    if folder.is_dir():
+        strangers = sorted({path.name for path in folder.iterdir()} - {_CARD, _WEIGHTS})
+    if strangers or (folder.exists() and not folder.is_dir()):
+        found = f"{len(strangers)} other files, such as {strangers[0]}" if strangers else "a file"
+        msg = f"{folder}: expected a new folder, or one that holds a midas model alone, found {found}. Choose another place."
+        raise FileExistsError(msg)
+    found = obstacle(folder) or ""
+    if found:
+        msg = f"{folder}: expected a place that can be written to, found {found}. Choose another place."
+        raise PermissionError(msg)
+
+
 def write_model(folder: Path, model: StoredModel) -> None:
     """Write a model; an older one in the same place is replaced in one step.
 
     Raises
     ------
-    FileExistsError
-        When `folder` holds something else than a model.
+    FileExistsError, PermissionError
+        As :func:`check_folder`.
     """
-    if folder.exists() and not (folder / _CARD).is_file() and (not folder.is_dir() or any(folder.iterdir())):
-        msg = f"{folder}: expected a new folder, or one that holds a midas model, found something else. Choose another place."
-        raise FileExistsError(msg)
+    check_folder(folder)
     with replacing(folder) as scratch:
         scratch.mkdir()
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.weights.items()}
@@ -142,5 +162,9 @@ def read_card(folder: Path) -> dict[str, Any]:
     if found > FORMAT:
         version = description.get("versions", {}).get("midas-mosaic", "a newer version")
         msg = f"{folder}: expected a model of format {FORMAT} or older, found {found}. Install midas-mosaic {version} or later."
+        raise ModelFileError(msg)
+    missing = [name for name in _PARTS if name not in description]
+    if missing:
+        msg = f"{path}: expected the description of a midas model, found one without {', '.join(missing)}."
         raise ModelFileError(msg)
     return dict(description)

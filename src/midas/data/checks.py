@@ -75,9 +75,6 @@ def scan(source: Source, support: Support, part: Any, group: NDArray[np.int64], 
 
 def _check_values(block: sp.csr_matrix, support: Support, part: Any, start: int) -> None:  # noqa: ANN401
     values = block.data
-    if not (np.issubdtype(values.dtype, np.number) or values.dtype == bool):
-        msg = f"{part.label}: expected numbers, found values of type {values.dtype}."
-        raise CountsError(msg)
     tests = [(~np.isfinite(values), "NaN or infinite values", "Remove or mend these cells or features.")]
     if support == "counts":
         layers = sorted(part.adata.layers)

@@ -12,10 +12,12 @@ from anndata import AnnData
 from mudata import MuData
 
 from midas.data.blocks import parse_peaks
-from midas.data.checks import describe_names
+from midas.data.checks import CountsError, describe_names
 from midas.modality import preset
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from midas.modality import Modality
 
 MosaicData: TypeAlias = MuData | AnnData | Mapping[str, MuData | AnnData]
@@ -48,8 +50,12 @@ class Part:
 
 def take_apart(
     data: MosaicData, *, batch_key: str | None, modalities: Mapping[str, Modality] | None
-) -> tuple[list[Part], pd.Index | None]:
+) -> tuple[list[Part], pd.Series | None]:
     """List the parts of `data`, and the order of cells that the input itself has, if it has one.
+
+    Returns
+    -------
+    The parts, and the batch of every cell by its name, in the order of the input's own obs (NaN for cells in no part).
 
     Raises
     ------
@@ -57,9 +63,11 @@ def take_apart(
         When the input is of another kind, has no such batch column, or its modalities cannot be told.
     """
     if isinstance(data, MuData):
-        return _of_mudata(data, "", batch_key), data.obs_names
+        parts = _of_mudata(data, "", batch_key)
+        return parts, _batch_by_cell(data, parts)
     if isinstance(data, AnnData):
-        return _of_anndata(data, "", batch_key, modalities), data.obs_names
+        parts = _of_anndata(data, "", batch_key, modalities)
+        return parts, parts[0].batch
     if isinstance(data, Mapping) and data and all(isinstance(v, MuData | AnnData) for v in data.values()):
         return _of_mapping(data, batch_key, modalities), None
     found = type(data).__name__
@@ -72,19 +80,24 @@ def take_apart(
 def _of_mapping(
     data: Mapping[str, MuData | AnnData], batch_key: str | None, modalities: Mapping[str, Modality] | None
 ) -> list[Part]:
-    known = [key for key in data if preset(key) is not None or (modalities is not None and key in modalities)]
-    if len(known) == len(data) and all(isinstance(v, AnnData) for v in data.values()):
-        return [_part(name, adata, f"modality {name!r}", batch_key, None) for name, adata in data.items()]
+    # A MuData is never one modality, whatever it is called: a batch may well have the name "cite".
+    known = {
+        str(key): value
+        for key, value in data.items()
+        if isinstance(value, AnnData) and (preset(str(key)) is not None or key in (modalities or {}))
+    }
+    if len(known) == len(data):
+        return [_part(name, adata, f"modality {name!r}", batch_key, None) for name, adata in known.items()]
     if known:
         msg = (
             f"Expected a dict either by modality (AnnData each) or by batch, found both: {', '.join(known)} are modalities, "
-            f"the rest of {', '.join(data)} are not."
+            f"the rest of {', '.join(map(str, data))} are not."
         )
         raise ValueError(msg)
     parts: list[Part] = []
     for batch, value in data.items():
         # The key is the batch; a batch column inside would be a finer one that the user did not point to.
-        label = f"batch {batch!r}: "
+        label = f"batch {str(batch)!r}: "
         of = (
             _of_mudata(value, label, None) if isinstance(value, MuData) else _of_anndata(value, label, None, modalities)
         )
@@ -95,34 +108,80 @@ def _of_mapping(
 def _of_mudata(data: MuData, label: str, batch_key: str | None) -> list[Part]:
     if not data.mod:
         raise ValueError("Expected a MuData with at least one modality, found none.")
-    shared = None
-    if batch_key is not None and batch_key in data.obs.columns:
-        shared = data.obs[batch_key]
-        shared = shared[~shared.index.duplicated()]
-    return [_part(name, adata, f"{label}modality {name!r}", batch_key, shared) for name, adata in data.mod.items()]
+    shared = None if batch_key is None or batch_key not in data.obs.columns else data.obs[batch_key]
+    parts = []
+    for name, adata in data.mod.items():
+        of_part = shared
+        if shared is not None and not shared.index.is_unique:
+            # Names do not tell these cells apart; the MuData's own map of rows does.
+            at = _rows_in(data, name)
+            of_part = None if at is None else pd.Series(shared.to_numpy()[at], index=adata.obs_names)
+        parts.append(_part(name, adata, f"{label}modality {name!r}", batch_key, of_part))
+    return parts
+
+
+def _rows_in(data: MuData, name: str) -> NDArray[np.int64] | None:
+    """Row of `data` of each row of a modality, `(n_cells of the modality,)`; None when its map of rows is out of date."""
+    adata, number = data.mod[name], np.asarray(data.obsmap.get(name, ()), dtype=np.int64)  # 1, 2, ...; 0 for none
+    rows = np.flatnonzero(number)
+    if len(number) != data.n_obs or len(rows) != adata.n_obs or number.max(initial=0) > adata.n_obs:
+        return None
+    at = np.empty(adata.n_obs, dtype=np.int64)
+    at[number[rows] - 1] = rows
+    return at if (data.obs_names[at] == adata.obs_names).all() else None
+
+
+def _batch_by_cell(data: MuData, parts: list[Part]) -> pd.Series:
+    """Batch of each row of `data`, from the first of the modalities that has the cell; NaN where none has it."""
+    names = pd.Index(data.obs_names.astype(str))
+    batch = np.full(len(names), np.nan, dtype=object)
+    for part in reversed(parts):
+        own = pd.Index(part.adata.obs_names.astype(str))
+        at = names.get_indexer(own) if names.is_unique else _rows_in(data, part.name)
+        if at is not None:
+            batch[at[at >= 0]] = part.batch.to_numpy()[at >= 0]
+    return pd.Series(batch, index=names)
 
 
 def _of_anndata(
     adata: AnnData, label: str, batch_key: str | None, modalities: Mapping[str, Modality] | None
 ) -> list[Part]:
-    if modalities is not None and len(modalities) == 1:
-        name = next(iter(modalities))
-        return [_part(name, adata, f"{label}modality {name!r}", batch_key, None)]
-    if "feature_types" in adata.var.columns:
+    told = len(modalities or ()) == 1 or "feature_types" in adata.var.columns
+    return [
+        _part(
+            name,
+            adata if mine.all() else adata[:, mine],
+            f"{label}modality {name!r}{'' if told else ' (guessed)'}",
+            batch_key,
+            None,
+        )
+        for name, mine in modalities_in(adata, modalities).items()
+    ]
+
+
+def modalities_in(adata: AnnData, modalities: Mapping[str, Modality] | None) -> dict[str, NDArray[np.bool_]]:
+    """Find which features of an AnnData are of which modality.
+
+    Told by ``var["feature_types"]``, as 10x files have it, or else by `modalities` if that is one; else guessed from the names.
+    """
+    whole = np.ones(adata.n_vars, dtype=bool)
+    only = next(iter(modalities)) if modalities is not None and len(modalities) == 1 else None
+    if "feature_types" in adata.var.columns and adata.n_vars:
         kinds = adata.var["feature_types"].astype(str).map(lambda kind: _FEATURE_TYPES.get(kind, kind))
-        return [
-            _part(name, adata[:, (kinds == name).to_numpy()], f"{label}modality {name!r}", batch_key, None)
-            for name in kinds.unique()
-        ]
-    name = "atac" if parse_peaks(adata.var_names) is not None else "rna"
-    return [_part(name, adata, f"{label}modality {name!r} (guessed)", batch_key, None)]
+        if only is None or only in set(kinds):
+            return {str(name): (kinds == name).to_numpy() for name in kinds.unique()}
+    if only is not None:
+        return {only: whole}
+    return {"atac" if parse_peaks(adata.var_names) is not None else "rna": whole}
 
 
 def _part(name: str, adata: AnnData, label: str, batch_key: str | None, shared: pd.Series | None) -> Part:
     if batch_key is None:
         return Part(name, adata, label, pd.Series("all", index=adata.obs_names))
     own = adata.obs[batch_key] if batch_key in adata.obs.columns else None
-    batch = own if own is not None else None if shared is None else shared.reindex(adata.obs_names)
+    if shared is not None and not shared.index.equals(adata.obs_names):
+        shared = shared.reindex(adata.obs_names)
+    batch = own if own is not None else shared
     if batch is None:
         columns = ", ".join(map(str, adata.obs.columns)) or "none"
         msg = (
@@ -130,7 +189,7 @@ def _part(name: str, adata: AnnData, label: str, batch_key: str | None, shared: 
             "column with batch_key=, or say batch_key=None if all cells are one batch."
         )
         raise KeyError(msg)
-    missing = batch.isna().to_numpy()
+    missing = batch.isna().to_numpy() | (batch.astype(str) == "").to_numpy()  # files may write a missing text as ""
     if missing.any():
         cells = describe_names(adata.obs_names[missing])
         msg = f"{label}: expected a batch for every cell, found none in {batch_key!r} for {cells}."
@@ -147,6 +206,12 @@ def _check_agreement(own: pd.Series, shared: pd.Series, label: str, batch_key: s
         cells = describe_names(own.index[differ])
         msg = f"{label}: the global obs and the modality's obs disagree on {batch_key!r} for {cells}. Make them agree."
         raise ValueError(msg)
+
+
+def batches_in(data: MosaicData, *, batch_key: str | None, modalities: Mapping[str, Modality] | None) -> set[str]:
+    """Names of the batches of data, without reading counts."""
+    parts, _ = take_apart(data, batch_key=batch_key, modalities=modalities)
+    return {str(name) for part in parts for name in part.batch.unique()}
 
 
 def cell_keys(parts: list[Part]) -> list[pd.Index]:
@@ -197,15 +262,17 @@ def counts_of(part: Part, layer: str | None) -> Any:  # noqa: ANN401 - whatever 
     Raises
     ------
     KeyError, ValueError
-        When there is no such layer, or no `X`.
+        When there is no such layer, no `X`, or no numbers in it.
     """
-    if layer is not None:
-        if layer not in part.adata.layers:
-            there = ", ".join(sorted(part.adata.layers)) or "none"
-            msg = f"{part.label}: expected a layer {layer!r}, found the layers: {there}."
-            raise KeyError(msg)
-        return part.adata.layers[layer]
-    if part.adata.X is None:
+    if layer is not None and layer not in part.adata.layers:
+        there = ", ".join(sorted(part.adata.layers)) or "none"
+        msg = f"{part.label}: expected a layer {layer!r}, found the layers: {there}."
+        raise KeyError(msg)
+    counts = part.adata.X if layer is None else part.adata.layers[layer]
+    if counts is None:
         msg = f"{part.label}: expected counts in X, found nothing there. Choose a layer with layer=."
         raise ValueError(msg)
-    return part.adata.X
+    if counts.dtype.kind not in "biuf":
+        msg = f"{part.label}: expected numbers, found values of type {counts.dtype}."
+        raise CountsError(msg)
+    return counts

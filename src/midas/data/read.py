@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,6 +33,7 @@ def read_mosaic(
     measured: Mapping[str, pd.DataFrame] | None = None,
     layer: str | None = None,
     schema: MosaicSchema | None = None,
+    told: Collection[str] = (),
 ) -> Mosaic:
     """Read MuData, AnnData, or a dict of them by modality or by batch.
 
@@ -51,13 +52,16 @@ def read_mosaic(
         Layer that holds the counts; None for X.
     schema
         Of a trained model, whose features are wanted. None to take the data's own.
+    told
+        Notes that the user has seen before, not to be logged again.
 
     Raises
     ------
     TypeError, KeyError, ValueError
         When the data cannot be read, saying what was expected, what was found and what to do.
     """
-    parts, order = take_apart(data, batch_key=batch_key, modalities=modalities)
+    kinds = modalities if schema is None else schema.kinds
+    parts, order = take_apart(data, batch_key=batch_key, modalities=kinds)
     notes: list[str] = []
     parts = _choose(parts, schema, modalities, notes)
     keys = cell_keys(parts)
@@ -91,7 +95,8 @@ def read_mosaic(
     if len(lonely):
         notes.append(f"{len(lonely):,} cells have none of the modalities and get no result: {describe_names(lonely)}.")
     for note in notes:
-        logger.warning(note)
+        if note not in told:
+            logger.warning(note)
     return Mosaic(
         schema=schema,
         cells=cells,
@@ -130,17 +135,19 @@ def _choose(
 
 
 def _cells(
-    parts: list[Part], keys: list[pd.Index], order: pd.Index | None
+    parts: list[Part], keys: list[pd.Index], order: pd.Series | None
 ) -> tuple[pd.Index, list[NDArray[np.int64]], NDArray[np.str_]]:
     """Number the cells in the order of the input; give each part's rows their numbers, and each cell its batch."""
     plain = all(k.equals(pd.Index(p.adata.obs_names.astype(str))) for k, p in zip(keys, parts, strict=True))
     union = keys[0].append(keys[1:]).unique()
-    if order is not None and plain:
-        index = pd.Index(order.astype(str))
-        if not index.is_unique or len(union.difference(index)):
-            index = union
-    else:
-        index = union
+    if not len(union):
+        raise ValueError("Expected cells, found none.")
+    index = union
+    if order is not None:
+        wanted = order.index.astype(str)
+        wanted = wanted if plain else pd.Index(order.astype(str).to_numpy() + "\x1f" + wanted.to_numpy())
+        if wanted.is_unique and union.isin(wanted).all():
+            index = wanted
     positions = [index.get_indexer(k).astype(np.int64) for k in keys]
     batch_of = np.full(len(index), "", dtype=object)
     for part, at in zip(parts, positions, strict=True):
@@ -189,7 +196,7 @@ def _own_schema(
         union = mine[0][0].append([n for n, _ in mine[1:]])
         first = ~union.duplicated()
         if modality.blocks == "chromosome":
-            each = [chromosomes(n, part.adata.var) for n, part in mine]
+            each = [chromosomes(pd.Index(part.adata.var_names.astype(str)), part.adata.var) for _, part in mine]
             if all(c is not None for c in each):
                 chroms = np.concatenate([c for c in each if c is not None])[first]
         features = union[first]

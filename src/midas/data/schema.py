@@ -53,6 +53,11 @@ class MosaicSchema:
     modalities: Mapping[str, ModalitySchema]
     batches_with: Mapping[str, tuple[bool, ...]]
 
+    @property
+    def kinds(self) -> dict[str, Modality]:
+        """What each modality is, by name."""
+        return {name: part.modality for name, part in self.modalities.items()}
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {

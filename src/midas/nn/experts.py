@@ -49,24 +49,6 @@ class Expert:
     gaussian: Gaussian
 
 
-def thin_out(n_cells: int, experts: Sequence[Expert], share: float, noise: Noise) -> list[Expert]:
-    """Leave a random `share` of the cells with one expert each, drawn at random from those that they have."""
-    score = torch.stack(
-        [
-            torch.full((n_cells,), -1.0, device=e.cells.device).index_copy(0, e.cells, noise.uniform(len(e.cells)))
-            for e in experts
-        ]
-    )
-    chosen = score.argmax(0)
-    whole = noise.uniform(n_cells) >= share
-    thinned = []
-    for i, expert in enumerate(experts):
-        keep = (whole | (chosen == i))[expert.cells]
-        gaussian = Gaussian(expert.gaussian.mean[keep], expert.gaussian.logvar[keep])
-        thinned.append(Expert(expert.cells[keep], gaussian))
-    return thinned
-
-
 def product_of_experts(n_cells: int, experts: Sequence[Expert]) -> Gaussian:
     """Multiply the standard normal prior with whatever experts each cell has.
 

@@ -24,17 +24,13 @@ class Noise:
         """Standard normal numbers of the shape of `like`, in float32."""
         return torch.randn(like.shape, generator=self.generator, device=like.device)
 
-    def uniform(self, *shape: int) -> Tensor:
-        """Numbers between 0 and 1."""
-        return torch.rand(shape, generator=self.generator, device=self.generator.device)
-
     def dropout(self, x: Tensor, share: float) -> Tensor:
         """Set about `share` of the entries to zero and scale the others up.
 
         One random byte an entry: a 64-bit draw serves eight entries, an order of magnitude cheaper on a CPU than a
         float each. The share is therefore rounded to 1/256; the scale fits the rounded share, so the mean is kept.
         """
-        threshold = round(share * 256)
+        threshold = min(round(share * 256), 255)
         if threshold == 0:
             return x
         words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64, device=x.device)

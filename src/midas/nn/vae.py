@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from midas.nn.decoder import Decoder
 from midas.nn.encoder import BatchEncoder, Encoder
-from midas.nn.experts import Expert, Gaussian, product_of_experts, thin_out
+from midas.nn.experts import Expert, Gaussian, product_of_experts
 from midas.nn.layers import MLP
 
 if TYPE_CHECKING:
@@ -96,9 +96,7 @@ class VAE(nn.Module):
         """Per-feature parameters of the likelihoods, by modality."""
         return {name: output.extra for name, output in self.decoder.outputs.items()}  # type: ignore[misc]
 
-    def forward(
-        self, minibatch: Minibatch, noise: Noise | None, *, with_batch: bool = True, modality_dropout: float = 0.0
-    ) -> Outputs:
+    def forward(self, minibatch: Minibatch, noise: Noise | None, *, with_batch: bool = True) -> Outputs:
         """Run one pass over a minibatch, as training needs it.
 
         Parameters
@@ -110,16 +108,11 @@ class VAE(nn.Module):
         with_batch
             Whether the batch is one of the experts. Some training steps leave it out, so that cells of unknown batches can be
             encoded later.
-        modality_dropout
-            Share of cells whose joint posterior is made from one of their modalities; nothing without noise.
         """
         n = minibatch.n_cells
         by_modality, batch = self.experts(minibatch, noise, with_batch=with_batch)
         of_batch = [] if batch is None else [batch]
-        seen = list(by_modality.values())
-        if noise is not None and modality_dropout > 0 and len(seen) > 1:
-            seen = thin_out(n, seen, modality_dropout, noise)
-        posterior = product_of_experts(n, [*seen, *of_batch])
+        posterior = product_of_experts(n, [*by_modality.values(), *of_batch])
         z = posterior.sample(noise)
         eta = self.decode(z, noise, {name: None if len(e.cells) == n else e.cells for name, e in by_modality.items()})
         logits = None if batch is None else self.batch_decoder(z[:, self.dim_c :], noise)

@@ -71,7 +71,7 @@ def fit(
     those of held-out cells.
     """
     plan = plan_training(mosaic, config.training, seed)
-    learner = _learner(vae, discriminators, mosaic, config)
+    learner = learner_for(vae, discriminators, mosaic, config)
     run = _Run(learner, mosaic, plan, seed, around)
     try:
         run.go()
@@ -81,10 +81,12 @@ def fit(
     return run.history
 
 
-def _learner(vae: VAE, discriminators: Discriminators, mosaic: Mosaic, config: Config) -> Learner:
+def learner_for(vae: VAE, discriminators: Discriminators, mosaic: Mosaic, config: Config) -> Learner:
+    """Choose device and precision, move the networks there, and give them their optimisers."""
     accelerator = accelerator_of(config.training)
     # Lightning announces its own choices; ours is one line, below.
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    for part in ("fabric", "pytorch"):  # which of the two speaks depends on what was imported
+        logging.getLogger(f"lightning.{part}").setLevel(logging.WARNING)
     precision = precision_of(config.training, accelerator)
     fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)
     logger.info("On %s, matrix products in %s.", accelerator, "bfloat16" if "bf16" in precision else "float32")

@@ -98,9 +98,7 @@ def train_step(learner: Learner, minibatch: Minibatch, noise: Noise, *, with_bat
     """
     config, fabric = learner.config, learner.fabric
     with fabric.autocast():
-        outputs = learner.vae(
-            minibatch, noise, with_batch=with_batch, modality_dropout=config.objective.modality_dropout
-        )
+        outputs = learner.vae(minibatch, noise, with_batch=with_batch)
     c, present = discriminator_input(outputs, learner.discriminators.names, config.network.dim_c)
     adversarial = config.objective.adversarial
 

@@ -1,0 +1,100 @@
+"""Run every Python snippet of the documentation: ``python docs/check_snippets.py [page ...]``.
+
+The snippets of a page share one namespace and run in order in a folder of their own, which holds two small simulated files:
+``mosaic.h5mu``, and ``query.h5mu`` with cells of a batch that the mosaic lacks. Training is cut to two epochs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import logging
+import os
+import re
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import mudata
+
+import midas
+from midas.io import write_mudata
+from midas.training import loop
+
+ROOT = Path(__file__).resolve().parent.parent
+EPOCHS = 2
+_BLOCK = re.compile(r"^(?P<indent> *)```python\n(?P<code>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL)
+
+
+def snippets(page: Path) -> Iterator[str]:
+    """Code blocks of a page, each moved down to its own line, so that errors name the line of the page."""
+    text = page.read_text(encoding="utf-8")
+    for block in _BLOCK.finditer(text):
+        indent = len(block["indent"])
+        code = "\n".join(line[indent:] for line in block["code"].split("\n"))
+        yield "\n" * text.count("\n", 0, block.start("code")) + code
+
+
+def write_data(folder: Path) -> None:
+    """Put the two example files into a folder."""
+    size = {"n_genes": 60, "n_proteins": 12, "n_peaks": 80, "n_chromosomes": 3}
+    mosaic = midas.simulate.SimulationConfig(mosaic=("rna+adt+atac", "rna+adt", "rna+atac", "adt"), n_cells=240, **size)
+    write_mudata(folder / "mosaic.h5mu", midas.simulate.mosaic(mosaic))
+    # The last batch is new to a model of the mosaic, and comes with RNA alone.
+    five = dataclasses.replace(mosaic, mosaic=(*mosaic.mosaic, "rna"), n_cells=300)
+    rna = midas.simulate.mosaic(five)["rna"]
+    with mudata.set_options(pull_on_update=False):
+        query = mudata.MuData({"rna": rna[rna.obs["batch"] == "batch5"].copy()})
+    query.obs[["batch", "cell_type"]] = query["rna"].obs[["batch", "cell_type"]]
+    write_mudata(folder / "query.h5mu", query)
+
+
+def run_page(page: Path) -> tuple[int, str]:
+    """Run a page; the number of its snippets, and what went wrong, if anything."""
+    codes = list(snippets(page))
+    if not codes:
+        return 0, ""
+    printed, namespace = io.StringIO(), {"__name__": "__main__"}
+    with tempfile.TemporaryDirectory() as name:
+        write_data(Path(name))
+        with contextlib.chdir(name), contextlib.redirect_stdout(printed):
+            for code in codes:
+                try:
+                    exec(compile(code, str(page), "exec"), namespace)  # our own pages
+                except Exception:  # noqa: BLE001 - whatever a snippet raises is what we look for
+                    return len(codes), f"{printed.getvalue()}{traceback.format_exc()}"
+    return len(codes), ""
+
+
+def main(names: list[str]) -> int:
+    """Run the pages named, or all."""
+    cut = loop.plan_training
+    loop.plan_training = lambda *given: dataclasses.replace(cut(*given), epochs=EPOCHS)
+    warnings.filterwarnings("ignore", module="mudata")
+    logging.getLogger("midas").setLevel(logging.ERROR)
+    pages = [Path(name) for name in names] or [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    failed = 0
+    for page in pages:
+        if "_build" in page.parts:
+            continue
+        started = time.monotonic()
+        number, error = run_page(page.resolve())
+        if number:
+            verdict = "FAILED" if error else "fine"
+            sys.stdout.write(f"{page.name}: {number} snippets, {time.monotonic() - started:.1f} s, {verdict}\n")
+        if error:
+            failed += 1
+            sys.stderr.write(error)
+    return min(failed, 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,107 @@
+"""Sphinx configuration. Build with ``python dev.py docs``."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import midas
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+project = "midas-mosaic"
+author = "The midas-mosaic developers"
+copyright = "2026, the midas-mosaic developers"  # noqa: A001 - Sphinx's name
+version = release = midas.__version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build"]
+html_theme = "sphinx_book_theme"
+html_title = f"midas-mosaic {release}"
+html_show_sourcelink = False
+
+myst_enable_extensions = ["amsmath", "deflist", "dollarmath", "substitution"]
+myst_heading_anchors = 3
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
+autosummary_generate = False
+
+napoleon_google_docstring = False
+napoleon_use_ivar = True
+napoleon_use_rtype = False
+napoleon_attr_annotations = False  # the signature has the types
+# A result is described in a sentence; numpydoc would take its first line for a type.
+napoleon_custom_sections = [("Returns", "text"), ("Yields", "text")]
+
+
+def _differences() -> str:
+    """Table of the settings in which the default differs from the paper, so that the page is never out of date."""
+    default, paper = midas.Config().to_dict(), midas.Config.paper().to_dict()
+    rows = [
+        f"| `{table}.{key}` | {_shown(value)} | {_shown(paper[table][key])} |"
+        for table, values in default.items()
+        for key, value in values.items()
+        if value != paper[table][key]
+    ]
+    return "\n".join(["| setting | `Config()` | `Config.paper()` |", "|---|---|---|", *rows])
+
+
+def _shown(value: object) -> str:
+    return " ".join(f"{size:,}" for size in value) if isinstance(value, list) else f"`{value}`"
+
+
+myst_substitutions = {"differences": _differences()}
+
+
+_MOSAIC_DATA = re.compile(r"[~\w.]*MuData \| [~\w.]*AnnData \| [~\w.]*Mapping\[str, [~\w.]*MuData \| [~\w.]*AnnData\]")
+
+
+def _check_all_documented(_: Sphinx) -> None:
+    """Refuse a public name that the API page lacks."""
+    page = (Path(__file__).parent / "api.md").read_text(encoding="utf-8")
+    missing = [name for name in midas.__all__ if f"midas.{name}" not in page]
+    if missing:
+        msg = f"Expected every name of midas.__all__ in docs/api.md, found none of: {', '.join(missing)}."
+        raise ValueError(msg)
+
+
+def _split_names(_app: Sphinx, _what: str, _name: str, _object: object, _options: object, lines: list[str]) -> None:
+    """Give each of ``a, b`` under Attributes an entry of its own, as napoleon does under Parameters."""
+    if "Attributes" not in lines:
+        return
+    start = lines.index("Attributes") + 2
+    split, rest = lines[:start], lines[start:]
+    while rest:
+        names = rest[0].split(", ")
+        size = next((i for i, line in enumerate(rest) if i and line and not line.startswith(" ")), len(rest))
+        entry = rest[1:size]
+        split += (
+            [line for name in names for line in (name, *entry)] if all(map(str.isidentifier, names)) else rest[:size]
+        )
+        rest = rest[size:]
+    lines[:] = split
+
+
+def _name_aliases(  # as `autodoc_type_aliases` should, but for unions
+    _app: Sphinx,
+    _what: str,
+    _name: str,
+    _object: object,
+    _options: object,
+    signature: str | None,
+    returned: str | None,
+) -> tuple[str | None, str | None]:
+    """Write the long union of what can be read by its name."""
+    return signature and _MOSAIC_DATA.sub("MosaicData", signature), returned
+
+
+def setup(app: Sphinx) -> None:
+    """Connect what is above."""
+    app.connect("builder-inited", _check_all_documented)
+    app.connect("autodoc-process-docstring", _split_names, priority=400)  # before napoleon, at 500
+    app.connect("autodoc-process-signature", _name_aliases)

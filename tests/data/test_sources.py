@@ -1,0 +1,55 @@
+"""Rows come out the same, in the order asked for, whatever holds them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from helpers import counts
+
+from midas.data.sources import BackedSource, MemorySource, Source, open_source
+
+VALUES = counts(12, 7, rate=0.8).toarray()
+INDEX = np.array([11, 0, 5, 5, 2])
+
+
+def on_disk(matrix: Any, folder: Path) -> Source:
+    ad.AnnData(matrix).write_h5ad(folder / "x.h5ad")
+    return open_source(ad.read_h5ad(folder / "x.h5ad", backed="r").X)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32, np.uint16])
+@pytest.mark.parametrize("form", [np.asarray, sp.csr_matrix, sp.csc_matrix, sp.coo_matrix, sp.csr_array])
+def test_rows_of_matrices_in_memory(form: Any, dtype: type) -> None:
+    source = open_source(form(VALUES.astype(dtype)))
+    assert isinstance(source, MemorySource)
+    assert source.shape == VALUES.shape
+    np.testing.assert_array_equal(source.rows(INDEX).toarray(), VALUES[INDEX])
+
+
+@pytest.mark.parametrize(
+    ("form", "kind"), [(np.asarray, BackedSource), (sp.csr_matrix, BackedSource), (sp.csc_matrix, MemorySource)]
+)
+def test_rows_of_matrices_on_disk(form: Any, kind: type, tmp_path: Path) -> None:
+    source = on_disk(form(VALUES), tmp_path)
+    assert isinstance(source, kind)
+    assert source.shape == VALUES.shape
+    for index in (INDEX, np.arange(12), np.array([3])):
+        np.testing.assert_array_equal(source.rows(index).toarray(), VALUES[index])
+
+
+def test_entries_that_are_listed_twice_are_added_and_the_input_stays_as_it_was() -> None:
+    matrix = sp.csr_matrix((np.array([1.0, 2.0, 4.0]), np.array([1, 1, 0]), np.array([0, 2, 3])), shape=(2, 2))
+    found = open_source(matrix).rows(np.array([0, 1]))
+    assert found.toarray().tolist() == [[0, 3], [4, 0]]
+    assert found.nnz == 2
+    assert matrix.nnz == 3
+
+
+def test_what_is_no_matrix_is_refused() -> None:
+    with pytest.raises(TypeError, match="Expected counts as a sparse or dense matrix, found list"):
+        open_source([[1, 2]])

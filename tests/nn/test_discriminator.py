@@ -1,0 +1,85 @@
+"""Stacked discriminators against networks of their own, each with the batches that it may guess."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from midas import ADT, RNA, NetworkConfig
+from midas.data import ModalitySchema, MosaicSchema
+from midas.nn import Discriminators, Noise
+
+CONFIG = NetworkConfig(dim_c=3, discriminator=(7, 5), dropout=0.3)
+SCHEMA = MosaicSchema(
+    ("b1", "b2", "b3"),
+    {name: ModalitySchema(kind, pd.Index(["x"]), (1,)) for name, kind in (("adt", ADT), ("rna", RNA))},
+    {"adt": (True, False, True), "rna": (True, True, False)},
+)
+BATCH = torch.tensor([0, 1, 2, 0, 1, 2])
+PRESENT = torch.tensor([[1, 1, 1, 1, 1, 1], [1, 0, 1, 0, 0, 1], [1, 1, 0, 1, 0, 0]]).bool()
+
+
+@pytest.fixture
+def networks() -> Discriminators:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        found = Discriminators(SCHEMA, CONFIG)
+        for parameter in found.parameters():
+            parameter.data += 0.1 * torch.randn_like(parameter)  # also scales and shifts, which start at 1 and 0
+    return found
+
+
+@pytest.fixture
+def c() -> Tensor:
+    return torch.randn(3, 6, 3, generator=torch.Generator().manual_seed(1))
+
+
+def separate(networks: Discriminators, k: int, c: Tensor, classes: list[int]) -> Tensor:
+    """Log probabilities of the k-th network alone, over its own batches."""
+    for layer in networks.hidden:
+        c = c @ layer.linear.weight[k] + layer.linear.bias[k]
+        c = functional.silu(functional.layer_norm(c, c.shape[-1:], layer.scale[k, 0], layer.shift[k, 0]))
+    logits = c @ networks.out.weight[k] + networks.out.bias[k]
+    return functional.log_softmax(logits[:, classes], 1)
+
+
+def test_stacked_networks_are_separate_networks_with_their_own_classes(networks: Discriminators, c: Tensor) -> None:
+    assert networks.names == ("joint", "adt", "rna")
+    expected = torch.zeros(6)
+    for k, classes in enumerate([[0, 1, 2], [0, 2], [0, 1]]):
+        log_p = separate(networks, k, c[k], classes)
+        for cell in torch.nonzero(PRESENT[k]).flatten().tolist():
+            expected[cell] -= log_p[cell, classes.index(int(BATCH[cell]))]
+    torch.testing.assert_close(networks(c, PRESENT, BATCH, None), expected)
+
+
+def test_batches_without_the_modality_get_no_gradient_and_make_none_infinite(
+    networks: Discriminators, c: Tensor
+) -> None:
+    networks(c, PRESENT, BATCH, None).sum().backward()
+    for parameter in networks.parameters():
+        assert torch.isfinite(parameter.grad).all()
+    grad = networks.out.weight.grad
+    assert grad[0].any(0).all()
+    assert not grad[1, :, 1].any()
+    assert not grad[2, :, 2].any()
+
+
+def test_cells_without_the_modality_do_not_count(networks: Discriminators, c: Tensor) -> None:
+    found = networks(c, PRESENT, BATCH, None)
+    other = c.clone()
+    other[~PRESENT] = 100.0
+    torch.testing.assert_close(networks(other, PRESENT, BATCH, None), found)
+    other[1, 0] += 1
+    assert not torch.isclose(networks(other, PRESENT, BATCH, None)[0], found[0])
+
+
+def test_dropout_comes_with_noise_only(networks: Discriminators, c: Tensor) -> None:
+    still = networks(c, PRESENT, BATCH, None)
+    noisy = [networks(c, PRESENT, BATCH, Noise(seed, torch.device("cpu"))) for seed in (0, 0, 1)]
+    assert torch.equal(noisy[0], noisy[1])
+    assert not torch.equal(noisy[0], noisy[2])
+    assert not torch.isclose(noisy[0], still).all()

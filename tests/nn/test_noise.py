@@ -1,0 +1,56 @@
+"""Noise: the share and the mean of dropout, and independence of everything else that is random in the process."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from midas.nn import Noise
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.2, 0.5, 0.9, 0.999])
+def test_dropout_keeps_its_share_and_the_mean(share: float) -> None:
+    x = torch.full((1000, 300), 2.0)
+    out = Noise(0, CPU).dropout(x, share)
+    zeros = float((out == 0).float().mean())
+    assert abs(zeros - share) < 1 / 256
+    assert len(out.unique()) == 2
+    assert float(out.mean()) == pytest.approx(2.0, rel=0.05 if share > 0.9 else 0.01)
+
+
+@pytest.mark.parametrize("shape", [(1,), (3, 5), (2, 3, 7)])
+def test_dropout_takes_any_shape(shape: tuple[int, ...]) -> None:
+    out = Noise(0, CPU).dropout(torch.ones(shape), 0.5)
+    assert out.shape == shape
+    assert set(out.unique().tolist()) <= {0.0, 2.0}
+
+
+def test_neighbouring_entries_drop_out_independently() -> None:
+    kept = (Noise(3, CPU).dropout(torch.ones(20_000, 16), 0.5) > 0).float()
+    correlation = torch.corrcoef(kept.T) - torch.eye(16)
+    assert correlation.abs().max() < 0.04
+
+
+def test_a_share_of_nothing_leaves_the_values_and_the_generator_alone() -> None:
+    noise, x = Noise(0, CPU), torch.randn(4, 4, generator=torch.Generator().manual_seed(0))
+    before = noise.generator.get_state()
+    assert torch.equal(noise.dropout(x, 0.0), x)
+    assert torch.equal(noise.generator.get_state(), before)
+
+
+def test_numbers_follow_the_seed_alone() -> None:
+    like = torch.zeros(50, 4)
+    before = torch.get_rng_state()
+
+    def draw(seed: int) -> torch.Tensor:
+        noise = Noise(seed, CPU)
+        return torch.cat([noise.normal_like(like), noise.dropout(like + 1, 0.3)])
+
+    first = draw(5)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(3)
+    assert torch.equal(draw(5), first)
+    assert not torch.equal(draw(6), first)
+    torch.set_rng_state(before)

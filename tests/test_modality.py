@@ -1,0 +1,44 @@
+"""Modalities: presets by name and alias, and what cannot be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from midas import ADT, ATAC, RNA, Modality
+from midas.modality import preset
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("rna", RNA),
+        ("RNA", RNA),
+        ("gex", RNA),
+        ("Gene Expression", RNA),
+        ("adt", ADT),
+        ("prot", ADT),
+        ("Antibody Capture", ADT),
+        ("atac", ATAC),
+        ("Peaks", ATAC),
+        ("batch1", None),
+        ("rna2", None),
+    ],
+)
+def test_presets_are_found_by_name_and_alias(name: str, expected: Modality | None) -> None:
+    assert preset(name) is expected
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"likelihood": "zip"}, r"Expected a likelihood out of \['bernoulli', .*found 'zip'"),
+        ({"transform": "clr"}, r"Expected a transform out of \('log1p', .*found 'clr'"),
+        ({"blocks": "gene"}, r"Expected blocks out of \('none', 'chromosome'\), found 'gene'"),
+        ({"weight": -1.0}, r"Expected a weight of 0 or more, found -1\.0"),
+    ],
+)
+def test_impossible_modalities_are_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Modality(**{"likelihood": "poisson", "transform": "log1p", **values})
