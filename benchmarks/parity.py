@@ -45,14 +45,15 @@ Differences in form, each handled in the open:
    rows of a modality that is lacking go on moving, while ours are tensors of their own and stand still; our stacked
    discriminators go on moving, while scmidas' are modules of their own and stand still. The rows "training" are with
    :func:`like_scmidas`, which has our AdamW do as scmidas' does in both, and must agree; the rows "training as is" are
-   without it, and show how far the first steps come apart: they are marked "known" where they do.
+   without it, and show how far the first steps come apart: where they do, they are marked "known" (but not in the case
+   without lacking modalities, where they must agree too).
 
 Usage::
 
     OMP_NUM_THREADS=1 python benchmarks/parity.py --peer-python SCMIDAS_ENV/bin/python --data DIR [--out parity.md]
 
 DIR holds pbmc_wnn_mosaic_1600.h5mu, pbmc_standin_trimodal_4batch.h5mu and pbmc_citeseq_10x_2batch.h5mu. The exit status
-is 1 when any quantity differs.
+is 1 when any quantity differs, other than those marked "known".
 """
 
 from __future__ import annotations

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import mudata as md
 import pytest
-from helpers import simulated, tiny
 from hypothesis import settings
 
+from helpers import simulated, tiny
 from midas import MIDAS
 
 settings.register_profile("midas", deadline=None, derandomize=True, database=None)

@@ -44,7 +44,7 @@ TINY: dict[str, dict[str, Any]] = {
 }
 
 
-def tiny(**changes: Any) -> Config:
+def tiny(**changes: object) -> Config:
     """A configuration that trains in a fraction of a second; keywords change its table [training], or are tables."""
     tables = {name: {**table, **changes.pop(name, {})} for name, table in TINY.items()}
     tables["training"] |= changes
@@ -71,9 +71,7 @@ def one(
     obs = pd.DataFrame(index=list(cells))
     if batch is not None:
         obs["batch"] = batch
-    return ad.AnnData(
-        counts(len(cells), len(features), seed, rate), obs=obs, var=pd.DataFrame(index=list(features))
-    )
+    return ad.AnnData(counts(len(cells), len(features), seed, rate), obs=obs, var=pd.DataFrame(index=list(features)))
 
 
 def joined(modalities: Mapping[str, ad.AnnData], *, batch: Sequence[str] | None = None) -> md.MuData:
@@ -85,7 +83,7 @@ def joined(modalities: Mapping[str, ad.AnnData], *, batch: Sequence[str] | None 
     return mdata
 
 
-def simulated(seed: int = 0, **changes: Any) -> md.MuData:
+def simulated(seed: int = 0, **changes: object) -> md.MuData:
     return simulate.mosaic(simulate.SimulationConfig(**{**SIMULATION.to_dict(), **changes}), seed=seed)
 
 

@@ -19,7 +19,10 @@ from midas import Config, NetworkConfig, ObjectiveConfig, TrainingConfig
         ({"network": {"encoder": []}}, "NetworkConfig.encoder: expected at least one layer"),
         ({"network": {"encoder": [16, 0]}}, "NetworkConfig.encoder: expected sizes of 1 or more"),
         ({"network": {"decoder": "512"}}, "NetworkConfig.decoder: expected whole numbers, found '512'"),
-        ({"network": {"activation": "gelu"}}, "NetworkConfig.activation: expected one of mish, silu, relu, found 'gelu'"),
+        (
+            {"network": {"activation": "gelu"}},
+            "NetworkConfig.activation: expected one of mish, silu, relu, found 'gelu'",
+        ),
         ({"objective": {"kl_c": -1.0}}, r"ObjectiveConfig.kl_c: expected 0 or more, found -1\.0"),
         ({"objective": {"kl_c": float("nan")}}, "ObjectiveConfig.kl_c: expected 0 or more, found nan"),
         ({"objective": {"batch_expert_dropout": 2.0}}, "ObjectiveConfig.batch_expert_dropout: expected a share"),

@@ -9,10 +9,10 @@ import mudata as md
 import numpy as np
 import pytest
 import torch
-from helpers import tiny
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
+from helpers import tiny
 from midas import MIDAS, ObjectiveConfig
 from midas.data import Minibatch, gather
 from midas.losses import Losses, alignment, kl_to_prior, objective
@@ -122,5 +122,3 @@ def test_names_in_the_log(case: tuple[MIDAS, Minibatch, Outputs]) -> None:
     expected = {f"reconstruction_{name}" for name in ("rna", "adt", "atac")}
     expected |= {"batch_reconstruction", "kl_c", "kl_u", "alignment", "total"}
     assert set(terms(case).named()) == expected
-
-

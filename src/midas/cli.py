@@ -102,6 +102,7 @@ def integrate(  # noqa: PLR0913 - one argument per option
         from midas.config import Config  # noqa: PLC0415
         from midas.io import check_target, read_file, write_result  # noqa: PLC0415
         from midas.model import MIDAS  # noqa: PLC0415
+        from midas.results import check_rows  # noqa: PLC0415
         from midas.storage import check_folder  # noqa: PLC0415
 
         _log_to(console)
@@ -111,6 +112,8 @@ def integrate(  # noqa: PLR0913 - one argument per option
         settings = Config() if config is None else Config.from_toml(config)
         content = read_file(data)
         fitted = MIDAS(content, batch_key=_key(batch_key), layer=layer, config=settings, seed=seed)
+        assert fitted.mosaic is not None
+        check_rows(fitted.mosaic, content)
         console.print(f"{fitted}")
         fitted.fit(progress=not quiet, checkpoint=checkpoint, resume=checkpoint is not None)
         if model is not None:

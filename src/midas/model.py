@@ -23,7 +23,7 @@ from midas.data import Mosaic, MosaicData, MosaicSchema, read_mosaic
 from midas.data.parts import batches_in, modalities_in
 from midas.inference import Draw, Encoded, decode, encode
 from midas.nn import VAE, Discriminators
-from midas.results import all_layout, checked_out, fill, frame, own_layout
+from midas.results import all_layout, check_rows, checked_out, fill, frame, own_layout
 from midas.storage import StoredModel, read_model, write_model
 from midas.training.device import accelerator_of
 from midas.training.loop import Logger, Surroundings, fit
@@ -319,11 +319,7 @@ class MIDAS:
 
     def embed(self, mdata: MuData | AnnData, mosaic: Mosaic) -> None:
         """Write ``obsm["X_midas"]`` and ``obsm["X_midas_u"]`` of data that were read as `mosaic`."""
-        if not mosaic.cells.equals(pd.Index(mdata.obs_names.astype(str))):
-            raise ValueError(
-                "Expected every row of obs to be one cell, found names that cells of several batches share. Give the cells "
-                "unique obs_names, for example with the batch in front."
-            )
+        check_rows(mosaic, mdata)
         z = self._z(mosaic)
         dim_c = self.config.network.dim_c
         mdata.obsm[keys.LATENT], mdata.obsm[keys.TECHNICAL] = z[:, :dim_c].copy(), z[:, dim_c:].copy()

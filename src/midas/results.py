@@ -14,6 +14,7 @@ import pandas as pd
 import scipy.sparse as sp
 import zarr
 from anndata import AnnData
+from mudata import MuData
 from numpy.typing import NDArray
 
 from midas.files import replacing
@@ -88,6 +89,15 @@ def fill(empty: AnnData, blocks: Iterator[NDArray[np.float32]], out: Path | None
             empty.write_zarr(scratch)
             write_dense(zarr.open_group(scratch, mode="r+"), "X", empty.shape, blocks)
     return ad.read_h5ad(out, backed="r") if out.suffix == ".h5ad" else ad.read_zarr(out)
+
+
+def check_rows(mosaic: Mosaic, data: MuData | AnnData) -> None:
+    """Refuse data whose rows of obs are not the mosaic's cells one by one, as results could not be written beside them."""
+    if not mosaic.cells.equals(pd.Index(data.obs_names.astype(str))):
+        raise ValueError(
+            "Expected every row of obs to be one cell, found names that cells of several batches share. Give the cells "
+            "unique obs_names, for example with the batch in front."
+        )
 
 
 def checked_out(out: str | Path | None) -> Path | None:

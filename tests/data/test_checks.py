@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
-from helpers import joined, names, one
 
+from helpers import joined, names, one
 from midas import CountsError, Modality, read_mosaic
 from midas.data.checks import describe_names
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,22 +10,22 @@ import anndata as ad
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from helpers import counts
 
+from helpers import counts
 from midas.data.sources import BackedSource, MemorySource, Source, open_source
 
 VALUES = counts(12, 7, rate=0.8).toarray()
 INDEX = np.array([11, 0, 5, 5, 2])
 
 
-def on_disk(matrix: Any, folder: Path) -> Source:
+def on_disk(matrix: object, folder: Path) -> Source:
     ad.AnnData(matrix).write_h5ad(folder / "x.h5ad")
     return open_source(ad.read_h5ad(folder / "x.h5ad", backed="r").X)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32, np.uint16])
 @pytest.mark.parametrize("form", [np.asarray, sp.csr_matrix, sp.csc_matrix, sp.coo_matrix, sp.csr_array])
-def test_rows_of_matrices_in_memory(form: Any, dtype: type) -> None:
+def test_rows_of_matrices_in_memory(form: Callable[[Any], Any], dtype: type) -> None:
     source = open_source(form(VALUES.astype(dtype)))
     assert isinstance(source, MemorySource)
     assert source.shape == VALUES.shape
@@ -34,7 +35,7 @@ def test_rows_of_matrices_in_memory(form: Any, dtype: type) -> None:
 @pytest.mark.parametrize(
     ("form", "kind"), [(np.asarray, BackedSource), (sp.csr_matrix, BackedSource), (sp.csc_matrix, MemorySource)]
 )
-def test_rows_of_matrices_on_disk(form: Any, kind: type, tmp_path: Path) -> None:
+def test_rows_of_matrices_on_disk(form: Callable[[Any], Any], kind: type, tmp_path: Path) -> None:
     source = on_disk(form(VALUES), tmp_path)
     assert isinstance(source, kind)
     assert source.shape == VALUES.shape

@@ -8,8 +8,8 @@ import mudata as md
 import numpy as np
 import pytest
 import torch
-from helpers import tiny
 
+from helpers import tiny
 from midas import MIDAS, Config, Mosaic, read_mosaic
 from midas.data import Minibatch, gather
 from midas.nn import VAE, Noise, product_of_experts

@@ -151,12 +151,6 @@ def _cells(
     positions = [index.get_indexer(k).astype(np.int64) for k in keys]
     batch_of = np.full(len(index), "", dtype=object)
     for part, at in zip(parts, positions, strict=True):
-        taken = batch_of[at]
-        differ = (taken != "") & (taken != part.batch.to_numpy())
-        if differ.any():
-            cells = describe_names(part.adata.obs_names[differ])
-            msg = f"{part.label}: expected a cell's batch to be the same in every modality; it differs for {cells}."
-            raise ValueError(msg)
         batch_of[at] = part.batch.to_numpy()
     batch_of[batch_of == ""] = next(b for b in batch_of if b != "")  # in no modality: any batch, it is never used
     names = index if plain else pd.Index([key.split("\x1f")[1] for key in index])
