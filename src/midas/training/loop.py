@@ -73,10 +73,17 @@ def fit(
     plan = plan_training(mosaic, config.training, seed)
     learner = learner_for(vae, discriminators, mosaic, config)
     run = _Run(learner, mosaic, plan, seed, around)
+    status = "failed"
     try:
         run.go()
+        status = "success"
     except KeyboardInterrupt:
+        status = "interrupted"
         logger.warning("Interrupted after %s epochs; the model keeps the best weights so far.", len(run.history))
+    finally:
+        for sink in around.loggers:
+            if hasattr(sink, "finalize"):  # what is still in memory goes to the file
+                sink.finalize(status)
     run.finish()
     return run.history
 

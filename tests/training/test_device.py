@@ -1,0 +1,51 @@
+"""Where to compute, and how precisely."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from midas import TrainingConfig
+from midas.training import device
+from midas.training.device import accelerator_of, precision_of
+
+
+def there(monkeypatch: pytest.MonkeyPatch, *, cuda: bool, mps: bool) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "expected"), [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")]
+)
+def test_the_fastest_there_is_taken(cuda: bool, mps: bool, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    there(monkeypatch, cuda=cuda, mps=mps)
+    assert accelerator_of(TrainingConfig()) == expected
+    assert accelerator_of(TrainingConfig(accelerator="cpu")) == "cpu"
+
+
+@pytest.mark.parametrize("wanted", ["cuda", "tpu"])
+def test_what_is_not_there_is_refused_with_what_is(wanted: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    there(monkeypatch, cuda=False, mps=True)
+    with pytest.raises(ValueError, match=rf"one that is here \(cpu, mps\), found '{wanted}'"):
+        accelerator_of(TrainingConfig(accelerator=wanted))
+
+
+@pytest.mark.parametrize(
+    ("precision", "accelerator", "fast", "expected"),
+    [
+        ("auto", "cpu", True, "bf16-mixed"),
+        ("auto", "cpu", False, "32-true"),
+        ("auto", "mps", True, "32-true"),
+        ("32", "cpu", True, "32-true"),
+        ("bf16", "cpu", False, "bf16-mixed"),
+        ("auto", "cuda", True, "bf16-mixed"),
+        ("auto", "cuda", False, "32-true"),
+    ],
+)
+def test_bfloat16_where_the_hardware_multiplies_it(
+    precision: str, accelerator: str, fast: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device, "_cpu_multiplies_bf16", lambda: fast)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: fast)
+    assert precision_of(TrainingConfig(precision=precision), accelerator) == expected  # type: ignore[arg-type]

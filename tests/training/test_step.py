@@ -1,0 +1,167 @@
+"""One training step: who is updated, against what, and what happens when the objective breaks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import mudata as md
+import numpy as np
+import pytest
+import torch
+
+from helpers import dense, tiny
+from midas import MIDAS, Config, NotFiniteError
+from midas.data import Minibatch, gather
+from midas.nn import Noise
+from midas.training import Learner, train_step
+from midas.training.loop import learner_for
+from midas.training.step import check_finite, discriminator_input, losses_of, select
+
+CPU = torch.device("cpu")
+
+
+def setup(mdata: md.MuData, config: Config | None = None) -> tuple[Learner, Minibatch]:
+    model = MIDAS(mdata, config=config or tiny())
+    assert model.mosaic is not None
+    learner = learner_for(model.vae, model.discriminators, model.mosaic, model.config)
+    return learner, gather(model.mosaic, np.arange(0, 120, 3))
+
+
+def weights(module: torch.nn.Module) -> torch.Tensor:
+    return torch.cat([value.detach().clone().flatten() for value in module.parameters()])
+
+
+def test_a_step_updates_both_networks(mdata: md.MuData) -> None:
+    learner, minibatch = setup(mdata)
+    before = weights(learner.vae), weights(learner.discriminators)
+    report = train_step(learner, minibatch, Noise(0, CPU), with_batch=True)
+    for module, old in zip((learner.vae, learner.discriminators), before, strict=True):
+        assert not torch.equal(weights(module), old)
+        assert all(parameter.requires_grad for parameter in module.parameters())
+    named = report.named()
+    assert set(named) >= {"reconstruction_rna", "reconstruction_adt", "reconstruction_atac", "total", "discriminator"}
+    assert not any(term.requires_grad for term in named.values())
+
+
+def test_discriminators_take_their_steps(mdata: md.MuData) -> None:
+    learner, minibatch = setup(mdata, tiny(discriminator_steps=3))
+    train_step(learner, minibatch, Noise(0, CPU), with_batch=True)
+
+    def steps(optimizer: torch.optim.Optimizer) -> set[int]:
+        return {int(state["step"]) for state in optimizer.state.values()}
+
+    assert steps(learner.discriminator_optimizer) == {3}
+    assert steps(learner.vae_optimizer) == {1}
+
+
+def test_discriminators_learn_to_guess_and_the_model_to_mislead_them(mdata: md.MuData) -> None:
+    """The model's gradient is that of its objective minus the weighted cross entropy of the guesses."""
+    config = tiny(network={"dropout": 0.0}, objective={"adversarial": 7.0})
+    learner, minibatch = setup(mdata, config)
+    for group in learner.vae_optimizer.param_groups:
+        group["lr"] = 0.0  # the weights that the gradient was taken at stay
+    train_step(learner, minibatch, Noise(3, CPU), with_batch=True)
+    outputs = learner.vae(minibatch, Noise(3, CPU))
+    c, present = discriminator_input(outputs, learner.discriminators.names, config.network.dim_c)
+    guess = learner.discriminators(c, present, minibatch.batch, None).mean()
+    parameters = [p for p in learner.vae.parameters() if p.grad is not None]
+    expected = torch.autograd.grad(losses_of(learner, outputs, minibatch).total - 7.0 * guess, parameters)
+    for parameter, gradient in zip(parameters, expected, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-3, atol=1e-3)
+
+    for group in learner.discriminator_optimizer.param_groups:
+        group["lr"] = 0.01
+    first = guess.item()
+    for _ in range(60):
+        report = train_step(learner, minibatch, Noise(3, CPU), with_batch=True)
+    assert float(report.discriminator) < 0.8 * first
+
+
+def test_without_an_adversary_the_discriminators_rest(mdata: md.MuData) -> None:
+    learner, minibatch = setup(mdata, tiny(objective={"adversarial": 0.0}))
+    before = weights(learner.discriminators)
+    train_step(learner, minibatch, Noise(0, CPU), with_batch=True)
+    assert torch.equal(weights(learner.discriminators), before)
+
+
+def test_discriminators_see_the_joint_c_and_each_modalitys_own(mdata: md.MuData) -> None:
+    learner, minibatch = setup(mdata)
+    outputs = learner.vae(minibatch, None)
+    c, present = discriminator_input(outputs, learner.discriminators.names, 4)
+    assert c.shape == (4, minibatch.n_cells, 4)
+    torch.testing.assert_close(c[0], outputs.joint.z[:, :4])
+    assert present[0].all()
+    for k, name in enumerate(learner.discriminators.names[1:], start=1):
+        latent = outputs.single[name]
+        assert torch.equal(torch.nonzero(present[k]).flatten(), latent.cells)
+        torch.testing.assert_close(c[k][latent.cells], latent.z[:, :4])
+        assert torch.isfinite(c[k]).all()
+    only = discriminator_input(learner.vae(select(minibatch, present[1] & ~present[2]), None), ("joint", "rna", "x"), 4)
+    assert not only[1][2].any()
+
+
+@pytest.mark.parametrize("clip", [None, 1e-3])
+def test_gradients_are_clipped_if_wanted(clip: float | None, mdata: md.MuData) -> None:
+    learner, minibatch = setup(mdata, tiny(gradient_clip=clip))
+    train_step(learner, minibatch, Noise(0, CPU), with_batch=True)
+    for module in (learner.vae, learner.discriminators):
+        norm = torch.cat([p.grad.flatten() for p in module.parameters() if p.grad is not None]).norm()
+        assert norm > 0.1 if clip is None else norm <= clip * 1.001
+
+
+def test_part_of_a_minibatch_is_what_would_have_been_gathered(mdata: md.MuData) -> None:
+    model = MIDAS(mdata, config=tiny())
+    assert model.mosaic is not None
+    minibatch = gather(model.mosaic, np.arange(0, 120, 3))
+    keep = torch.arange(minibatch.n_cells) % 3 == 1
+    found, expected = select(minibatch, keep), gather(model.mosaic, minibatch.index[keep.numpy()])
+    assert found.index.tolist() == expected.index.tolist()
+    assert torch.equal(found.batch, expected.batch)
+    for name, counts in expected.counts.items():
+        assert torch.equal(found.counts[name].cells, counts.cells)
+        assert torch.equal(found.counts[name].dense("identity"), counts.dense("identity"))
+    nothing = select(minibatch, torch.zeros(minibatch.n_cells, dtype=torch.bool))
+    assert nothing.n_cells == 0
+    assert not nothing.counts
+
+
+def test_masks_are_part_of_the_part(mdata: md.MuData) -> None:
+    mdata["rna"].var["measured_batch2"] = np.arange(30) % 2 == 0
+    model = MIDAS(mdata, config=tiny())
+    assert model.mosaic is not None
+    minibatch = gather(model.mosaic, np.arange(0, 120, 3))
+    part = select(minibatch, minibatch.batch == 1).counts["rna"]
+    expected = dense(model.mosaic, "rna").to_numpy()[minibatch.index[(minibatch.batch == 1).numpy()]]
+    assert part.mask is not None
+    np.testing.assert_array_equal(part.mask.numpy() == 0, np.isnan(expected[~np.isnan(expected).all(1)]))
+
+
+def test_a_broken_objective_names_the_term_and_the_batches_before_it_spoils_the_weights(mdata: md.MuData) -> None:
+    learner, minibatch = setup(mdata)
+    with torch.no_grad():
+        learner.vae.decoder.outputs["adt"].linear.bias[0] = torch.nan
+    before = weights(learner.vae)
+    with pytest.raises(NotFiniteError) as error:
+        train_step(learner, minibatch, Noise(0, CPU), with_batch=True)
+    message = str(error.value)
+    assert (
+        "Expected a finite objective, found NaN or infinity: reconstruction_adt in cells of batch1, batch3." in message
+    )
+    assert "Lower training.learning_rate" in message
+    torch.testing.assert_close(weights(learner.vae), before, equal_nan=True, rtol=0, atol=0)
+
+
+def test_an_unknown_batch_has_no_name(mdata: md.MuData) -> None:
+    learner, minibatch = setup(mdata)
+    with torch.no_grad():
+        learner.vae.decoder.outputs["rna"].linear.bias[0] = torch.inf
+    stranger = replace(minibatch, batch=torch.where(minibatch.batch == 2, -1, minibatch.batch))
+    with pytest.raises(NotFiniteError, match="reconstruction_rna in cells of unknown, batch1, batch2"):
+        check_finite({"total": float("inf")}, learner, stranger)
+
+
+def test_what_cannot_be_repeated_without_noise_is_said(mdata: md.MuData) -> None:
+    learner, minibatch = setup(mdata)
+    with pytest.raises(NotFiniteError, match=r"found NaN or infinity: total \(by dropout or sampling\)"):
+        check_finite({"total": float("nan"), "kl_c": 1.0}, learner, minibatch)
+    check_finite({"total": 1.0}, learner, minibatch)
