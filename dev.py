@@ -72,10 +72,15 @@ def test() -> None:
 
 
 def lint() -> None:
-    """Check style, formatting and types."""
-    _run(PYTHON, "-m", "ruff", "check")
-    _run(PYTHON, "-m", "ruff", "format", "--check")
-    _run(PYTHON, "-m", "mypy")
+    """Check style, formatting and types; all three, whatever the first finds."""
+    failures = []
+    for tool in (["ruff", "check"], ["ruff", "format", "--check"], ["mypy"]):
+        try:
+            _run(PYTHON, "-m", *tool)
+        except DevError as failure:
+            failures.append(str(failure))
+    if failures:
+        raise DevError("; ".join(failures))
 
 
 def docs() -> None:

@@ -65,7 +65,8 @@ def run_page(page: Path) -> tuple[int, str]:
     printed, namespace = io.StringIO(), {"__name__": "__main__"}
     with tempfile.TemporaryDirectory() as name:
         write_data(Path(name))
-        with contextlib.chdir(name), contextlib.redirect_stdout(printed):
+        logging.getLogger("midas").setLevel(logging.ERROR)  # a page may show how to change it
+        with contextlib.chdir(name), contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
             for code in codes:
                 try:
                     exec(compile(code, str(page), "exec"), namespace)  # our own pages
@@ -79,7 +80,6 @@ def main(names: list[str]) -> int:
     cut = loop.plan_training
     loop.plan_training = lambda *given: dataclasses.replace(cut(*given), epochs=EPOCHS)
     warnings.filterwarnings("ignore", module="mudata")
-    logging.getLogger("midas").setLevel(logging.ERROR)
     pages = [Path(name) for name in names] or [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
     failed = 0
     for page in pages:

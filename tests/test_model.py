@@ -175,7 +175,7 @@ def test_many_cells_are_decoded_block_by_block(fitted: MIDAS, mdata: md.MuData, 
 
 
 def test_some_of_the_cells_come_out_as_among_all(fitted: MIDAS, mdata: md.MuData) -> None:
-    some = mdata[::-3].copy()
+    some = mdata[::-3]
     assert some.obs_names.tolist() == mdata.obs_names[::-3].tolist()
     np.testing.assert_allclose(fitted.latent(some), fitted.latent()[::-3], rtol=1e-4, atol=1e-5)
     found = fitted.impute("adt", some)
@@ -267,7 +267,7 @@ def test_data_whose_rows_are_no_cells_are_not_annotated(fitted: MIDAS, mdata: md
     adt.obs["batch"] = "batch3"
     mixed = joined({"rna": rna, "adt": adt})
     assert fitted.latent(mixed).shape == (2, 4)
-    with pytest.raises(ValueError, match="Expected every row of obs to be one cell.*unique obs_names"):
+    with pytest.raises(ValueError, match=r"Expected every row of obs to be one cell.*unique obs_names"):
         fitted.annotate(mixed)
 
 

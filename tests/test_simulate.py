@@ -15,8 +15,8 @@ from sklearn.decomposition import PCA
 from sklearn.model_selection import cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 
-from midas import simulate
 from midas.simulate import MODALITIES, Simulation, SimulationConfig, mosaic, mosaic_with_truth
+from midas.simulate import counts as counting
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -347,7 +347,7 @@ def test_counts_are_exactly_poisson(rate: float) -> None:
     n = 200_000
     rates = np.full((n // 10, 10), rate, dtype=np.float32)
     rngs = np.random.default_rng(0), np.random.default_rng(1)
-    counts = simulate._poisson(rates, *rngs, binary=False).toarray().ravel().astype(int)
+    counts = counting.draw_poisson(rates, *rngs, binary=False).toarray().ravel().astype(int)
     low, high = (int(q) for q in stats.poisson.ppf([1e-3, 1 - 1e-3], rate))
     observed = np.bincount(np.clip(counts, low, high) - low, minlength=high - low + 1)
     expected = stats.poisson.pmf(np.arange(low, high + 1), rate)
@@ -387,7 +387,7 @@ def test_a_modality_does_not_depend_on_the_others() -> None:
 
 def test_blocks_of_rows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = mosaic(SMALL, seed=0)
-    monkeypatch.setattr(simulate, "_BLOCK_ENTRIES", 7 * SMALL.n_peaks)
+    monkeypatch.setattr(counting, "BLOCK_ENTRIES", 7 * SMALL.n_peaks)
     blocks = mosaic(SMALL, seed=0)
     for name in MODALITIES:
         # Products of matrices of another height may round differently, and that may tip a single count.

@@ -87,7 +87,9 @@ def fill(empty: AnnData, blocks: Iterator[NDArray[np.float32]], out: Path | None
                 write_dense(file, "X", empty.shape, blocks)
         else:
             empty.write_zarr(scratch)
+            # Readers trust the consolidated metadata, which anndata wrote of the array that is replaced here.
             write_dense(zarr.open_group(scratch, mode="r+"), "X", empty.shape, blocks)
+            zarr.consolidate_metadata(str(scratch))
     return ad.read_h5ad(out, backed="r") if out.suffix == ".h5ad" else ad.read_zarr(out)
 
 

@@ -1,0 +1,134 @@
+"""Features: base levels, loadings on the state, links of proteins and peaks to genes, batch effects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+
+from midas.simulate.cells import type_centres
+from midas.simulate.config import FEATURES, SimulationConfig, generator
+
+
+@dataclass(frozen=True)
+class Features:
+    """One modality: loadings (features x latent), log base level and log extra-Poisson noise (features,)."""
+
+    name: str
+    var: pd.DataFrame
+    loadings: NDArray[np.float32]
+    base: NDArray[np.float32]
+    noise: NDArray[np.float32] | None
+    depth: float  # median events per cell
+    unmeasured: float
+    background: float = 0.0
+    binary: bool = False
+
+
+def make_features(config: SimulationConfig, seed: int) -> Sequence[Features]:
+    """Features of all three modalities: their names, links and loadings."""
+    n_genes, n_proteins, n_peaks = config.n_genes, config.n_proteins, config.n_peaks
+    centres = type_centres(config, seed)
+
+    rng = generator(seed, FEATURES, 0)
+    # Most genes say little about the type, a few a lot.
+    strength = np.where(rng.random(n_genes) < 0.4, np.minimum(rng.gamma(3.0, 0.22, n_genes), 1.5), 0.05)
+    gene_loadings = strength[:, None] * _directions(n_genes, config, rng)
+    genes = _names("GENE", n_genes, 4)
+    gene_chrom = np.arange(n_genes) * config.n_chromosomes // n_genes
+    rna = Features(
+        name="rna",
+        var=pd.DataFrame({"chrom": _chrom_names(gene_chrom)}, index=pd.Index(genes)),
+        loadings=gene_loadings.astype(np.float32),
+        base=_base(np.minimum(rng.normal(0, 1.8, n_genes), 3.5), gene_loadings, centres),
+        noise=rng.gamma(4.0, 0.1, n_genes).astype(np.float32),
+        depth=config.rna_depth,
+        unmeasured=config.unmeasured_genes,
+    )
+
+    rng = generator(seed, FEATURES, 1)
+    # Antibodies are made against markers, so strong genes are chosen.
+    marker = np.sort(rng.choice(n_genes, n_proteins, replace=False, p=strength / strength.sum()))
+    protein_loadings = _linked(gene_loadings[marker], strength[marker], config, rng)
+    adt = Features(
+        name="adt",
+        var=pd.DataFrame({"gene": genes[marker]}, index=pd.Index(_names("PROT", n_proteins, 2))),
+        loadings=protein_loadings.astype(np.float32),
+        base=_base(rng.normal(0, 1.3, n_proteins), protein_loadings, centres),
+        noise=rng.gamma(4.0, 0.08, n_proteins).astype(np.float32),
+        depth=config.adt_depth,
+        background=config.adt_background,
+        unmeasured=config.unmeasured_proteins,
+    )
+
+    rng = generator(seed, FEATURES, 2)
+    chrom = np.arange(n_peaks) * config.n_chromosomes // n_peaks
+    first, last = np.searchsorted(gene_chrom, chrom, side="left"), np.searchsorted(gene_chrom, chrom, side="right")
+    # A gene of the same chromosome; genes are numbered along the genome, so sorting lays a gene's peaks together.
+    gene = np.sort(first + np.floor(rng.random(n_peaks) * (last - first)).astype(np.int64))
+    linked = rng.random(n_peaks) < config.linked_fraction
+    start = 1000 * (1 + np.arange(n_peaks) - np.searchsorted(chrom, chrom, side="left"))
+    peaks = [f"{c}:{s}-{s + 500}" for c, s in zip(_chrom_names(chrom), start, strict=True)]
+    unlinked_loadings = rng.permutation(strength[gene])[:, None] * _directions(n_peaks, config, rng)
+    loadings = np.where(linked[:, None], _linked(gene_loadings[gene], strength[gene], config, rng), unlinked_loadings)
+    base = _base(rng.normal(0, 0.8, n_peaks), loadings, centres)
+    atac = Features(
+        name="atac",
+        var=pd.DataFrame(
+            {"chrom": _chrom_names(chrom), "gene": np.where(linked, genes[gene], "")}, index=pd.Index(peaks)
+        ),
+        loadings=loadings.astype(np.float32),
+        base=base,
+        noise=None,
+        depth=_fragments(config.peak_density, centres @ loadings.T + base),
+        binary=True,
+        unmeasured=config.unmeasured_peaks,
+    )
+    return rna, adt, atac
+
+
+def _names(stem: str, n: int, width: int) -> NDArray[np.object_]:
+    return np.array([f"{stem}{i + 1:0{max(width, len(str(n)))}d}" for i in range(n)], dtype=object)
+
+
+def _chrom_names(chrom: NDArray[np.int64]) -> list[str]:
+    return [f"chr{c + 1}" for c in chrom]
+
+
+def _directions(n: int, config: SimulationConfig, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Random loadings (n x latent) of squared length 4 on average, whatever the number of dimensions."""
+    return rng.normal(0, 2 / np.sqrt(config.n_latent), (n, config.n_latent))
+
+
+def _linked(
+    gene_loadings: NDArray[np.float64],
+    strength: NDArray[np.float64],
+    config: SimulationConfig,
+    rng: np.random.Generator,
+) -> NDArray[np.float64]:
+    """Draw loadings that share `link_strength` with those of the gene, and are as strong."""
+    own = strength[:, None] * _directions(len(strength), config, rng)
+    rho = config.link_strength
+    loadings: NDArray[np.float64] = rho * gene_loadings + np.sqrt(1 - rho**2) * own
+    return loadings
+
+
+def _base(
+    log_mean: NDArray[np.float64], loadings: NDArray[np.float64], centres: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """Find the log base levels (features,) that give a mean over the types of exp(log_mean)."""
+    base: NDArray[np.float64] = log_mean - np.log(np.exp(centres @ loadings.T).mean(0))
+    return base.astype(np.float32)
+
+
+def _fragments(density: float, logits: NDArray[np.float64]) -> float:
+    """Fragments per cell for which a share `density` of peaks has at least one; logits (types x peaks)."""
+    profile = np.exp(logits - logits.max(1, keepdims=True))
+    profile /= profile.sum(1, keepdims=True)
+    low = float(np.log(density * logits.shape[1]))  # without any overlap of fragments
+    root: float = brentq(lambda log_n: np.mean(-np.expm1(-np.exp(log_n) * profile)) - density, low - 1, low + 15)
+    return float(np.exp(root))
