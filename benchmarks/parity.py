@@ -466,7 +466,7 @@ class Ours:
         paper = Config.paper()
         config = replace(
             paper,
-            network=replace(paper.network, dropout=0.0),
+            network=replace(paper.network, dropout=0.0, discriminator_dropout=0.0),
             training=replace(paper.training, accelerator="cpu"),
         )
         vae, discriminators = VAE(schema, config.network), Discriminators(schema, config.network)

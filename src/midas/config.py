@@ -27,8 +27,8 @@ class NetworkConfig:
         Dimensions of the biological state and of the technical noise.
     activation
         Non-linearity of every hidden layer; a hidden layer is Linear, LayerNorm, activation, dropout.
-    dropout
-        Share of hidden units that are set to zero in a training step.
+    dropout, discriminator_dropout
+        Share of hidden units that are set to zero in a training step, in the model and in the discriminators.
     encoder
         Hidden sizes from a modality's input to z. The first layer is the modality's own, the rest is shared.
     decoder
@@ -44,7 +44,8 @@ class NetworkConfig:
     dim_c: int = 32
     dim_u: int = 2
     activation: Activation = "silu"
-    dropout: float = 0.2
+    dropout: float = 0.0
+    discriminator_dropout: float = 0.2
     encoder: tuple[int, ...] = (512, 128)
     decoder: tuple[int, ...] = (128, 512)
     block_encoder: tuple[int, ...] = (128, 32)
@@ -57,7 +58,8 @@ class NetworkConfig:
         _check_types(self)
         _check(self, "dim_c", self.dim_c >= 1, "1 or more")
         _check(self, "dim_u", self.dim_u >= 1, "1 or more")
-        _check(self, "dropout", 0 <= self.dropout < 1, "a share from 0 up to, not including, 1")
+        for name in ("dropout", "discriminator_dropout"):
+            _check(self, name, 0 <= getattr(self, name) < 1, "a share from 0 up to, not including, 1")
         for name in ("encoder", "decoder", "block_encoder", "block_decoder"):
             _check(self, name, len(getattr(self, name)) >= 1, "at least one layer")
         for f in dataclasses.fields(self):
@@ -93,7 +95,7 @@ class ObjectiveConfig:
     kl_c: float = 1.0
     kl_u: float = 5.0
     alignment: float = 50.0
-    adversarial: float = 30.0
+    adversarial: float = 60.0
     batch_expert_dropout: float = 0.1
 
     def __post_init__(self) -> None:
@@ -143,10 +145,10 @@ class TrainingConfig:
 
     epochs: int | None = None
     batch_size: int | None = None
-    learning_rate: float = 1e-3
-    discriminator_learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
+    discriminator_learning_rate: float = 4e-3
     weight_decay: float = 0.01
-    discriminator_steps: int = 1
+    discriminator_steps: int = 3
     schedule: Schedule = "warmup_stable_decay"
     warmup: float = 0.05
     decay: float = 0.4
@@ -189,8 +191,8 @@ class Config:
     def paper(cls) -> Config:
         """Build the set-up of the paper: sizes, weights, optimiser, and 2,000 passes over the largest batch."""
         return cls(
-            network=NetworkConfig(activation="mish", encoder=(1024, 128), decoder=(128, 1024)),
-            objective=ObjectiveConfig(),
+            network=NetworkConfig(activation="mish", dropout=0.2, encoder=(1024, 128), decoder=(128, 1024)),
+            objective=ObjectiveConfig(adversarial=30.0),
             training=TrainingConfig(
                 epochs=2000,
                 batch_size=256,

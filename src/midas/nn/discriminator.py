@@ -26,7 +26,7 @@ class StackedHidden(nn.Module):
         self.scale = nn.Parameter(torch.ones(n, 1, n_out))
         self.shift = nn.Parameter(torch.zeros(n, 1, n_out))
         self.activation = config.activation
-        self.dropout = config.dropout
+        self.dropout = config.discriminator_dropout
 
     def forward(self, x: Tensor, noise: Noise | None) -> Tensor:
         """Map `(n, cells, n_in)` to `(n, cells, n_out)`."""
