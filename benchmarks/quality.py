@@ -1,9 +1,9 @@
 """Train on mosaics of real data, at default settings, and measure; embeddings are kept for scoring by scib-metrics.
 
-``python benchmarks/quality.py --data DIR --mosaics MADE --out results/ --seeds 0,1,2 [--sets wnn,split,citeseq] [--epochs 10,25]``
+``python benchmarks/quality.py --data DIR --mosaics MADE --out results/ --seeds 0,1,2 [--sets wnn,split] [--epochs 10,25]``
 
-`DIR` holds the real sets, `MADE` what ``benchmarks/peers/make_mosaics.py`` made of them. Every run leaves ``<set>_<seed>[_e<epochs>].npz``
-(names, X) and a line in ``quality.jsonl``: seconds, peak memory, and where a truth was hidden from the model, how well it was
+`DIR` holds the real sets, `MADE` what ``benchmarks/peers/make_mosaics.py`` made of them. Every run leaves
+``<set>_<seed>[_e<epochs>].npz`` (names, X) and a line in ``quality.jsonl``: seconds, peak memory, and where a truth was hidden from the model, how well it was
 recovered. Several `--epochs` give the curve of quality over time, each point a full run with its own schedule.
 """
 
