@@ -3,8 +3,9 @@
 ``python benchmarks/quality.py --data DIR --mosaics MADE --out results/ --seeds 0,1,2 [--sets wnn,split] [--epochs 10,25]``
 
 `DIR` holds the real sets, `MADE` what ``benchmarks/peers/make_mosaics.py`` made of them. Every run leaves
-``<set>_<seed>[_e<epochs>].npz`` (names, X) and a line in ``quality.jsonl``: seconds, peak memory, and where a truth was hidden from the model, how well it was
-recovered. Several `--epochs` give the curve of quality over time, each point a full run with its own schedule.
+``<set>_<seed>[_e<epochs>].npz`` (names, X) and a line in ``quality.jsonl``: seconds, peak memory, and where a truth was
+hidden from the model, how well it was recovered. Several `--epochs` give the curve of quality over time, each point a full
+run with its own schedule.
 """
 
 from __future__ import annotations

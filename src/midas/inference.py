@@ -112,5 +112,14 @@ def decode(
             yield values.cpu().numpy()
 
 
+def standard_noise(u: NDArray[np.float32], mosaic: Mosaic) -> NDArray[np.float32]:
+    """Mean u of the batch whose mean is nearest to the mean over all cells, `(dim_u,)`."""
+    known = np.isfinite(u).all(1)
+    means = np.stack([u[known & (mosaic.batch == b)].mean(0) for b in np.unique(mosaic.batch[known])])
+    nearest = int(np.argmin(((means - u[known].mean(0)) ** 2).sum(1)))
+    standard: NDArray[np.float32] = means[nearest].astype(np.float32)
+    return standard
+
+
 def _blocks(cells: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     return [cells[i : i + _CELLS_AT_ONCE] for i in range(0, len(cells), _CELLS_AT_ONCE)]

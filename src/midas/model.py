@@ -21,10 +21,10 @@ from midas import keys
 from midas.config import Config
 from midas.data import Mosaic, MosaicData, MosaicSchema, read_mosaic
 from midas.data.parts import batches_in, modalities_in
-from midas.inference import Draw, Encoded, decode, encode
+from midas.inference import Draw, Encoded, decode, encode, standard_noise
 from midas.nn import VAE, Discriminators
 from midas.results import all_layout, check_rows, checked_out, fill, frame, own_layout
-from midas.storage import StoredModel, read_model, write_model
+from midas.storage import StoredModel, describe, read_model, write_model
 from midas.training.device import accelerator_of
 from midas.training.loop import Logger, Surroundings, fit
 
@@ -139,6 +139,7 @@ class MIDAS:
             raise NotFittedError(
                 "Expected data to train on, found none: this model was loaded without. Give load(data=)."
             )
+        _check_trainable(self.mosaic)
         around = Surroundings(
             progress=progress,
             loggers=tuple(loggers),
@@ -147,8 +148,8 @@ class MIDAS:
         )
         self._history = fit(self.vae, self.discriminators, self.mosaic, self.config, self.seed, around)
         self._encoded = encode(self.vae, self.mosaic, self.modalities)
-        self._standard_u = _standard_noise(self._encoded.mean[:, self.config.network.dim_c :], self.mosaic)
-        self._card = _card(self.mosaic)
+        self._standard_u = standard_noise(self._encoded.mean[:, self.config.network.dim_c :], self.mosaic)
+        self._card = describe(self.mosaic)
         return self
 
     @property
@@ -476,25 +477,24 @@ class MIDAS:
         return fill(frame(mosaic, name, layout), blocks, path)
 
 
-def _standard_noise(u: NDArray[np.float32], mosaic: Mosaic) -> NDArray[np.float32]:
-    """Mean u of the batch whose mean is nearest to the mean over all cells, `(dim_u,)`."""
-    known = np.isfinite(u).all(1)
-    means = np.stack([u[known & (mosaic.batch == b)].mean(0) for b in np.unique(mosaic.batch[known])])
-    nearest = int(np.argmin(((means - u[known].mean(0)) ** 2).sum(1)))
-    standard: NDArray[np.float32] = means[nearest].astype(np.float32)
-    return standard
-
-
-def _card(mosaic: Mosaic) -> dict[str, Any]:
-    """What a model was trained on, in numbers of cells."""
-    cells = {
-        name: np.bincount(mosaic.batch[rows.present], minlength=len(mosaic.batches)).tolist()
-        for name, rows in mosaic.modalities.items()
-    }
-    return {
-        "total_cells": mosaic.n_cells,
-        "cells": {name: dict(zip(mosaic.batches, counts, strict=True)) for name, counts in cells.items()},
-    }
+def _check_trainable(mosaic: Mosaic) -> None:
+    """Refuse batches, and modalities in them, that the networks have no output for: those of data given to load()."""
+    schema = mosaic.schema
+    strangers = [name for name, at in zip(mosaic.batches, mosaic.known_batch, strict=True) if at < 0]
+    found = ", ".join(strangers)
+    if not strangers:
+        found = ", ".join(
+            f"{modality} in {mosaic.batches[b]}, where the model knows none"
+            for modality, rows in mosaic.modalities.items()
+            for b in np.unique(mosaic.batch[rows.present]).tolist()
+            if not schema.batches_with[modality][mosaic.known_batch[b]]
+        )
+    if found:
+        msg = (
+            f"Expected data of the batches that the model knows ({', '.join(schema.batches)}), found {found}. Make a new "
+            "model with MIDAS(data)."
+        )
+        raise ValueError(msg)
 
 
 @contextmanager

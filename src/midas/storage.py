@@ -10,11 +10,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 
 from midas.config import Config
+from midas.data.mosaic import Mosaic
 from midas.data.schema import MosaicSchema
 from midas.files import obstacle, replacing
 
@@ -73,6 +75,18 @@ def check_folder(folder: Path) -> None:
     if found:
         msg = f"{folder}: expected a place that can be written to, found {found}. Choose another place."
         raise PermissionError(msg)
+
+
+def describe(mosaic: Mosaic) -> dict[str, Any]:
+    """What a model was trained on, in numbers of cells."""
+    cells = {
+        name: np.bincount(mosaic.batch[rows.present], minlength=len(mosaic.batches)).tolist()
+        for name, rows in mosaic.modalities.items()
+    }
+    return {
+        "total_cells": mosaic.n_cells,
+        "cells": {name: dict(zip(mosaic.batches, counts, strict=True)) for name, counts in cells.items()},
+    }
 
 
 def write_model(folder: Path, model: StoredModel) -> None:
