@@ -328,6 +328,23 @@ def mlp(
     return out | layer(source, f"{theirs}.net.{2 * n_hidden}", f"{ours}.out", last, columns)
 
 
+def stack_blocks(parts: Sequence[Tensors], ours: str, n_hidden: int, *, ragged: str) -> Tensors:
+    """Stack the blocks' MLPs as ours are: every layer but the one at the features' own side is one batched product."""
+    out: Tensors = {}
+    names = [f".hidden.{i}.linear" for i in range(n_hidden)] + [".out"]
+    own = names.pop(0 if ragged == "first" else -1)
+    for b, part in enumerate(parts):
+        out |= {f"{ours}.{ragged}.{b}.{kind}": part[f"{own}.{kind}"] for kind in ("weight", "bias")}
+    for i, name in enumerate(names):
+        out[f"{ours}.linear.{i}.weight"] = torch.stack([part[f"{name}.weight"].T for part in parts])
+        out[f"{ours}.linear.{i}.bias"] = torch.stack([part[f"{name}.bias"][None] for part in parts])
+    for i in range(n_hidden):
+        norm = f".hidden.{i}.finish.norm"
+        out[f"{ours}.finish.{i}.scale"] = torch.stack([part[f"{norm}.weight"][None] for part in parts])
+        out[f"{ours}.finish.{i}.shift"] = torch.stack([part[f"{norm}.bias"][None] for part in parts])
+    return out
+
+
 def encoder_weights(source: Weights, name: str, order: Order, config: Config) -> Tensors:
     """Weights of the part of the encoder that is a modality's own."""
     theirs, ours = "encoder.encoders", f"encoder.inputs.{name}"
@@ -335,9 +352,11 @@ def encoder_weights(source: Weights, name: str, order: Order, config: Config) ->
     if order.split:
         *hidden, width = config.network.block_encoder
         columns = order.chunks(width)
-        for i, (b, within) in enumerate(zip(order.blocks, order.within, strict=True)):
+        parts = []
+        for b, within in zip(order.blocks, order.within, strict=True):
             pre = f"encoder.pre_encoders.{name}.{b}"
-            out |= mlp(source, pre, f"{ours}.blocks.blocks.{i}", len(hidden), first=within)
+            parts.append(mlp(source, pre, "", len(hidden), first=within))
+        out |= stack_blocks(parts, f"{ours}.blocks", len(hidden), ragged="first")
         out |= layer(source, f"encoder.transform_concat.{name}.net.0", f"{ours}.finish.norm", columns)
     out |= layer(source, f"{theirs}.{name}.0.net.0", f"{ours}.first.linear", columns=columns)
     return out | layer(source, f"{theirs}.{name}.0.net.1.net.0", f"{ours}.first.finish.norm")
@@ -353,10 +372,11 @@ def decoder_weights(source: Weights, name: str, order: Order, start: int, config
     rows = order.chunks(width)
     out = layer(source, last, f"{ours}.linear", start + rows)
     out |= layer(source, f"decoder.transform_concat.{name}.net.0", f"{ours}.finish.norm", rows)
-    for i, (b, within) in enumerate(zip(order.blocks, order.within, strict=True)):
+    parts = []
+    for b, within in zip(order.blocks, order.within, strict=True):
         post = f"decoder.post_decoders.{name}.{b}"
-        out |= mlp(source, post, f"{ours}.blocks.blocks.{i}", len(hidden), last=within)
-    return out
+        parts.append(mlp(source, post, "", len(hidden), last=within))
+    return out | stack_blocks(parts, f"{ours}.blocks", len(hidden), ragged="last")
 
 
 def trunk_weights(source: Weights, config: Config) -> Tensors:
@@ -411,10 +431,10 @@ def discriminator_weights(
 
     out: Tensors = {}
     for i in range(n_hidden):
-        out[f"hidden.{i}.linear.weight"] = torch.stack(stack(f"{2 * i}", "weight")).mT
-        out[f"hidden.{i}.linear.bias"] = torch.stack(stack(f"{2 * i}", "bias"))[:, None]
-        out[f"hidden.{i}.scale"] = torch.stack(stack(f"{2 * i + 1}.net.0", "weight"))[:, None]
-        out[f"hidden.{i}.shift"] = torch.stack(stack(f"{2 * i + 1}.net.0", "bias"))[:, None]
+        out[f"linear.{i}.weight"] = torch.stack(stack(f"{2 * i}", "weight")).mT
+        out[f"linear.{i}.bias"] = torch.stack(stack(f"{2 * i}", "bias"))[:, None]
+        out[f"finish.{i}.scale"] = torch.stack(stack(f"{2 * i + 1}.net.0", "weight"))[:, None]
+        out[f"finish.{i}.shift"] = torch.stack(stack(f"{2 * i + 1}.net.0", "bias"))[:, None]
     weight, bias = (
         torch.stack([spread_classes(v, name, meta, fill) for v, name in zip(stack(last, part), names, strict=True)])
         for last, part in ((f"{2 * n_hidden}", "weight"), (f"{2 * n_hidden}", "bias"))

@@ -132,7 +132,7 @@ class Checkpoints(lightning.Callback):
                 "file": path.name,
                 "wall_s": round(self.clock.wall, 2),
                 "cpu_s": round(self.clock.cpu, 2),
-                "steps": int(trainer.global_step),
+                "steps": epoch * int(trainer.num_training_batches),
                 "peak_rss_mb": round(peak_rss_mb(), 1),
                 "load_average": round(os.getloadavg()[0], 2),
                 "finite": bool(np.isfinite(z).all()),

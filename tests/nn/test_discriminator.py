@@ -39,9 +39,9 @@ def c() -> Tensor:
 
 def separate(networks: Discriminators, k: int, c: Tensor, classes: list[int]) -> Tensor:
     """Log probabilities of the k-th network alone, over its own batches."""
-    for layer in networks.hidden:
-        c = c @ layer.linear.weight[k] + layer.linear.bias[k]
-        c = functional.silu(functional.layer_norm(c, c.shape[-1:], layer.scale[k, 0], layer.shift[k, 0]))
+    for linear, finish in zip(networks.linear, networks.finish, strict=True):
+        c = c @ linear.weight[k] + linear.bias[k]
+        c = functional.silu(functional.layer_norm(c, c.shape[-1:], finish.scale[k, 0], finish.shift[k, 0]))
     logits = c @ networks.out.weight[k] + networks.out.bias[k]
     return functional.log_softmax(logits[:, classes], 1)
 

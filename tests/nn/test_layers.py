@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 
 from midas.nn import Noise
-from midas.nn.layers import MLP, BlockMLPs, Hidden, activate
+from midas.nn.layers import Hidden, activate
 
 
 @pytest.mark.parametrize("activation", ["mish", "silu", "relu"])
@@ -30,16 +30,3 @@ def test_dropout_comes_with_noise_only() -> None:
     zero = dropped == 0
     assert 0.2 < zero.float().mean() < 0.8
     torch.testing.assert_close(dropped[~zero], 2 * still[~zero])
-
-
-def test_blocks_are_networks_side_by_side() -> None:
-    blocks = BlockMLPs((3, 2, 4), [6], (2, 2, 1), "silu", 0.0)
-    x = torch.linspace(-2, 2, 18).view(2, 9)
-    out = blocks(x, None)
-    assert out.shape == (2, 5)
-    changed = x.clone()
-    changed[:, 3:5] += 1  # the second block
-    moved = (blocks(changed, None) != out).any(0)
-    assert moved.tolist() == [False, False, True, True, False]
-    alone: MLP = blocks.blocks[2]
-    torch.testing.assert_close(out[:, 4:], alone(x[:, 5:], None))

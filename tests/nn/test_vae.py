@@ -101,18 +101,18 @@ def test_the_papers_sizes(mdata: md.MuData) -> None:
     shapes = {name: tuple(value.shape) for name, value in model.vae.state_dict().items()}
     expected = {
         "encoder.inputs.rna.first.linear.weight": (1024, 30),
-        "encoder.inputs.atac.blocks.blocks.0.hidden.0.linear.weight": (128, 25),
-        "encoder.inputs.atac.blocks.blocks.0.out.weight": (32, 128),
+        "encoder.inputs.atac.blocks.first.0.weight": (128, 25),
+        "encoder.inputs.atac.blocks.linear.0.weight": (3, 128, 32),
         "encoder.inputs.atac.first.linear.weight": (1024, 3 * 32),
         "encoder.shared.hidden.0.linear.weight": (128, 1024),
         "encoder.shared.out.weight": (68, 128),
         "decoder.trunk.0.linear.weight": (128, 34),
         "decoder.trunk.1.linear.weight": (1024, 128),
         "decoder.outputs.rna.linear.weight": (30, 1024),
-        "decoder.outputs.atac.blocks.blocks.0.out.weight": (25, 128),
+        "decoder.outputs.atac.blocks.last.0.weight": (25, 128),
         "batch_encoder.net.out.weight": (68, 16),
         "batch_decoder.hidden.0.linear.weight": (16, 2),
         "batch_decoder.out.weight": (3, 16),
     }
     assert {name: shapes[name] for name in expected} == expected
-    assert [tuple(layer.linear.weight.shape[1:]) for layer in model.discriminators.hidden] == [(32, 128), (128, 64)]
+    assert [tuple(layer.weight.shape[1:]) for layer in model.discriminators.linear] == [(32, 128), (128, 64)]

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from midas.likelihoods import LIKELIHOODS
-from midas.nn.layers import BlockMLPs, Finish, Hidden
+from midas.nn.layers import Finish, Hidden
+from midas.nn.stacked import BlockDecoder
 
 if TYPE_CHECKING:
     from midas.config import NetworkConfig
@@ -21,15 +22,14 @@ class ModalityOutput(nn.Module):
 
     def __init__(self, schema: ModalitySchema, config: NetworkConfig) -> None:
         super().__init__()
-        self.blocks: BlockMLPs | None = None
+        self.blocks: BlockDecoder | None = None
         self.finish: Finish | None = None
         width = schema.n_features
         if len(schema.blocks) > 1:
-            first, *hidden = config.block_decoder
-            ins = [first] * len(schema.blocks)
-            width = sum(ins)
+            sizes = config.block_decoder
+            width = len(schema.blocks) * sizes[0]
             self.finish = Finish(width, config.activation, config.dropout)
-            self.blocks = BlockMLPs(ins, hidden, schema.blocks, config.activation, config.dropout)
+            self.blocks = BlockDecoder(sizes, schema.blocks, config.activation, config.dropout)
         self.linear = nn.Linear(config.decoder[-1], width)
         likelihood = LIKELIHOODS[schema.modality.likelihood]
         self.extra = nn.Parameter(torch.zeros(schema.n_features)) if likelihood.n_feature_parameters else None

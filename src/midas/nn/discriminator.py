@@ -2,51 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from midas.nn.layers import activate
+from midas.nn.stacked import StackedFinish, StackedLinear
 
 if TYPE_CHECKING:
     from midas.config import NetworkConfig
     from midas.data.schema import MosaicSchema
     from midas.nn.noise import Noise
-
-
-class StackedHidden(nn.Module):
-    """As many hidden layers of one shape as there are discriminators, run as one batched product."""
-
-    def __init__(self, n: int, n_in: int, n_out: int, config: NetworkConfig) -> None:
-        super().__init__()
-        self.linear = StackedLinear(n, n_in, n_out)
-        self.scale = nn.Parameter(torch.ones(n, 1, n_out))
-        self.shift = nn.Parameter(torch.zeros(n, 1, n_out))
-        self.activation = config.activation
-        self.dropout = config.discriminator_dropout
-
-    def forward(self, x: Tensor, noise: Noise | None) -> Tensor:
-        """Map `(n, cells, n_in)` to `(n, cells, n_out)`."""
-        x = self.linear(x)
-        x = activate(functional.layer_norm(x, x.shape[-1:]) * self.scale + self.shift, self.activation)
-        return x if noise is None else noise.dropout(x, self.dropout)
-
-
-class StackedLinear(nn.Module):
-    """As many linear maps of one shape, run as one batched product."""
-
-    def __init__(self, n: int, n_in: int, n_out: int) -> None:
-        super().__init__()
-        bound = 1 / math.sqrt(n_in)  # as torch starts a Linear
-        self.weight = nn.Parameter(torch.empty(n, n_in, n_out).uniform_(-bound, bound))
-        self.bias = nn.Parameter(torch.empty(n, 1, n_out).uniform_(-bound, bound))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map `(n, cells, n_in)` to `(n, cells, n_out)`."""
-        return torch.baddbmm(self.bias, x, self.weight)
 
 
 class Discriminators(nn.Module):
@@ -63,7 +30,10 @@ class Discriminators(nn.Module):
         self.names = ("joint", *schema.modalities)
         sizes = (config.dim_c, *config.discriminator)
         n = len(self.names)
-        self.hidden = nn.ModuleList(StackedHidden(n, a, b, config) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+        self.linear = nn.ModuleList(StackedLinear(n, a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+        self.finish = nn.ModuleList(
+            StackedFinish(n, size, config.activation, config.discriminator_dropout) for size in sizes[1:]
+        )
         self.out = StackedLinear(n, sizes[-1], len(schema.batches))
         allowed = [[True] * len(schema.batches), *(schema.batches_with[name] for name in schema.modalities)]
         self.register_buffer("allowed", torch.tensor(allowed), persistent=False)
@@ -84,8 +54,8 @@ class Discriminators(nn.Module):
         -------
         `(n_cells,)`, in nats.
         """
-        for layer in self.hidden:
-            c = layer(c, noise)
+        for linear, finish in zip(self.linear, self.finish, strict=True):
+            c = finish(linear(c), noise)
         logits = self.out(c).float().masked_fill(~self.allowed[:, None, :], -torch.inf)
         n, cells, classes = logits.shape
         target = torch.where(present, batch.expand(n, cells), -100)  # -100: not counted

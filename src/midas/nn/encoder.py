@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from midas.nn.experts import Expert, Gaussian
-from midas.nn.layers import MLP, BlockMLPs, Finish, Hidden
+from midas.nn.layers import MLP, Finish, Hidden
+from midas.nn.stacked import BlockEncoder
 
 if TYPE_CHECKING:
     from midas.config import NetworkConfig
@@ -25,14 +26,13 @@ class ModalityInput(nn.Module):
     def __init__(self, schema: ModalitySchema, config: NetworkConfig) -> None:
         super().__init__()
         self.transform = schema.modality.transform
-        self.blocks: BlockMLPs | None = None
+        self.blocks: BlockEncoder | None = None
         self.finish: Finish | None = None
         width = schema.n_features
         if len(schema.blocks) > 1:
-            *hidden, out = config.block_encoder
-            outs = [out] * len(schema.blocks)
-            self.blocks = BlockMLPs(schema.blocks, hidden, outs, config.activation, config.dropout)
-            width = sum(outs)
+            sizes = config.block_encoder
+            self.blocks = BlockEncoder(schema.blocks, sizes, config.activation, config.dropout)
+            width = len(schema.blocks) * sizes[-1]
             self.finish = Finish(width, config.activation, config.dropout)
         self.first = Hidden(width, config.encoder[0], config.activation, config.dropout)
 

@@ -1,11 +1,10 @@
-"""Building blocks: a hidden layer, a stack of them, and one network per block of features."""
+"""Building blocks: a hidden layer, and a stack of them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -74,27 +73,3 @@ class MLP(nn.Module):
         for layer in self.hidden:
             x = layer(x, noise)
         return self.out(x)  # type: ignore[no-any-return]
-
-
-class BlockMLPs(nn.Module):
-    """One MLP per block of columns, side by side.
-
-    Parameters
-    ----------
-    n_in, n_out
-        Columns of each block on either side.
-    hidden
-        Hidden sizes, the same for each block.
-    """
-
-    def __init__(
-        self, n_in: Sequence[int], hidden: Sequence[int], n_out: Sequence[int], activation: Activation, dropout: float
-    ) -> None:
-        super().__init__()
-        self.n_in = tuple(n_in)
-        self.blocks = nn.ModuleList(MLP((a, *hidden, b), activation, dropout) for a, b in zip(n_in, n_out, strict=True))
-
-    def forward(self, x: Tensor, noise: Noise | None) -> Tensor:
-        """Map `(n, sum(n_in))` to `(n, sum(n_out))`."""
-        pieces = torch.split(x, list(self.n_in), dim=1)
-        return torch.cat([block(piece, noise) for block, piece in zip(self.blocks, pieces, strict=True)], dim=1)

@@ -1,0 +1,256 @@
+"""Data files are read or refused with the reason; a result file is whole, by name and in the input's order, or not there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import anndata as ad
+import h5py
+import mudata as md
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+
+from helpers import by_name, files_under, joined, names, one, table, tiny
+from midas import MIDAS
+from midas.io import DataFileError, check_target, read_file, write_mudata, write_result
+
+
+@pytest.fixture
+def h5mu(mdata: md.MuData, tmp_path: Path) -> Path:
+    write_mudata(tmp_path / "in.h5mu", mdata)
+    return tmp_path / "in.h5mu"
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backed", [False, True])
+def test_a_file_comes_back_in_its_own_order(backed: bool, h5mu: Path, mdata: md.MuData) -> None:
+    found = read_file(h5mu, backed=backed)
+    assert isinstance(found, md.MuData)
+    assert found.obs_names.tolist() == mdata.obs_names.tolist()
+    assert isinstance(found["rna"].X, sp.csr_matrix) is not backed
+    mdata["rna"].write_h5ad(h5mu.with_suffix(".h5ad"))
+    adata = read_file(str(h5mu.with_suffix(".h5ad")), backed=backed)
+    assert isinstance(adata, ad.AnnData)
+    assert adata.isbacked is backed
+
+
+def half(file: Path) -> None:
+    raw = file.read_bytes()
+    file.write_bytes(raw[: len(raw) // 2])
+
+
+def foreign(file: Path) -> None:
+    with h5py.File(file, "w") as content:
+        content["x"] = np.arange(3)
+
+
+def other_kind(file: Path) -> None:
+    if file.suffix == ".h5ad":
+        write_mudata(file.with_suffix(".h5mu"), joined({"rna": one(names("c", 5), ["g"])}))
+        file.with_suffix(".h5mu").replace(file)
+    else:
+        one(names("c", 5), ["g"]).write_h5ad(file.with_suffix(".h5ad"))
+        file.with_suffix(".h5ad").replace(file)
+
+
+DAMAGES: list[Callable[[Path], object]] = [
+    half,
+    foreign,
+    other_kind,
+    lambda file: file.write_text("cell,gene\n"),
+    lambda file: file.write_bytes(b""),
+    lambda file: file.write_bytes(file.read_bytes()[:-50]),
+]
+
+
+@pytest.mark.parametrize("suffix", [".h5mu", ".h5ad"])
+@pytest.mark.parametrize("damage", DAMAGES, ids=["half", "foreign", "other kind", "text", "empty", "a little short"])
+def test_damaged_and_foreign_files_are_refused(damage: Callable[[Path], object], suffix: str, h5mu: Path) -> None:
+    file = h5mu
+    if suffix == ".h5ad":
+        file = h5mu.with_suffix(".h5ad")
+        one(names("c", 500), names("g", 20)).write_h5ad(file)
+    damage(file)
+    kind = "a MuData" if suffix == ".h5mu" else "an AnnData"
+    with pytest.raises(DataFileError, match=rf"in{suffix}: expected {kind}, found a damaged or foreign file"):
+        read_file(file)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("gone.h5mu", r"expected a file, found none; files there: in\.h5mu"),
+        ("gone.h5ad", r"expected a file, found none; no \.h5ad file in that folder"),
+        ("nowhere/gone.h5mu", "expected a file, found none; no .h5mu file in that folder"),
+        ("in.csv", r"expected a file that ends in \.h5mu \(a MuData\) or \.h5ad \(an AnnData\), found '\.csv'"),
+        ("in", "found 'no ending'"),
+    ],
+)
+def test_missing_files_and_other_endings_are_refused(name: str, message: str, h5mu: Path) -> None:
+    with pytest.raises(DataFileError, match=message):
+        read_file(h5mu.parent / name)
+
+
+# --- where a result may go --------------------------------------------------------------------------------------------
+
+
+def test_a_place_for_the_result_is_looked_at_and_left_alone(h5mu: Path) -> None:
+    check_target(h5mu.parent / "new" / "out.h5mu", h5mu)
+    check_target(h5mu)  # may be replaced, unless it is the source
+    assert files_under(h5mu.parent) == ["in.h5mu"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("out.h5ad", r"expected the result to end in \.h5mu, found '\.h5ad'"),
+        ("out", "expected the result to end in .h5mu, found 'no ending'"),
+        ("in.h5mu", "expected a result file that is not the input, found the same file. Choose another name"),
+        ("folder.h5mu", "expected the name of a file, found a folder. Choose another name"),
+        (
+            "in.h5mu/out.h5mu",
+            "expected a folder that can be written to, found .*which is no folder. Choose another place",
+        ),
+    ],
+)
+def test_a_place_that_cannot_be_written_to_is_refused(name: str, message: str, h5mu: Path) -> None:
+    (h5mu.parent / "folder.h5mu").mkdir()
+    with pytest.raises(DataFileError, match=message):
+        check_target(h5mu.parent / name, h5mu)
+    assert files_under(h5mu.parent) == ["folder.h5mu", "in.h5mu"]
+
+
+# --- the result -------------------------------------------------------------------------------------------------------
+
+
+def matrix(adata: ad.AnnData, layer: str | None = None) -> pd.DataFrame:
+    found = adata.X if layer is None else adata.layers[layer]
+    return pd.DataFrame(np.asarray(found), index=adata.obs_names, columns=adata.var_names)
+
+
+def test_a_result_holds_the_data_and_everything_asked_for(fitted: MIDAS, mdata: md.MuData, tmp_path: Path) -> None:
+    mdata.obs["donor"] = pd.Categorical(np.arange(120) % 7)
+    mdata.obsm["X_pca"] = np.random.default_rng(0).normal(size=(120, 3))
+    mdata.obsp["distances"] = sp.identity(120, format="csr")
+    mdata.uns["title"] = "a mosaic"
+    mdata["rna"].layers["raw"] = mdata["rna"].X.copy()
+    mdata["rna"].layers["imputed"] = mdata["rna"].X.copy()  # of an earlier run: replaced
+    before = {name: table(adata) for name, adata in mdata.mod.items()}
+    order = mdata.obs_names.tolist()
+    write_result(tmp_path / "out.h5mu", mdata, fitted, impute=True, correct=True)
+    assert files_under(tmp_path) == ["out.h5mu"]
+    with md.set_options(pull_on_update=False):
+        found = md.read_h5mu(tmp_path / "out.h5mu")
+
+    assert found.obs_names.tolist() == order
+    np.testing.assert_array_equal(found.obsm["X_midas"], fitted.latent())
+    np.testing.assert_array_equal(found.obsm["X_midas_u"], fitted.latent(part="u"))
+    np.testing.assert_array_equal(found.obsm["X_pca"], mdata.obsm["X_pca"])
+    assert (found.obsp["distances"] != mdata.obsp["distances"]).nnz == 0
+    assert found.obs["donor"].tolist() == mdata.obs["donor"].tolist()
+    assert found.obs["batch"].tolist() == mdata.obs["batch"].tolist()
+    assert found.uns["title"] == "a mosaic"
+    assert dict(found.uns["midas"]) == fitted.provenance()
+
+    own = ["rna", "adt", "atac"]
+    assert set(found.mod) == {f"{name}{end}" for name in own for end in ("", "_imputed", "_corrected")}
+    for name in own:
+        pd.testing.assert_frame_equal(table(found[name]), before[name])
+        assert set(found[name].layers) == {"imputed", "corrected"} | ({"raw"} if name == "rna" else set())
+        for layer, verb in (("imputed", fitted.impute), ("corrected", fitted.correct)):
+            expected = matrix(verb(name))
+            whole = matrix(found[f"{name}_{layer}"])
+            pd.testing.assert_frame_equal(whole, expected, rtol=1e-4)
+            part = matrix(found[name], layer)
+            pd.testing.assert_frame_equal(part, expected.loc[part.index, part.columns], rtol=1e-4)
+            measured = found[f"{name}_{layer}"].obs["measured"]
+            assert measured.tolist() == expected.index.isin(found[name].obs_names).tolist()
+
+
+def test_by_default_a_result_holds_the_embedding_alone(fitted: MIDAS, mdata: md.MuData, tmp_path: Path) -> None:
+    write_result(tmp_path / "out.h5mu", mdata, fitted)
+    found = read_file(tmp_path / "out.h5mu")
+    assert set(found.mod) == {"rna", "adt", "atac"}
+    assert not any(adata.layers for adata in found.mod.values())
+    assert found.obsm["X_midas"].shape == (120, 4)
+
+
+def test_cells_keep_an_order_that_no_modality_has(fitted: MIDAS, mdata: md.MuData, tmp_path: Path) -> None:
+    order = np.random.default_rng(0).permutation(mdata.obs_names)
+    with md.set_options(pull_on_update=False):
+        shuffled = mdata[order].copy()
+    assert shuffled.obs_names.tolist() == order.tolist()
+    write_result(tmp_path / "out.h5mu", shuffled, fitted, impute=True)
+    found = read_file(tmp_path / "out.h5mu")
+    assert found.obs_names.tolist() == order.tolist()
+    expected = by_name(fitted.latent(), mdata.obs_names)
+    pd.testing.assert_frame_equal(by_name(found.obsm["X_midas"], found.obs_names), expected, rtol=1e-4, atol=1e-5)
+    imputed, wanted = matrix(found["adt_imputed"]), matrix(fitted.impute("adt"))
+    assert imputed.index.tolist() == order.tolist()
+    pd.testing.assert_frame_equal(imputed, wanted.loc[order], rtol=1e-4)
+
+
+def test_where_every_cell_has_the_modality_there_is_no_second_one(tmp_path: Path) -> None:
+    cells, batch = names("c", 30), ["b1", "b2"] * 15
+    data = joined({"rna": one(cells, names("g", 5), batch), "adt": one(cells[:20], names("p", 3), batch[:20])})
+    model = MIDAS(data, config=tiny()).fit(progress=False)
+    write_result(tmp_path / "out.h5mu", data, model, impute=True)
+    assert set(read_file(tmp_path / "out.h5mu").mod) == {"rna", "adt", "adt_imputed"}
+
+
+@pytest.mark.filterwarnings("ignore:Observation names are not unique")
+@pytest.mark.parametrize("kind", ["plain", "repeated names", "feature types"])
+def test_an_anndata_becomes_a_mudata(kind: str, tmp_path: Path) -> None:
+    cells = names("c", 20)
+    cells, batch = ([*cells, *cells] if kind == "repeated names" else names("c", 40)), ["b1"] * 20 + ["b2"] * 20
+    adata = one(cells, names("g", 6), batch)
+    adata.obs["donor"] = np.arange(40)
+    expected = {"rna": table(adata)}
+    if kind == "feature types":
+        kinds = np.array(["Gene Expression", "Antibody Capture"])[np.arange(6) % 2]
+        adata.var["feature_types"] = kinds
+        whole = table(adata)
+        expected = {"rna": whole.iloc[:, ::2], "adt": whole.iloc[:, 1::2]}
+    model = MIDAS(adata, config=tiny()).fit(progress=False)
+    write_result(tmp_path / "out.h5mu", adata, model, correct=True)
+    found = read_file(tmp_path / "out.h5mu")
+    assert found.obs_names.tolist() == cells
+    assert found.obs["donor"].tolist() == list(range(40))
+    np.testing.assert_array_equal(found.obsm["X_midas"], model.latent())
+    assert set(found.mod) == set(expected)
+    for name, counts in expected.items():
+        pd.testing.assert_frame_equal(table(found[name]), counts)
+        np.testing.assert_allclose(found[name].layers["corrected"], model.correct(name).X, rtol=1e-4)
+
+
+def test_a_result_that_breaks_leaves_the_older_one(
+    fitted: MIDAS, mdata: md.MuData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "out.h5mu").write_text("older")
+
+    def broken(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("midas.io.write_dense", broken)
+    with pytest.raises(OSError, match="No space left"):
+        write_result(tmp_path / "out.h5mu", mdata, fitted, impute=True)
+    assert (tmp_path / "out.h5mu").read_text() == "older"
+    assert files_under(tmp_path) == ["out.h5mu"]
+
+
+def test_data_left_on_disk_give_the_same_result(mdata: md.MuData, h5mu: Path) -> None:
+    results = []
+    for backed in (False, True):
+        data = read_file(h5mu, backed=backed)
+        model = MIDAS(data, config=tiny()).fit(progress=False)
+        write_result(h5mu.with_name(f"{backed}.h5mu"), data, model, impute=True)
+        results.append(read_file(h5mu.with_name(f"{backed}.h5mu")))
+    np.testing.assert_array_equal(results[0].obsm["X_midas"], results[1].obsm["X_midas"])
+    for name, adata in mdata.mod.items():
+        pd.testing.assert_frame_equal(table(results[1][name]), table(adata))
+        np.testing.assert_array_equal(results[0][name].layers["imputed"], results[1][name].layers["imputed"])
