@@ -38,9 +38,24 @@ TINY: dict[str, dict[str, Any]] = {
         "batch_encoder": [4],
         "batch_decoder": [4],
         "discriminator": [8],
+        "dropout": 0.2,
+        "discriminator_dropout": 0.2,
     },
-    "objective": {},
-    "training": {"epochs": 2, "batch_size": 48, "validation_fraction": 0.0, "precision": "32", "accelerator": "cpu"},
+    "objective": {"adversarial": 30.0},
+    "training": {
+        "epochs": 2,
+        "batch_size": 48,
+        "learning_rate": 1e-3,
+        "discriminator_learning_rate": 1e-3,
+        "discriminator_steps": 1,
+        "sampling": "mixed",
+        "schedule": "warmup_stable_decay",
+        "warmup": 0.05,
+        "decay": 0.4,
+        "validation_fraction": 0.0,
+        "precision": "32",
+        "accelerator": "cpu",
+    },
 }
 
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from midas.data.schema import MosaicSchema
     from midas.nn import VAE
 
-_CELLS_AT_ONCE = 2048
+# Dense numbers of a modality in memory at a time (32 MB in float32), whatever its width.
+_ENTRIES_AT_ONCE = 8_000_000
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def encode(vae: VAE, mosaic: Mosaic, modalities: tuple[str, ...], *, with_batch:
     variance = np.full_like(mean, np.nan)
     device = device_of(vae)
     with torch.inference_mode():
-        for minibatch in collect(mosaic, _blocks(cells), only=frozenset(modalities)):
+        for minibatch in collect(mosaic, _blocks(cells, mosaic.schema), only=frozenset(modalities)):
             on_device = minibatch.to(device)
             by_modality, batch = vae.experts(on_device, None, with_batch=with_batch)
             experts = [*by_modality.values(), *([] if batch is None else [batch])]
@@ -95,15 +96,16 @@ def decode(
 
     Yields
     ------
-    Consecutive rows, `(at most 2048, d)`; NaN in unknown columns, and in rows whose z is NaN.
+    Consecutive rows, `(a few thousand at most, d)`; NaN in unknown columns, and in rows whose z is NaN.
     """
     device = device_of(vae)
     likelihood = LIKELIHOODS[schema.modalities[modality].modality.likelihood]
     extra = vae.extras()[modality]
     wanted = torch.from_numpy(columns).to(device)
     generator = torch.Generator(device=device).manual_seed(draw.seed)
-    for start in range(0, len(z), _CELLS_AT_ONCE):
-        block = torch.from_numpy(z[start : start + _CELLS_AT_ONCE]).to(device)
+    rows = _cells_at_once(schema.modalities[modality].n_features)
+    for start in range(0, len(z), rows):
+        block = torch.from_numpy(z[start : start + rows]).to(device)
         known = torch.isfinite(block).all(1, keepdim=True)
         with torch.inference_mode():
             eta = vae.decode(torch.where(known, block, 0.0), None, {modality: None})[modality].float()
@@ -121,5 +123,10 @@ def standard_noise(u: NDArray[np.float32], mosaic: Mosaic) -> NDArray[np.float32
     return standard
 
 
-def _blocks(cells: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    return [cells[i : i + _CELLS_AT_ONCE] for i in range(0, len(cells), _CELLS_AT_ONCE)]
+def _cells_at_once(n_features: int) -> int:
+    return max(64, min(4096, _ENTRIES_AT_ONCE // n_features))
+
+
+def _blocks(cells: NDArray[np.int64], schema: MosaicSchema) -> list[NDArray[np.int64]]:
+    size = _cells_at_once(max(part.n_features for part in schema.modalities.values()))
+    return [cells[i : i + size] for i in range(0, len(cells), size)]

@@ -39,12 +39,15 @@ class _ExponentialFamily(torch.autograd.Function):
     ) -> Tensor:
         real = eta.float()
         if family == "poisson":
-            zero_cost = mean = torch.exp(real)
+            mean = torch.exp(real)
+            mean = mean if mask is None else mean.mul_(mask)
+            nll = mean.sum(1)
         else:
-            zero_cost, mean = functional.softplus(real), torch.sigmoid(real)
-        if mask is not None:
-            zero_cost, mean = zero_cost * mask, mean * mask
-        nll = zero_cost.sum(1)
+            zero_cost = functional.softplus(real)
+            nll = (zero_cost if mask is None else zero_cost.mul_(mask)).sum(1)
+            del zero_cost  # wide modalities: one such array less at a time
+            mean = torch.sigmoid(real)
+            mean = mean if mask is None else mean.mul_(mask)
         flat_eta = real.reshape(-1)[flat]
         rows = torch.div(flat, eta.shape[1], rounding_mode="floor")
         nll = nll.index_add(0, rows, values * flat_eta, alpha=-1)
@@ -56,7 +59,8 @@ class _ExponentialFamily(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         (gradient,) = ctx.saved_tensors
-        return (gradient * grad_outputs[0][:, None]).to(ctx.dtype), None, None, None, None
+        # In place: nothing else looks at the saved array, and a second backward pass is not supported.
+        return gradient.mul_(grad_outputs[0][:, None]).to(ctx.dtype), None, None, None, None
 
 
 class Likelihood(ABC):

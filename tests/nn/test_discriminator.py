@@ -12,7 +12,7 @@ from midas import ADT, RNA, NetworkConfig
 from midas.data import ModalitySchema, MosaicSchema
 from midas.nn import Discriminators, Noise
 
-CONFIG = NetworkConfig(dim_c=3, discriminator=(7, 5), dropout=0.3)
+CONFIG = NetworkConfig(dim_c=3, discriminator=(7, 5), discriminator_dropout=0.3)
 SCHEMA = MosaicSchema(
     ("b1", "b2", "b3"),
     {name: ModalitySchema(kind, pd.Index(["x"]), (1,)) for name, kind in (("adt", ADT), ("rna", RNA))},

@@ -183,7 +183,7 @@ class _Run:
     def _validate(self, epoch: int) -> dict[str, float]:
         if not len(self.plan.validation):
             return {}
-        size = 4 * self.plan.batch_size
+        size = self.plan.batch_size
         indices = [self.plan.validation[i : i + size] for i in range(0, len(self.plan.validation), size)]
         sums: dict[str, float] = {}
         with torch.no_grad(), _minibatches(self.mosaic, indices, self.learner.fabric.device) as minibatches:
