@@ -51,7 +51,8 @@ def test_a_short_run_from_file_to_results(name: str, tmp_path: Path) -> None:
     summary = summarise(model.mosaic)
     assert summary.cells["all"].sum() == 300
     for modality in model.modalities:
-        assert model.history[f"reconstruction_{modality}"].is_monotonic_decreasing
+        terms = model.history[f"reconstruction_{modality}"]
+        assert terms.iloc[-1] < terms.iloc[0]
     z = model.latent(part="z")
     assert np.isfinite(z).all()
     for modality in model.modalities:

@@ -74,7 +74,7 @@ def test_discriminators_learn_to_guess_and_the_model_to_mislead_them(mdata: md.M
     first = guess.item()
     for _ in range(60):
         report = train_step(learner, minibatch, Noise(3, CPU), with_batch=True)
-    assert float(report.discriminator) < 0.8 * first
+    assert report.discriminator.item() < 0.8 * first
 
 
 def test_without_an_adversary_the_discriminators_rest(mdata: md.MuData) -> None:
