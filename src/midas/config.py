@@ -191,18 +191,42 @@ class Config:
     def paper(cls) -> Config:
         """Build the set-up of the paper: sizes, weights, optimiser, and 2,000 passes over the largest batch."""
         return cls(
-            network=NetworkConfig(activation="mish", dropout=0.2, encoder=(1024, 128), decoder=(128, 1024)),
-            objective=ObjectiveConfig(adversarial=30.0),
+            # Everything that has a part in the result is named, so that no change of a default reaches this preset.
+            network=NetworkConfig(
+                dim_c=32,
+                dim_u=2,
+                activation="mish",
+                dropout=0.2,
+                discriminator_dropout=0.2,
+                encoder=(1024, 128),
+                decoder=(128, 1024),
+                block_encoder=(128, 32),
+                block_decoder=(32, 128),
+                batch_encoder=(16, 16),
+                batch_decoder=(16, 16),
+                discriminator=(128, 64),
+            ),
+            objective=ObjectiveConfig(
+                batch_reconstruction=1000.0,
+                kl_c=1.0,
+                kl_u=5.0,
+                alignment=50.0,
+                adversarial=30.0,
+                batch_expert_dropout=0.1,
+            ),
             training=TrainingConfig(
                 epochs=2000,
                 batch_size=256,
                 learning_rate=1e-4,
                 discriminator_learning_rate=1e-4,
+                weight_decay=0.01,
                 discriminator_steps=3,
                 schedule="constant",
                 sampling="by_batch",
+                max_cells_per_batch=10_000,
                 validation_fraction=0.0,
                 patience=None,
+                gradient_clip=None,
                 precision="32",
             ),
         )

@@ -164,7 +164,7 @@ class MIDAS:
 
     @property
     def history(self) -> pd.DataFrame:
-        """One row per epoch: the mean of each term of the objective, of training cells and (``val_``) of held-out cells."""
+        """Mean of each term of the objective, of training cells and (``val_``) of held-out cells."""
         return pd.DataFrame(self._history)
 
     # ----------------------------------------------------------------------------------------------------------- results

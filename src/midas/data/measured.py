@@ -56,8 +56,6 @@ def measured_features(  # noqa: PLR0913 - all that a mask can come from
                 off = ~part.adata.var[flag].astype(bool).to_numpy() & known
                 measured[b, column[off]] = False
         _note_strangers(part, batches, notes)
-    if given is not None:
-        _apply_given(measured, given, schema, batches)
     if schema.modality.zero_means_unmeasured:
         cells = np.bincount(batch[row >= 0], minlength=len(batches))
         silent = measured & ~detected & detected.any(0) & (cells >= _MIN_CELLS_TO_TELL)[:, None]
@@ -67,6 +65,8 @@ def measured_features(  # noqa: PLR0913 - all that a mask can come from
             notes.append(
                 f"Batch {batches[b]!r}: {features} are zero in all cells, but not in other batches; taken as not measured."
             )
+    if given is not None:  # last: what the user says goes
+        _apply_given(measured, given, schema, batches)
     return measured
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from torch import nn
 
 from midas.data.blocks import chromosomes, order_and_blocks, peak_keys
 from midas.data.checks import Scan, describe_names, scan
@@ -131,7 +132,20 @@ def _choose(
                 f"modalities={{{name!r}: midas.Modality('gaussian', 'identity')}}, or remove it."
             )
             raise ValueError(msg)
+    _check_names(there)
     return parts
+
+
+def _check_names(names: list[str]) -> None:
+    """Refuse names that the networks cannot carry, and two names for one modality."""
+    for name in names:
+        if not name.isidentifier() or hasattr(nn.ModuleDict, name):
+            msg = f"Expected modality names of letters, digits and _, found {name!r} (or a reserved word). Rename it."
+            raise ValueError(msg)
+        same = [other for other in names if preset(name) is not None and preset(other) is preset(name)]
+        if len(same) > 1:
+            msg = f"Expected one name for one modality, found {' and '.join(same)}. Give it the same name everywhere."
+            raise ValueError(msg)
 
 
 def _cells(
