@@ -41,13 +41,3 @@ def mdata(_mosaic: md.MuData) -> md.MuData:
 def fitted(_mosaic: md.MuData) -> MIDAS:
     """A model trained on `mdata`, not to be changed."""
     return MIDAS(_mosaic, config=tiny()).fit(progress=False)
-
-
-@pytest.fixture(autouse=True)
-def _package_logger() -> Iterator[None]:
-    """Put the package's logger back: the command line sets it up for its own process, which the tests share."""
-    package = logging.getLogger("midas")
-    before = package.handlers[:], package.propagate, package.level
-    yield
-    package.handlers[:], package.propagate = before[0], before[1]
-    package.setLevel(before[2])
