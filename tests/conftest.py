@@ -22,7 +22,8 @@ def _logging_as_before() -> Iterator[None]:
     package = logging.getLogger("midas")
     before = package.level, package.handlers[:], package.propagate
     yield
-    package.level, package.handlers, package.propagate = before
+    package.setLevel(before[0])  # also forgets what was cached about enabled levels
+    package.handlers, package.propagate = before[1], before[2]
 
 
 @pytest.fixture(scope="session")
