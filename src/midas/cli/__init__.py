@@ -1,0 +1,21 @@
+"""The command line: one file per command, listed here. Heavy imports are inside the commands, so that ``--help`` is fast."""
+
+from __future__ import annotations
+
+import typer
+
+from midas.cli.inspect import inspect
+from midas.cli.integrate import integrate
+from midas.cli.simulate import simulate
+
+app = typer.Typer(
+    name="midas",
+    help="Integrate a mosaic of single-cell RNA, protein and chromatin data: one embedding, imputed and batch-corrected counts.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+for command in (inspect, integrate, simulate):
+    app.command()(command)

@@ -1,0 +1,5 @@
+"""``python -m midas.cli``."""
+
+from midas.cli import app
+
+app()

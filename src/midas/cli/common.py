@@ -1,0 +1,71 @@
+"""What all commands share: their options, their logging, and how they fail."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+
+Data = Annotated[
+    Path, typer.Argument(help="An .h5mu file (or .h5ad of one modality) with raw counts.", show_default=False)
+]
+BatchKey = Annotated[
+    str, typer.Option(help="Column of obs that names each cell's batch; 'none' when all cells are one batch.")
+]
+Layer = Annotated[str | None, typer.Option(help="Layer that holds the counts, instead of X.")]
+Seed = Annotated[int, typer.Option(help="Same seed, same data, same machine: same result.")]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        help='TOML file with tables [network], [objective], [training]; `preset = "paper"` for the published set-up.'
+    ),
+]
+
+
+def key_of(batch_key: str) -> str | None:
+    """Column of obs that an option names."""
+    return None if batch_key == "none" else batch_key
+
+
+def log_to(console: Console) -> None:
+    """Show the package's log on the console, and nowhere else."""
+    handler = RichHandler(console=console, show_path=False, show_time=False, markup=False)
+    # Shared feature names of two modalities are no concern here: features are looked up per modality.
+    warnings.filterwarnings("ignore", module="mudata")
+    package = logging.getLogger("midas")
+    package.handlers = [handler]
+    package.propagate = False
+    package.setLevel(logging.INFO)
+
+
+class errors:  # noqa: N801 - used like a function
+    """Turn errors that the user can mend into one message and exit code 1; anything else stays a traceback."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        expected = (ValueError, KeyError, TypeError, OSError, ArithmeticError)
+        if isinstance(error, KeyboardInterrupt):
+            self._fail("Interrupted; nothing was written.", 130)
+        if isinstance(error, expected):
+            self._fail(str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error), 1)
+
+    def _fail(self, message: str, code: int) -> NoReturn:
+        Console(stderr=True).print(f"[bold red]Error:[/] {escape(message)}", highlight=False, soft_wrap=True)
+        raise typer.Exit(code)
+
+
+def escape(text: str) -> str:
+    """Keep square brackets from being read as markup."""
+    from rich.markup import escape as escaped  # noqa: PLC0415
+
+    return escaped(text)

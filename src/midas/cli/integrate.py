@@ -1,0 +1,62 @@
+"""``midas integrate``: from a mosaic to its embedding and counts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from midas.cli.common import BatchKey, ConfigFile, Data, Layer, Seed, errors, key_of, log_to
+
+
+def integrate(  # noqa: PLR0913 - one argument per option
+    data: Data,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Result, an .h5mu file.", show_default=False)],
+    batch_key: BatchKey = "batch",
+    layer: Layer = None,
+    config: ConfigFile = None,
+    model: Annotated[Path | None, typer.Option(help="Folder to save the trained model in.")] = None,
+    seed: Seed = 0,
+    impute: Annotated[
+        bool, typer.Option("--impute", help="Add imputed counts of every modality for every cell.")
+    ] = False,
+    correct: Annotated[bool, typer.Option("--correct", help="Add batch-corrected counts likewise.")] = False,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="File that keeps the state of training; an interrupted run goes on from it.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+) -> None:
+    """Train on a mosaic and write the data back with the results.
+
+    The result holds the embedding in `obsm["X_midas"]`, the technical noise in `obsm["X_midas_u"]`, and on request
+    `layers["imputed"]` and `layers["corrected"]`; where cells lack a modality, the modality `<name>_imputed` (and
+    `<name>_corrected`) has all cells.
+
+    Example: `midas integrate mosaic.h5mu -o result.h5mu --impute --model model/`
+    """
+    console = Console(stderr=True, quiet=quiet)
+    with errors(console):
+        from midas.config import Config  # noqa: PLC0415
+        from midas.io import check_target, read_file, write_result  # noqa: PLC0415
+        from midas.model import MIDAS  # noqa: PLC0415
+        from midas.results import check_rows  # noqa: PLC0415
+        from midas.storage import check_folder  # noqa: PLC0415
+
+        log_to(console)
+        check_target(output, data)
+        if model is not None:
+            check_folder(model)
+        settings = Config() if config is None else Config.from_toml(config)
+        content = read_file(data)
+        fitted = MIDAS(content, batch_key=key_of(batch_key), layer=layer, config=settings, seed=seed)
+        assert fitted.mosaic is not None
+        check_rows(fitted.mosaic, content)
+        console.print(f"{fitted}")
+        fitted.fit(progress=not quiet, checkpoint=checkpoint, resume=checkpoint is not None)
+        if model is not None:
+            fitted.save(model)
+            console.print(f"Model: {model}")
+        write_result(output, content, fitted, impute=impute, correct=correct)
+        console.print(f"Result: {output}")
