@@ -56,6 +56,7 @@ def test_integrate_writes_what_the_library_gives(folder: Path) -> None:
     assert files_under(folder) == [
         "in.h5mu",
         "model",
+        "model/cells.h5ad",
         "model/model.json",
         "model/weights.safetensors",
         "out.h5mu",

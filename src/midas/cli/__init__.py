@@ -6,6 +6,7 @@ import typer
 
 from midas.cli.inspect import inspect
 from midas.cli.integrate import integrate
+from midas.cli.map import map_
 from midas.cli.simulate import simulate
 
 app = typer.Typer(
@@ -19,3 +20,4 @@ app = typer.Typer(
 
 for command in (inspect, integrate, simulate):
     app.command()(command)
+app.command("map")(map_)

@@ -17,7 +17,18 @@ def integrate(  # noqa: PLR0913 - one argument per option
     batch_key: BatchKey = "batch",
     layer: Layer = None,
     config: ConfigFile = None,
-    model: Annotated[Path | None, typer.Option(help="Folder to save the trained model in.")] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder to save the trained model in, with the cells' latents and obs columns but no counts."
+        ),
+    ] = None,
+    with_cells: Annotated[
+        int,
+        typer.Option(
+            help="Keep the counts of so many cells with the model, for reciprocal mapping; 0 for none.", min=0
+        ),
+    ] = 0,
     seed: Seed = 0,
     impute: Annotated[
         bool, typer.Option("--impute", help="Add imputed counts of every modality for every cell.")
@@ -56,7 +67,7 @@ def integrate(  # noqa: PLR0913 - one argument per option
         console.print(f"{fitted}")
         fitted.fit(progress=not quiet, checkpoint=checkpoint, resume=checkpoint is not None)
         if model is not None:
-            fitted.save(model)
+            fitted.save(model, with_cells=with_cells)
             console.print(f"Model: {model}")
         write_result(output, content, fitted, impute=impute, correct=correct)
         console.print(f"Result: {output}")
