@@ -51,7 +51,7 @@ class MIDAS:
     Parameters
     ----------
     data
-        A MuData, an AnnData, a dict of them by modality or by batch, or a :class:`midas.data.Mosaic`. Raw counts. Modalities may
+        A MuData, an AnnData, a dict of them by modality or by batch, or a :class:`midas.Mosaic`. Raw counts. Modalities may
         hold different cells, which are matched by name.
     batch_key
         Column of obs that names each cell's batch; None when all cells are one batch.

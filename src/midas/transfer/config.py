@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 Tune = Literal["batches", "encoders", "all"]
 Mode = Literal["reciprocal", "query", "transfer", "encode"]
@@ -30,17 +30,32 @@ class TransferConfig:
         Likewise, of query cells from where the reference places them.
     replay
         Reference cells to train beside for each query cell.
+    teach_first
+        Steps of the discriminators alone, before the model moves.
     add_features
         Whether features that the reference lacks are added; they are left out otherwise.
     """
 
     tune: Tune = "all"
     share: float = 0.1
-    learning_rate: float = 1e-3
+    learning_rate: float = 5e-4
     discriminator_learning_rate: float = 4e-3
-    adversarial: float = 30.0
+    adversarial: float = 60.0
     anchor: float = 50.0
-    hold: float = 5.0
+    hold: float = 20.0
     replay: float = 1.0
+    teach_first: int = 50
     add_features: bool = True
-    teach_first: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("share", "learning_rate", "discriminator_learning_rate"):
+            if not getattr(self, name) > 0:
+                msg = f"TransferConfig.{name}: expected a number above 0, found {getattr(self, name)!r}."
+                raise ValueError(msg)
+        for name in ("adversarial", "anchor", "hold", "replay", "teach_first"):
+            if not getattr(self, name) >= 0:
+                msg = f"TransferConfig.{name}: expected 0 or more, found {getattr(self, name)!r}."
+                raise ValueError(msg)
+        if self.tune not in get_args(Tune):
+            msg = f"TransferConfig.tune: expected one of {', '.join(get_args(Tune))}, found {self.tune!r}."
+            raise ValueError(msg)
