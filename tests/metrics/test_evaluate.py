@@ -10,7 +10,7 @@ from midas import MIDAS, metrics
 from midas.metrics import Result, Values, tasks
 
 
-def test_our_model_fills_all(tmp_path: object) -> None:
+def test_our_model_fills_all() -> None:
     mdata = simulated(mosaic=("rna+adt+atac",) * 4, n_cells=160, unpaired_fraction=0.0)
     task = tasks.make(mdata, "paired-abc")
     model = MIDAS(task.mdata, config=tiny()).fit(progress=False)
