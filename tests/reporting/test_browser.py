@@ -193,7 +193,8 @@ def test_text_has_contrast(visit: Any, scheme: str) -> None:
     ratios = seen.run(
         """() => { const style = getComputedStyle(document.documentElement), hex = n => style.getPropertyValue(n).trim();
         const linear = v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4, weights = [0.2126, 0.7152, 0.0722];
-        const light = h => [1, 3, 5].map(k => linear(parseInt(h.slice(k, k + 2), 16) / 255)).reduce((s, v, k) => s + v * weights[k], 0);
+        const light = h => [1, 3, 5].map(k => linear(parseInt(h.slice(k, k + 2), 16) / 255))
+          .reduce((s, v, k) => s + v * weights[k], 0);
         const out = {}, inks = ["--ink", "--quiet", "--link", "--good", "--look", "--poor", "--none"];
         for (const back of ["--back", "--panel"]) for (const ink of inks) {
           const [a, b] = [light(hex(back)), light(hex(ink))].sort((x, y) => y - x);

@@ -71,7 +71,7 @@ def report(  # noqa: PLR0913 - one keyword each
     >>> mdata = midas.simulate.mosaic(midas.simulate.SimulationConfig(n_cells=120, n_genes=40, n_peaks=60, n_proteins=8))
     >>> config = midas.Config.from_dict({"training": {"epochs": 2}})
     >>> model = midas.MIDAS(mdata, config=config).fit(progress=False)
-    >>> midas.report(model, mdata, "report.html", label="cell_type", features=["adt:PROT1"]).name
+    >>> midas.report(model, mdata, "report.html", label="cell_type", features=["adt:PROT01"]).name
     'report.html'
     """
     page = Path(path)

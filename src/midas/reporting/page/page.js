@@ -54,9 +54,11 @@
     const { low, high, log } = data.features[f], v = low + share * (high - low);
     return log ? Math.expm1(v) : v;
   };
+  // Measured counts are whole; 255 steps blur them.
+  const written = (v, whole) => number(whole ? Math.round(v) : v);
   const featureText = (f, kind, i) => {
     const code = featureCodes(f, kind)[i];
-    return code === MISSING.feature ? "not measured" : (code === 254 ? "≥ " : "") + number(featureValue(f, code / 254));
+    return code === MISSING.feature ? "not measured" : (code === 254 ? "≥ " : "≈ ") + written(featureValue(f, code / 254), kind === "measured" && data.features[f].log);
   };
 
   // ------------------------------------------------------------------------------------------------ theme
