@@ -19,6 +19,7 @@ import midas
 from helpers import files_under, names, one, simulated, tiny
 from midas.reporting import Choices, check_page
 from midas.reporting.choices import columns_of, label_of, obs_of
+from midas.reporting.content import _codes
 from midas.reporting.render import to_json
 
 
@@ -210,3 +211,9 @@ def test_json_may_stand_in_a_script() -> None:
     text = to_json({"a": "</script><!--&\u2028\ud800"})
     assert not set(text) & set("<>&\u2028")
     assert json.loads(text)["a"].startswith("</script><!--&\u2028")
+
+
+def test_unknown_is_no_type() -> None:
+    codes_, names_ = _codes(pd.DataFrame({"t": ["B", "Unknown", None, "A", "nan"]}), "t")
+    assert codes_.tolist() == [1, -1, -1, 0, -1]
+    assert names_ == ("A", "B")

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 # Cells that the diagnostics look at: neighbours of a sample are found in seconds and say the same.
 _MOST_JUDGED = 5_000
 _CLUSTERS = 12
+_NO_TYPE = ("", "na", "nan", "none", "unknown", "unassigned", "unlabelled", "unlabeled")
 _LIBRARIES = ("midas-mosaic", "torch", "anndata", "mudata", "numpy", "scikit-learn", "umap-learn")
 
 
@@ -208,6 +209,8 @@ def _codes(obs: pd.DataFrame, label: str | None) -> tuple[NDArray[np.int64], tup
         return np.zeros(len(obs), dtype=np.int64), ()
     values = obs[label]
     text = values.astype(object).where(values.notna(), None).map(lambda value: None if value is None else str(value))
+    # Such words say that a type is missing; they are no type whose cells should lie together.
+    text = text.where(~text.astype(str).str.lower().isin(_NO_TYPE), None)
     codes, names = pd.factorize(text, sort=True)
     return codes.astype(np.int64), tuple(map(str, names))
 

@@ -145,7 +145,7 @@ def batch_left(
         rows += [(f"{name} counts", _percent(before)), (f"embedding, cells with {name}", _percent(after))]
     against = (
         " The counts hold "
-        + " and ".join(f"{_percent(before)} in {name}" for name, before, _ in held)
+        + ", ".join(f"{_percent(before)} in {name}" for name, before, _ in held)
         + ("." if held else "")
         if held
         else " No modality is shared by two batches, so the counts cannot be compared."
