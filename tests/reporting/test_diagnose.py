@@ -99,7 +99,7 @@ def test_islands_of_batches() -> None:
 @pytest.mark.parametrize(
     ("held_out", "level", "said"),
     [
-        (np.linspace(100, 10, 40), "look", "still falling"),
+        (np.linspace(100, 10, 40), "look", "still falling, over-corrected"),
         (np.r_[np.linspace(100, 10, 20), np.linspace(10, 30, 20)], "look", "rose again after epoch 20"),
         (np.r_[np.linspace(100, 10, 10), np.full(30, 10.0)], "good", "levelled off"),
         (np.full(40, np.nan), "none", "No cells were held out"),
@@ -126,7 +126,7 @@ def test_advice_follows_from_findings_and_is_valid_toml() -> None:
     usual = midas.Config().objective.adversarial
     assert settings("batch")["objective"]["adversarial"] > usual
     assert settings("structure")["objective"]["adversarial"] < usual
-    assert settings("batch", "structure")["objective"]["adversarial"] < usual
+    assert settings("batch", "structure") == {}  # no advice contradicts another
     assert settings("alignment")["objective"]["alignment"] > midas.Config().objective.alignment
     assert settings("training") == {"training": {"epochs": 80}}
     assert settings("bridges") == settings() == {}

@@ -314,14 +314,19 @@ def advise(findings: list[Finding], config: Config) -> list[Advice]:
         advice.append(
             Advice("Add a batch, or cells, that share a modality with both sides: no setting replaces a bridge.")
         )
-    if "batch" in bad and level.get("structure") != "poor":
-        raised = max(10.0, 2 * objective.adversarial)
+    lost = any(f.key == "structure" and f.level != "good" and "over-corrected" in f.sentence for f in findings)
+    if "batch" in bad and lost:
+        said = (
+            "Batch is left and structure suffers as well: the weight of the discriminators would trade one for the other, so leave "
+            "it. Train longer, and look whether one batch alone is at fault."
+        )
+        advice.append(Advice(said))
+    elif "batch" in bad:
         said = "Batch is left in the embedding: let the discriminators weigh more, and watch that types stay apart."
-        advice.append(Advice(said, f"[objective]\nadversarial = {raised:g}"))
-    if "structure" in bad:
-        lowered = objective.adversarial / 2
+        advice.append(Advice(said, f"[objective]\nadversarial = {max(10.0, 2 * objective.adversarial):g}"))
+    elif lost:
         said = "Structure was lost: let the discriminators weigh less, so that biology is not removed with the batch."
-        advice.append(Advice(said, f"[objective]\nadversarial = {lowered:g}"))
+        advice.append(Advice(said, f"[objective]\nadversarial = {objective.adversarial / 2:g}"))
     if "alignment" in bad:
         said = "Modalities do not meet closely: weigh their alignment more."
         advice.append(Advice(said, f"[objective]\nalignment = {max(10.0, 2 * objective.alignment):g}"))
