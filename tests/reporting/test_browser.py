@@ -48,7 +48,9 @@ class Visit:
     """An open page, and what it said and asked for."""
 
     def __init__(self, browser: Any, path: Path, **options: Any) -> None:
-        self.context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
+        self.context = browser.new_context(
+            **{"viewport": {"width": 1280, "height": 800}, "reduced_motion": "reduce", **options}
+        )
         self.page = self.context.new_page()
         self.said: list[str] = []
         self.asked: list[str] = []
@@ -166,6 +168,7 @@ def test_keys_wheel_and_buttons_move_the_plot(visit: Any) -> None:
     assert seen.run("() => midasPlot.view.zoom") > 1
     seen.page.click("#whole")
     seen.page.focus("#scatter")
+    seen.page.locator("#scatter").scroll_into_view_if_needed()
     x, y = seen.run(PLACE, 0)
     seen.page.mouse.move(x, y)
     seen.page.mouse.wheel(0, -200)

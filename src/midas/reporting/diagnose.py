@@ -317,8 +317,8 @@ def advise(findings: list[Finding], config: Config) -> list[Advice]:
     lost = any(f.key == "structure" and f.level != "good" and "over-corrected" in f.sentence for f in findings)
     if "batch" in bad and lost:
         said = (
-            "Batch is left and structure suffers as well: the weight of the discriminators would trade one for the other, so leave "
-            "it. Train longer, and look whether one batch alone is at fault."
+            "Batch is left and structure suffers as well: the weight of the discriminators would trade one for the other, so "
+            "leave it. Train longer, and look whether one batch alone is at fault."
         )
         advice.append(Advice(said))
     elif "batch" in bad:
