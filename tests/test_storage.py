@@ -105,7 +105,7 @@ def test_a_model_holds_no_cells(fitted: MIDAS, folder: Path) -> None:
 # --- damaged and foreign ----------------------------------------------------------------------------------------------
 
 
-def change(**values: Any) -> Callable[[Path], None]:  # noqa: ANN401
+def change(**values: Any) -> Callable[[Path], None]:
     def changed(folder: Path) -> None:
         description = json.loads((folder / "model.json").read_text())
         description |= values

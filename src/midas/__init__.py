@@ -12,6 +12,7 @@ from midas.data import CountsError, Mosaic, read_mosaic
 from midas.inference import Encoded
 from midas.modality import ADT, ATAC, RNA, Modality
 from midas.model import MIDAS, NotFittedError
+from midas.reporting import report
 from midas.storage import ModelFileError
 from midas.training.step import NotFiniteError
 
@@ -35,6 +36,7 @@ __all__ = [
     "TrainingConfig",
     "datasets",
     "read_mosaic",
+    "report",
     "simulate",
     "transfer",
 ]
