@@ -10,6 +10,7 @@ IMPUTED: Final = "imputed"  # layers: decoded from (c, u)
 CORRECTED: Final = "corrected"  # layers: decoded from (c, standard noise)
 MEASURED_PREFIX: Final = "measured_"  # var: measured_<batch>, True where the batch measured the feature
 PROVENANCE: Final = "midas"  # uns: versions, configuration, seed
+PREPARATION: Final = "midas_prepare"  # uns: what was prepared, from which files, with which cut-offs
 
 
 def all_cells(modality: str, layer: str) -> str:

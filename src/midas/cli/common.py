@@ -53,7 +53,7 @@ class errors:  # noqa: N801 - used like a function
         return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        expected = (ValueError, KeyError, TypeError, OSError, ArithmeticError)
+        expected = (ValueError, KeyError, TypeError, OSError, ArithmeticError, ImportError)
         if isinstance(error, KeyboardInterrupt):
             self._fail("Interrupted; nothing was written.", 130)
         if isinstance(error, expected):
