@@ -14,6 +14,7 @@ from midas.pp.read import read_10x
 from midas.pp.regions import autosomes
 from midas.pp.report import PartReport, PrepareReport
 from midas.pp.samples import Step
+from midas.pp.write import write_10x
 
 __all__ = [
     "Cutoffs",
@@ -39,4 +40,5 @@ __all__ = [
     "report_of",
     "select_genes",
     "select_peaks",
+    "write_10x",
 ]

@@ -72,7 +72,7 @@ def count_fragments(path: str | Path, peaks: pd.Index, barcodes: pd.Index) -> An
             at = _within(mine["chrom"], mine[column].to_numpy() + shift, place)
             hit = at >= 0
             ones = np.ones(int(hit.sum()), dtype=np.float32)
-            total += sp.csr_matrix((ones, (cell[cell >= 0][hit], order[at[hit]])), shape=shape)
+            total = csr(total + sp.csr_matrix((ones, (cell[cell >= 0][hit], order[at[hit]])), shape=shape))
     _check_seen(Path(path), seen, barcodes, set(table["chrom"]))
     var = table.set_index(names_of(table))
     var.index = pd.Index(peaks.astype(str))

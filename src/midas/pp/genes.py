@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from anndata import AnnData
 
 from midas.pp.cutoffs import Cutoffs
 from midas.pp.extra import needs
 from midas.pp.samples import Batches, check_batches, csr, listed
 
 if TYPE_CHECKING:
-    from anndata import AnnData
+    import scipy.sparse as sp
     from numpy.typing import NDArray
+
+# With fewer genes that vary, the local regression of the trend has too little to go by, and its library may crash.
+_FEWEST = 100
 
 
 @dataclass(frozen=True)
@@ -134,24 +138,30 @@ def _rank(batches: Batches, table: pd.DataFrame, enough: pd.Series, cutoffs: Cut
 
 def _variability(adata: AnnData, n: int) -> tuple[pd.Series, bool]:
     """Rank of the `n` most variable genes, 0 first; whether the plain dispersion had to do."""
+    counts = csr(adata.X).astype(np.float64)
+    mean = np.asarray(counts.mean(0)).ravel()
+    variance = np.asarray(counts.multiply(counts).mean(0)).ravel() - mean**2
+    n = min(n, adata.n_vars)
+    if int((variance > 0).sum()) >= _FEWEST:
+        rank = _seurat_rank(counts, adata.var_names, n)
+        if rank is not None:
+            return rank, False
+    order = np.argsort(-variance / np.maximum(mean, 1e-12), kind="stable")[:n]
+    return pd.Series(np.arange(n, dtype=np.float64), index=adata.var_names[order]), True
+
+
+def _seurat_rank(counts: sp.csr_matrix, names: pd.Index, n: int) -> pd.Series | None:
+    """Ranks by variance over its trend; None when the trend cannot be fitted."""
     with needs("scanpy and scikit-misc"):
         import scanpy as sc  # noqa: PLC0415 - optional, and slow to import
         import skmisc.loess  # noqa: F401, PLC0415 - what seurat_v3 needs
-    from anndata import AnnData as Plain  # noqa: PLC0415
 
-    n = min(n, adata.n_vars)
-    bare = Plain(csr(adata.X), var=pd.DataFrame(index=adata.var_names))
+    bare = AnnData(counts, var=pd.DataFrame(index=names))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             table = sc.pp.highly_variable_genes(bare, flavor="seurat_v3", n_top_genes=n, inplace=False)
-        rank = table["highly_variable_rank"]
-        if rank.notna().any():
-            return rank.dropna(), False
-    except ValueError:  # the trend cannot be fitted to so few points
-        pass
-    counts = csr(adata.X).astype(np.float64)
-    mean = np.asarray(counts.mean(0)).ravel()
-    variance = np.asarray(counts.multiply(counts).mean(0)).ravel() - mean**2
-    order = np.argsort(-variance / np.maximum(mean, 1e-12), kind="stable")[:n]
-    return pd.Series(np.arange(n, dtype=np.float64), index=adata.var_names[order]), True
+    except ValueError:  # what loess says when points coincide
+        return None
+    rank: pd.Series = table["highly_variable_rank"].dropna()
+    return rank if len(rank) else None

@@ -16,7 +16,7 @@ _COLUMNS = ["peak", "gene", "distance"]
 
 
 def read_genes(gtf: str | Path) -> pd.DataFrame:
-    """Read the genes of a GTF file, compressed or not.
+    r"""Read the genes of a GTF file, compressed or not.
 
     Returns
     -------
@@ -26,6 +26,14 @@ def read_genes(gtf: str | Path) -> pd.DataFrame:
     ------
     DataFileError
         When it is missing, or holds no genes.
+
+    Examples
+    --------
+    >>> line = 'chr1 . gene 101 900 . + . gene_id "ENSG01.2"; gene_name "CD4";'.split(" ", 8)
+    >>> _ = open("genes.gtf", "w").write("\t".join(line))
+    >>> midas.pp.read_genes("genes.gtf")
+      chrom  start  end strand gene gene_id
+    0  chr1    100  900      +  CD4  ENSG01
     """
     names = ["chrom", "source", "feature", "start", "end", "score", "strand", "frame", "attributes"]
     try:

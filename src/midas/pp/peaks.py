@@ -69,7 +69,8 @@ def merge_peaks(
     black = _blacklist(blacklist, everything)
     good = {batch: _allowed(table, wanted, cutoffs) for batch, table in tables.items()}
     dropped = sum(int((~g).sum()) for g in good.values())
-    joined = merged(pd.concat([table[good[batch]] for batch, table in tables.items()], ignore_index=True))
+    joined = pd.concat([table[good[batch]] for batch, table in tables.items()], ignore_index=True)
+    joined = merged(joined) if len(joined) else joined
     keep = _allowed(joined, wanted, cutoffs)
     if black is not None:
         hit = overlapping(joined, black)
@@ -114,6 +115,14 @@ def select_peaks(batches: Batches, *, cutoffs: Cutoffs | None = None) -> tuple[p
     ------
     ValueError
         When none is left, saying which cut-off would leave some.
+
+    Examples
+    --------
+    >>> import anndata, numpy, midas
+    >>> a = anndata.AnnData(numpy.eye(10, 2))  # each peak in one cell of ten
+    >>> a.var_names = ["chr1:900-1400", "chr1:100-600"]
+    >>> midas.pp.select_peaks({"a": a}, cutoffs=midas.pp.Cutoffs(min_accessibility=0.09))[0].tolist()
+    ['chr1:100-600', 'chr1:900-1400']
     """
     check_batches(batches)
     cutoffs = cutoffs or Cutoffs()
@@ -135,8 +144,8 @@ def select_peaks(batches: Batches, *, cutoffs: Cutoffs | None = None) -> tuple[p
     advice = float(f"{np.sort(values)[-least] * 0.99:.1g}")
     msg = (
         f"{n:,} of {len(values):,} peaks are accessible in over {cutoffs.min_accessibility:.2%} of the cells of some batch. "
-        f"The data are sparse ({min(density):.2%} of the peaks per cell in the sparsest batch): lower min_accessibility, for example to "
-        f"{advice:g}."
+        f"The data are sparse ({min(density):.2%} of the peaks per cell in the sparsest batch): lower min_accessibility, for "
+        f"example to {advice:g}."
     )
     if not n:
         raise ValueError("Expected peaks that are accessible often enough, found that " + msg)

@@ -104,8 +104,8 @@ def prepare(
     >>> import midas
     >>> raw = midas.simulate.mosaic()
     >>> mdata = midas.pp.prepare([raw], cutoffs=midas.pp.Cutoffs(n_genes=500))
-    >>> sorted(mdata.mod), mdata["rna"].n_vars
-    (['adt', 'atac', 'rna'], 500)
+    >>> sorted(mdata.mod), 500 <= mdata["rna"].n_vars < 550  # and genes of proteins
+    (['adt', 'atac', 'rna'], True)
     """
     cutoffs, genome = cutoffs or Cutoffs(), genome or Genome()
     table = proteins if isinstance(proteins, ProteinTable) else protein_table(proteins)
@@ -165,9 +165,10 @@ def report_of(mdata: MuData) -> PrepareReport:
     Examples
     --------
     >>> import midas
-    >>> mdata = midas.pp.prepare([midas.simulate.mosaic()])
-    >>> [part.modality for part in midas.pp.report_of(mdata).parts][:2]
-    ['rna', 'adt']
+    >>> raw = midas.simulate.mosaic(midas.simulate.SimulationConfig(mosaic=("rna+adt",), n_cells=100, n_genes=100))
+    >>> report = midas.pp.report_of(midas.pp.prepare([raw]))
+    >>> [(part.batch, part.modality, part.cells_kept) for part in report.parts]
+    [('batch1', 'rna', 100), ('batch1', 'adt', 100)]
     """
     if PREPARATION not in mdata.uns:
         msg = (

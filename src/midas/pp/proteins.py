@@ -186,11 +186,14 @@ def _split(text: object) -> tuple[str, ...]:
 
 
 def looks_like_proteins(names: pd.Index) -> bool:
-    """Guess whether names are those of a panel of antibodies, not of genes."""
+    """Guess whether names are those of a panel of antibodies; CD4 and CD19 alone might as well be genes."""
     if not 0 < len(names) <= 1000:
         return False
     table = _own()
-    return sum(table.find(name).known or is_control(name) for name in names) > len(names) / 2
+    symbols = {squeeze(gene) for text in table.frame["genes"] for gene in _split(text)}
+    known = [name for name in names if table.find(name).known or is_control(name)]
+    telling = [name for name in known if squeeze(name) not in symbols]
+    return len(known) > len(names) / 2 and len(telling) > len(names) / 10
 
 
 def harmonise_proteins(
