@@ -96,7 +96,7 @@ def _table(adata: AnnData) -> pd.DataFrame:
     for column in _ID_COLUMNS:
         if column in adata.var.columns:
             found = pd.Series(adata.var[column].astype(str).to_numpy()).str.strip().str.extract(_ENSEMBL)["id"]
-            ids = ids.fillna(found)
+            ids = ids.where(ids.notna(), found)
     for column in _SYMBOL_COLUMNS:
         if column in adata.var.columns:
             told = pd.Series(adata.var[column].astype(object).to_numpy())
