@@ -120,6 +120,23 @@ def test_repeated_barcodes_of_one_matrix_are_told_apart() -> None:
     assert "1 barcodes occur again" in found.notes[0]
 
 
+def test_counts_are_found_in_raw() -> None:
+    adata = rna()
+    expected = table(adata)
+    adata.raw = adata.copy()
+    adata.X = np.log1p(adata.X)
+    found = collect([adata])[0]
+    np.testing.assert_array_equal(table(found.adata), expected)
+    assert "the counts were taken from raw" in found.notes[0]
+    adata.raw = adata.copy()
+    with pytest.raises(CountsError, match="expected raw counts"):
+        collect([adata])
+
+
+def test_a_slash_in_a_batch() -> None:
+    assert batches([one(["x"], ["g"], "a/b")]) == [("a_b", "rna", 1)]
+
+
 @pytest.mark.parametrize("value", [0.5, -1, np.nan, np.inf])
 def test_what_is_no_count_is_refused(value: float) -> None:
     adata = rna()

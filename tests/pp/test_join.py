@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import anndata as ad
 import numpy as np
 import pandas as pd
 
 from helpers import dense, one, table
 from midas import pp, read_mosaic
+from midas.io import read_file, write_mudata
 
 
 def test_shared_barcodes_stay_two_cells_and_modalities_meet() -> None:
@@ -44,6 +47,20 @@ def test_columns_of_cells_are_joined() -> None:
     protein.obs["type"] = pd.Categorical(["B", "NK"])
     mdata = pp.join_batches({"rna": {"a": a, "b": b}, "adt": {"b": protein}})
     assert mdata.obs["type"].tolist() == ["T", "B", "NK"]
+
+
+def test_columns_that_a_batch_lacks_can_be_written(tmp_path: Path) -> None:
+    a, b = one(["x"], ["g"], None), one(["y"], ["g"], None)
+    a.obs["doublet"], a.obs["age"], a.obs["text"], a.obs["odd"] = True, 3, "t", 5
+    b.obs["odd"] = ["text"]
+    mdata = pp.join_batches({"rna": {"a": a, "b": b}})
+    write_mudata(tmp_path / "m.h5mu", mdata)
+    obs = read_file(tmp_path / "m.h5mu").obs
+    assert obs["doublet"].tolist()[0] is True
+    assert obs["doublet"].isna().tolist() == [False, True]
+    assert obs["age"].tolist()[0] == 3
+    assert obs["text"].tolist()[0] == "t"
+    assert obs["odd"].tolist() == ["5", "text"]
 
 
 def test_inputs_are_left_as_they_were() -> None:

@@ -124,6 +124,18 @@ def test_poor_cells_go_with_all_they_have(folder: Path) -> None:
     ]
 
 
+def test_a_batch_of_which_nothing_is_left(folder: Path) -> None:
+    parts = raw()["d1"]
+    parts["adt"].X = parts["adt"].X * 0
+    mdata = pp.prepare({"d1": md.MuData(parts), "d3": "d3.h5"})
+    assert not [c for c in mdata["adt"].var if c == "measured_d1"]
+    report = pp.report_of(mdata)
+    assert "Batch 'd1': no cell of its adt passed the cut-offs." in report.notes
+    assert [(p.cells_kept, p.features_kept) for p in report.parts if p.batch == "d1"][1] == (0, 0)
+    midas_reads = read_mosaic(mdata)
+    assert midas_reads.n_cells == 160
+
+
 def test_fragments_measure_a_batch_on_all_peaks(folder: Path) -> None:
     cells = raw()["d1"]["rna"].obs_names
     lines = [f"chr1\t{1010 + 1000 * (i % 2)}\t{1100 + 1000 * (i % 2)}\t{cell}\t1" for i, cell in enumerate(cells)]

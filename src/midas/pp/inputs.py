@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -180,6 +180,8 @@ def _samples(
         notes.append(f"{label}: {int(data.obs_names.duplicated().sum()):,} barcodes occur again; they got -1, -2, ...")
         data.obs_names_make_unique()
     samples = []
+    if isinstance(data, AnnData):
+        data = _raw_counts(data, label, notes)
     for modality, adata in by_modality(data).items():
         if modality not in PRESETS:
             samples.append(Sample(label, kind, name or fallback, modality, adata, tuple(notes)))
@@ -195,9 +197,23 @@ def _samples(
                 obs=obs.loc[cells].drop(columns=[batch_key], errors="ignore"),
                 var=adata.var.loc[columns, [c for c in adata.var if not str(c).startswith(MEASURED_PREFIX)]],
             )
-            samples.append(Sample(label, kind, str(one), modality, part, tuple(notes)))
+            # A slash would part the names of columns in the file.
+            samples.append(Sample(label, kind, str(one).replace("/", "_"), modality, part, tuple(notes)))
             notes = []
     return samples
+
+
+def _raw_counts(adata: AnnData, label: str, notes: list[str]) -> AnnData:
+    """Take the counts from ``raw`` where X was normalised and raw was not."""
+    if adata.raw is None or _whole(adata.X) or not _whole(adata.raw.X):
+        return adata
+    notes.append(f"{label}: X is no counts; the counts were taken from raw.")
+    return AnnData(adata.raw.X, obs=adata.obs, var=adata.raw.var)
+
+
+def _whole(matrix: Any) -> bool:  # noqa: ANN401 - whatever AnnData holds
+    values = csr(matrix).data if sp.issparse(matrix) else np.asarray(matrix)
+    return bool((values == np.rint(values)).all())
 
 
 def _checked(adata: AnnData, modality: str, label: str, layer: str | None) -> sp.csr_matrix:

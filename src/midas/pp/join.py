@@ -67,7 +67,7 @@ def _named(adata: ad.AnnData, batch: str, batch_key: str, *, prefix: bool) -> ad
     barcodes = adata.obs_names.astype(str)
     if BARCODE not in obs.columns:
         obs.insert(0, BARCODE, barcodes.to_numpy())
-    for column in obs.columns[obs.dtypes == "category"]:  # batches differ in their categories
+    for column in obs.select_dtypes("category").columns:  # batches differ in their categories
         obs[column] = obs[column].astype(object)
     obs[batch_key] = batch
     obs.index = pd.Index([f"{batch}_{name}" for name in barcodes]) if prefix else barcodes
@@ -83,7 +83,7 @@ def _joined(batches: Batches, wanted: pd.Index | None) -> ad.AnnData:
     whole = ad.concat(list(batches.values()), join="outer", fill_value=0)
     order = var.index if wanted is None else wanted[wanted.isin(var.index)]
     whole = whole[:, order].copy()
-    whole.X = csr(whole.X)
+    whole.X, whole.obs = csr(whole.X), _writable(whole.obs)
     whole.var = var.loc[order]
     return whole
 
@@ -114,8 +114,20 @@ def _obs(mdata: md.MuData, parts: Mapping[str, ad.AnnData], batch_key: str) -> p
                 obs[column] = obs[column].where(obs[column].notna(), values)
             else:
                 obs[column] = values
-    for column in obs.columns:
-        if obs[column].dtype == object and not pd.api.types.is_numeric_dtype(obs[column].dropna().infer_objects()):
-            obs[column] = obs[column].astype(object).where(obs[column].notna(), np.nan)
     first = [BARCODE, batch_key]
-    return obs[[*first, *(column for column in obs.columns if column not in first)]]
+    return _writable(obs[[*first, *(column for column in obs.columns if column not in first)]])
+
+
+def _writable(frame: pd.DataFrame) -> pd.DataFrame:
+    """Give columns of mixed kinds one that files can hold: values may be missing where a batch lacks the column."""
+    out = frame.copy()
+    for column in out.select_dtypes(object).columns:
+        values, there = out[column], out[column].notna()
+        kind = pd.api.types.infer_dtype(values[there], skipna=True)
+        if kind == "boolean":
+            out[column] = values.astype("boolean")
+        elif kind in {"integer", "floating", "mixed-integer-float"}:
+            out[column] = pd.to_numeric(values)
+        elif kind != "string":
+            out[column] = values.map(str).where(there, np.nan)
+    return out

@@ -31,6 +31,7 @@ from midas.pp.report import PartReport, PrepareReport
 from midas.pp.samples import Sample, csr, listed
 
 logger = logging.getLogger(__name__)
+_MODALITIES = ("rna", "adt", "atac")
 LINKS = "peak_gene_links"  # uns of the peaks: table of peak, gene, distance
 _OF_BATCH = re.compile(r"^Batch (?P<batch>'[^']*'): (?P<text>.*)$", re.DOTALL)
 
@@ -114,11 +115,11 @@ def prepare(
     samples = collect(sources, batch_key=batch_key, layer=layer)
     samples, quality = _clean(samples, cutoffs)
     notes = [note for sample in samples for note in sample.notes]
-    kept = {
-        name: {s.batch: s.adata for s in samples if s.modality == name}
-        for name in ("rna", "adt", "atac")
-        if any(s.modality == name for s in samples) or (name == "atac" and fragments)
-    }
+    notes += [
+        f"Batch {s.batch!r}: no cell of its {s.modality} passed the cut-offs." for s in samples if not s.adata.n_obs
+    ]
+    kept = {name: {s.batch: s.adata for s in samples if s.modality == name and s.adata.n_obs} for name in _MODALITIES}
+    kept = {name: batches for name, batches in kept.items() if batches or (name == "atac" and fragments)}
     chosen: dict[str, pd.Index] = {}
     if "rna" in kept:
         symbols = (
@@ -256,8 +257,8 @@ def _parts(
 ) -> list[PartReport]:
     found = []
     for sample, q in zip(samples, quality, strict=True):
-        features = kept[sample.modality][sample.batch].var_names
-        wanted = chosen.get(sample.modality)
+        adata, wanted = kept.get(sample.modality, {}).get(sample.batch), chosen.get(sample.modality)
+        features = pd.Index([]) if adata is None else adata.var_names
         n = len(features) if wanted is None else int(features.isin(wanted).sum())
         before = sample.adata.n_vars
         n_cells = int(q.keep.sum())
