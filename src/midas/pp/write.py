@@ -68,9 +68,10 @@ def _write_h5(target: Path, counts: sp.csr_matrix, cells: pd.Index, features: pd
     with h5py.File(target, "w") as file:
         matrix = file.create_group("matrix")
         # Cells are the columns of the file's CSC matrix, hence the rows of a CSR one.
-        matrix["data"] = counts.data.astype(np.int32)
-        matrix["indices"] = counts.indices.astype(np.int64)
-        matrix["indptr"] = counts.indptr.astype(np.int64)
+        values = {"data": counts.data.astype(np.int32), "indices": counts.indices, "indptr": counts.indptr}
+        for key, array in values.items():
+            packed = {"compression": "gzip", "compression_opts": 4} if len(array) else {}
+            matrix.create_dataset(key, data=array if key == "data" else array.astype(np.int64), **packed)
         matrix["shape"] = np.array(counts.shape[::-1], dtype=np.int32)
         matrix["barcodes"] = text(cells)
         group = matrix.create_group("features")
