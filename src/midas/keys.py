@@ -13,6 +13,7 @@ PROVENANCE: Final = "midas"  # uns: versions, configuration, seed
 BATCH: Final = "midas_batch"  # obs of a model's own table of cells: the batch that each was of
 ORIGIN: Final = "midas_origin"  # obs of mapped cells: reference or query
 NOVELTY: Final = "midas_novelty"  # obs of mapped cells: how new a query cell is to the reference
+PREPARATION: Final = "midas_prepare"  # uns: what was prepared, from which files, with which cut-offs
 
 
 def all_cells(modality: str, layer: str) -> str:
