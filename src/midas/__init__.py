@@ -6,7 +6,7 @@ embedding, imputed and batch-corrected counts of every modality. Method: He et a
 
 from importlib.metadata import version
 
-from midas import datasets, simulate, transfer
+from midas import datasets, pl, simulate, tl, transfer
 from midas.config import Config, NetworkConfig, ObjectiveConfig, TrainingConfig
 from midas.data import CountsError, Mosaic, read_mosaic
 from midas.inference import Encoded
@@ -35,8 +35,10 @@ __all__ = [
     "ObjectiveConfig",
     "TrainingConfig",
     "datasets",
+    "pl",
     "read_mosaic",
     "report",
     "simulate",
+    "tl",
     "transfer",
 ]
