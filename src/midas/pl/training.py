@@ -84,7 +84,8 @@ def _curve(ax: Axes, epoch: pd.Series, table: pd.DataFrame, name: str) -> None:
     # The first epochs would flatten all that follows.
     if len(values) and values.min() > 0 and values.max() > 20 * values.min():
         ax.set_yscale("log")
+        ax.yaxis.set_minor_formatter(lambda *_: "")  # labels of minor ticks collide
     ax.set_title(name.replace("_", " "), fontsize=10)
     ax.set_xlabel("epoch", fontsize=9)
-    ax.tick_params(labelsize=8)
+    ax.tick_params(which="both", labelsize=8)
     bare(ax)
