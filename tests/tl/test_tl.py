@@ -141,7 +141,7 @@ def test_features_that_change_come_first(world: tuple[simulate.Simulation, MIDAS
 
 
 def test_random_groups_do_not_differ(world: tuple[simulate.Simulation, MIDAS]) -> None:
-    truth, model = world
+    _, model = world
     groups = np.random.default_rng(0).permutation(["a", "b"] * 200)
     found = tl.differential_features(model, "rna", groups, test=tl.Comparison(delta=1))
     assert found["differential"].mean() < 0.05
@@ -152,7 +152,7 @@ def test_groups_are_matched_by_name(world: tuple[simulate.Simulation, MIDAS]) ->
     kinds, test = truth.mdata.obs["cell_type"], tl.Comparison(draws=5)
     a, b = (tl.differential_features(model, "rna", g, test=test) for g in (kinds, kinds[::-1]))
     pd.testing.assert_frame_equal(a, b)
-    with pytest.raises(ValueError, match="Comparison.draws"):
+    with pytest.raises(ValueError, match=r"Comparison\.draws"):
         tl.Comparison(draws=1)
     with pytest.raises(ValueError, match="two groups"):
         tl.differential_features(model, "rna", ["a"] * 400)
