@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import anndata as ad
 import mudata as md
@@ -88,7 +89,7 @@ def test_correlation_is_numpys_over_the_cells_that_measured() -> None:
         assert r.iloc[0, 1] == pytest.approx(np.corrcoef(z[odd, 0], x[odd, 1])[0, 1])
 
 
-def test_gmt_says_which_line_is_wrong(tmp_path) -> None:
+def test_gmt_says_which_line_is_wrong(tmp_path: Path) -> None:
     file = tmp_path / "sets.gmt"
     file.write_text("A\tx\tG1\nB\n")
     with pytest.raises(ValueError, match="line 2"):
