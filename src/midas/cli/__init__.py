@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from midas.cli.bench import bench
 from midas.cli.inspect import inspect
 from midas.cli.integrate import integrate
 from midas.cli.simulate import simulate
@@ -17,5 +18,5 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 
-for command in (inspect, integrate, simulate):
+for command in (inspect, integrate, simulate, bench):
     app.command()(command)
