@@ -71,12 +71,12 @@ def fakes() -> Fakes:
     return Fakes()
 
 
-def method(folder: Path, name: str, body: str = GOOD, **changes: Any) -> Method:
+def method(folder: Path, name: str, body: str = GOOD, **changes: object) -> Method:
     (folder / f"{name}.py").write_text(HEAD + body)
     return replace(Method(name, f"{name}.py", "a toy", folder=folder), **changes)
 
 
-def go(out: Path, fakes: Fakes, *methods: Method, seeds: tuple[int, ...] = (0,), **changes: Any) -> None:
+def go(out: Path, fakes: Fakes, *methods: Method, seeds: tuple[int, ...] = (0,), **changes: object) -> None:
     options: dict[str, Any] = {"settings": SETTINGS, "environments": out / "none", "retry": False} | changes
     instrument = Instrument(fakes.make, fakes.score)
     run_grid(out, [(SOURCE, "easy")], methods, seeds=seeds, instrument=instrument, **options)
@@ -94,7 +94,7 @@ def test_a_run_leaves_its_result_its_costs_and_its_scores(tmp_path: Path, fakes:
     found = record(tmp_path / "out", "good", 4)
     assert (found["status"], found["reason"], found["train_cpu_s"]) == ("ok", None, 3.5)
     assert 0 < found["cpu_s"] <= 10
-    assert 1 < found["rss_mb"] < 1000
+    assert 1 < found["rss_mb"] < 60  # of that script, not of this process, which started it
     assert fakes.made == ["easy"]
     table = runs(tmp_path / "out")
     assert table["score:overall"].tolist() == [0.5, 0.5]
@@ -202,7 +202,8 @@ def test_a_grid_that_was_killed_goes_on(tmp_path: Path, fakes: Fakes) -> None:
     """Killed in the middle of its second run: the first is kept, nothing half-done is taken for a result."""
     stop = tmp_path / "stop"
     stop.write_text("")
-    body = f"import time\nargs.out.with_name('half').write_text('')\nwhile pathlib.Path({str(stop)!r}).exists(): time.sleep(0.02)\n"
+    body = "import time\nargs.out.with_name('half').write_text('')\n"
+    body += f"while pathlib.Path({str(stop)!r}).exists(): time.sleep(0.02)\n"
     method(tmp_path, "first")
     method(tmp_path, "second", body + GOOD)
     (tmp_path / "grid.py").write_text(

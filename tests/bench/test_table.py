@@ -13,7 +13,7 @@ from midas.bench.figures import write_figures
 from midas.bench.table import runs, summarise, write_tables
 
 
-def put(out: Path, method: str, seed: int, scores: dict[str, float] | None, task: str = "split", **run: Any) -> None:
+def put(out: Path, method: str, seed: int, scores: dict[str, float] | None, task: str = "split", **run: object) -> None:
     folder = out / "runs" / "wnn" / task / method / str(seed)
     folder.mkdir(parents=True)
     record = {"status": "ok", "reason": None, "cpu_s": 10.0, "wall_s": 20.0, "rss_mb": 500.0} | run

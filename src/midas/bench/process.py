@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-_POLL_S = 0.05
-_GRACE_S = 5.0
+_GRACE_S: Final = 5.0
+_LAUNCHER: Final = Path(__file__).with_name("launch.py")
 
 
 @dataclass(frozen=True)
@@ -37,9 +41,10 @@ class Usage:
 def measure(command: Sequence[str], *, log: Path, environment: Mapping[str, str], timeout: float) -> Usage:
     """Run a command in a process group of its own; what it writes goes to `log`."""
     start = time.perf_counter()
-    with log.open("wb") as out:
-        child = subprocess.Popen(
-            list(command),
+    with tempfile.TemporaryDirectory() as scratch, log.open("wb") as out:
+        told = Path(scratch) / "usage.json"
+        launcher = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(_LAUNCHER), str(told), *command],
             stdout=out,
             stderr=out,
             stdin=subprocess.DEVNULL,
@@ -48,26 +53,24 @@ def measure(command: Sequence[str], *, log: Path, environment: Mapping[str, str]
         )
         late = False
         try:
-            while True:
-                # wait4 in place of Popen.wait: it tells what the child and its own children took.
-                pid, status, usage = os.wait4(child.pid, os.WNOHANG)
-                if pid:
-                    break
-                if not late and time.perf_counter() - start > timeout:
-                    late = True
-                    os.killpg(child.pid, signal.SIGTERM)
-                if late and time.perf_counter() - start > timeout + _GRACE_S:
-                    os.killpg(child.pid, signal.SIGKILL)
-                time.sleep(_POLL_S)
+            launcher.wait(timeout)
+        except subprocess.TimeoutExpired:
+            late = True
+            os.killpg(launcher.pid, signal.SIGTERM)
+            try:
+                launcher.wait(_GRACE_S)
+            except subprocess.TimeoutExpired:
+                os.killpg(launcher.pid, signal.SIGKILL)
         except BaseException:
-            os.killpg(child.pid, signal.SIGKILL)
-            os.waitpid(child.pid, 0)
-            child.returncode = -signal.SIGKILL
+            os.killpg(launcher.pid, signal.SIGKILL)
             raise
-    child.returncode = os.waitstatus_to_exitcode(status)
+        finally:
+            launcher.wait()
+        # Without the launcher's word (it was killed), only the time is known.
+        found = json.loads(told.read_text(encoding="utf-8")) if told.is_file() else {}
     return Usage(
-        code=None if late else child.returncode,
-        wall_s=round(time.perf_counter() - start, 2),
-        cpu_s=round(usage.ru_utime + usage.ru_stime, 2),
-        rss_mb=round(usage.ru_maxrss * 1024 / 1e6, 1),
+        code=None if late else found.get("code", -signal.SIGKILL),
+        wall_s=round(found.get("wall_s", time.perf_counter() - start), 2),
+        cpu_s=round(found.get("cpu_s", float("nan")), 2),
+        rss_mb=round(found.get("rss_mb", float("nan")), 1),
     )
