@@ -318,7 +318,7 @@ def main() -> None:
     args = parser.parse_args()
     if version("scmidas") != EXPECTED:
         parser.error(
-            f"expected scmidas {EXPECTED}, found {version('scmidas')}; make its environment with midas bench OUT --setup --methods scmidas"
+            f"expected scmidas {EXPECTED}, found {version('scmidas')}; see midas bench --setup"
         )
 
     warnings.filterwarnings("ignore")
