@@ -116,7 +116,7 @@ def _best(values: pd.Series[Any], name: str) -> float:
 
 def lower_is_better(name: str) -> bool:
     """Whether a score counts distance from the truth."""
-    return "foscttm" in name.lower() and not name.lower().startswith("1")
+    return name.endswith("foscttm")
 
 
 def _cell(row: pd.Series[Any], name: str, *, digits: int = 3, bold: bool = False) -> str:

@@ -1,16 +1,57 @@
-"""Quality of embeddings and imputations: pure functions of arrays."""
+"""Quality of embeddings and imputations: pure functions of arrays; tasks, and scores of what methods make of them."""
 
-from midas.metrics.counts import feature_correlation
-from midas.metrics.embedding import foscttm, label_agreement, label_transfer_f1, mixing
+from midas.metrics import tasks
+from midas.metrics.calibration import calibration_error, coverage, reliability
+from midas.metrics.counts import CountScores, count_scores, feature_correlation
+from midas.metrics.embedding import (
+    foscttm,
+    label_agreement,
+    label_micro_f1,
+    label_transfer_f1,
+    mixing,
+    neighbourhood_overlap,
+)
+from midas.metrics.evaluate import evaluate, midas_result
+from midas.metrics.fold_change import fold_change_correlation, fold_changes
+from midas.metrics.information import canonical_correlation, information, recovered
+from midas.metrics.neighbours import Neighbours, neighbours
 from midas.metrics.result import Result, ResultError, Values
+from midas.metrics.scib import ScibScores, scib
+from midas.metrics.scmib import ModalityScores, ScmibScores, alignment, modality_asw
+from midas.metrics.wnn import modality_weights, weighted_neighbours
 
 __all__ = [
+    "CountScores",
+    "ModalityScores",
+    "Neighbours",
     "Result",
     "ResultError",
+    "ScibScores",
+    "ScmibScores",
     "Values",
+    "alignment",
+    "calibration_error",
+    "canonical_correlation",
+    "count_scores",
+    "coverage",
+    "evaluate",
     "feature_correlation",
+    "fold_change_correlation",
+    "fold_changes",
     "foscttm",
+    "information",
     "label_agreement",
+    "label_micro_f1",
     "label_transfer_f1",
+    "midas_result",
     "mixing",
+    "modality_asw",
+    "modality_weights",
+    "neighbourhood_overlap",
+    "neighbours",
+    "recovered",
+    "reliability",
+    "scib",
+    "tasks",
+    "weighted_neighbours",
 ]

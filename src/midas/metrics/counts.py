@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse as sp
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -46,6 +48,98 @@ def feature_correlation(
     with np.errstate(invalid="ignore", divide="ignore"):
         r = np.where(spread > 0, (a * b).sum(0) / (spread * truth), 0.0)
     return float(r[counted].mean())
+
+
+@dataclass(frozen=True)
+class CountScores:
+    """How close predicted counts are to hidden ones. Pearson r, means over cells or features; NaN where nothing can be scored.
+
+    Attributes
+    ----------
+    r_counts_cell, r_counts_feature
+        Of counts, over a cell's features or a feature's cells.
+    r_log1p_cell, r_log1p_feature
+        Of log1p of counts.
+    auroc, average_precision
+        Of all measured values together, where the truth is 0 or 1 everywhere.
+    """
+
+    r_counts_cell: float
+    r_counts_feature: float
+    r_log1p_cell: float
+    r_log1p_feature: float
+    auroc: float
+    average_precision: float
+
+    def to_dict(self) -> dict[str, float]:
+        """Scores by name."""
+        return asdict(self)
+
+
+def count_scores(
+    predicted: ArrayLike | sp.spmatrix,
+    true: ArrayLike | sp.spmatrix,
+    *,
+    measured: ArrayLike | None = None,
+    n_ranked: int = 5_000_000,
+    seed: int = 0,
+) -> CountScores:
+    """Compare predicted with true counts in every way of :class:`CountScores`.
+
+    Parameters
+    ----------
+    predicted, true
+        `(n_cells, n_features)`; cells with values that are not finite do not count.
+    measured
+        `(n_cells, n_features)` or `(n_features,)`: values that count.
+    n_ranked
+        Values that AUROC and average precision look at; of more, those of some cells drawn at random.
+    seed
+        Of that draw.
+    """
+    a, b = _dense(predicted), _dense(true)
+    if a.shape != b.shape:
+        msg = f"Expected predicted and true counts of one shape, found {a.shape} and {b.shape}."
+        raise ValueError(msg)
+    mask = np.broadcast_to(True if measured is None else np.asarray(measured, dtype=bool), a.shape)
+    mask = mask & np.isfinite(a) & np.isfinite(b)
+    binary = bool(np.isin(b[mask], (0, 1)).all())
+    auroc, precision = _ranked(a, b, mask, n_ranked, seed) if binary and mask.any() else (np.nan, np.nan)
+    log_a, log_b = np.log1p(np.maximum(a, 0)), np.log1p(np.maximum(b, 0))
+    return CountScores(
+        r_counts_cell=_pearson(a, b, mask, 1),
+        r_counts_feature=_pearson(a, b, mask, 0),
+        r_log1p_cell=_pearson(log_a, log_b, mask, 1),
+        r_log1p_feature=_pearson(log_a, log_b, mask, 0),
+        auroc=auroc,
+        average_precision=precision,
+    )
+
+
+def _pearson(a: NDArray[np.float64], b: NDArray[np.float64], mask: NDArray[np.bool_], axis: int) -> float:
+    """Mean r over rows (axis 1) or columns (axis 0) whose truth varies; a constant prediction has r = 0."""
+    n = np.maximum(mask.sum(axis, keepdims=True), 1)
+    a, b = np.where(mask, a, 0.0), np.where(mask, b, 0.0)
+    a = np.where(mask, a - a.sum(axis, keepdims=True) / n, 0.0)
+    b = np.where(mask, b - b.sum(axis, keepdims=True) / n, 0.0)
+    spread, truth = np.sqrt((a**2).sum(axis)), np.sqrt((b**2).sum(axis))
+    counted = truth > 1e-9
+    if not counted.any():
+        return float("nan")
+    with np.errstate(invalid="ignore", divide="ignore"):
+        r = np.where(spread > 1e-9, (a * b).sum(axis) / (spread * truth), 0.0)
+    return float(r[counted].mean())
+
+
+def _ranked(
+    a: NDArray[np.float64], b: NDArray[np.float64], mask: NDArray[np.bool_], n_values: int, seed: int
+) -> tuple[float, float]:
+    order = np.random.default_rng(seed).permutation(len(a))
+    rows = order[: max(n_values // max(a.shape[1], 1), 1)]
+    guess, truth = a[rows][mask[rows]], b[rows][mask[rows]]
+    if truth.min(initial=1) == truth.max(initial=0):
+        return float("nan"), float("nan")
+    return float(roc_auc_score(truth, guess)), float(average_precision_score(truth, guess))
 
 
 def _dense(values: ArrayLike | sp.spmatrix) -> NDArray[np.float64]:

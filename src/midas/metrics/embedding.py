@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import pandas as pd
+from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import f1_score
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
@@ -43,12 +46,65 @@ def foscttm(a: ArrayLike, b: ArrayLike) -> float:
 
 
 def label_transfer_f1(
-    source: ArrayLike, source_labels: ArrayLike, target: ArrayLike, target_labels: ArrayLike, *, k: int = 10
+    source: ArrayLike,
+    source_labels: ArrayLike,
+    target: ArrayLike,
+    target_labels: ArrayLike,
+    *,
+    k: int = 10,
+    average: Literal["macro", "micro"] = "macro",
+    weights: Literal["uniform", "distance"] = "uniform",
 ) -> float:
-    """Macro-averaged F1 of labels that k nearest neighbours carry from one embedding to another, from 0 to 1."""
+    """F1 of labels that k nearest neighbours carry from one embedding to another, from 0 to 1."""
     labels = np.asarray(source_labels)
-    known: Any = KNeighborsClassifier(min(k, len(labels))).fit(np.asarray(source), labels)
-    return float(f1_score(np.asarray(target_labels), known.predict(np.asarray(target)), average="macro"))
+    known: Any = KNeighborsClassifier(min(k, len(labels)), weights=weights).fit(np.asarray(source), labels)
+    return float(f1_score(np.asarray(target_labels), known.predict(np.asarray(target)), average=average))
+
+
+def label_micro_f1(labels: ArrayLike, reference: ArrayLike, *, match: bool = False) -> float:
+    """Micro-F1 of labels against another labelling of the same cells: the share of cells of one label.
+
+    Parameters
+    ----------
+    labels, reference
+        `(n_cells,)`.
+    match
+        Whether names of clusters mean nothing: they are renamed one to one so that most cells agree.
+    """
+    a, b = np.asarray(labels).astype(str), np.asarray(reference).astype(str)
+    if not match:
+        return float((a == b).mean())
+    table = pd.crosstab(a, b).to_numpy()
+    rows, columns = linear_sum_assignment(table, maximize=True)
+    return float(table[rows, columns].sum() / len(a))
+
+
+def neighbourhood_overlap(a: ArrayLike, b: ArrayLike, ks: Sequence[int] = (10, 30, 100, 300)) -> pd.Series:
+    """Share of a cell's k nearest neighbours in one embedding that are so in the other, mean over cells, for each k.
+
+    Two embeddings without relation have k / (n_cells - 1).
+
+    Parameters
+    ----------
+    a, b
+        The same cells in the same order, `(n_cells, dim)`.
+    ks
+        Numbers of neighbours; those beyond the number of other cells are that number.
+    """
+    n = len(np.asarray(a))
+    if n != len(np.asarray(b)) or n < 2:
+        msg = f"Expected two embeddings of the same cells, two or more, found {n} and {len(np.asarray(b))}."
+        raise ValueError(msg)
+    largest = min(max(ks), n - 1)
+    near, other = _neighbours(a, largest), _neighbours(b, largest)
+    found = {}
+    for k in ks:
+        k_there = min(k, largest)
+        both = [
+            len(np.intersect1d(x[:k_there], y[:k_there], assume_unique=True)) for x, y in zip(near, other, strict=True)
+        ]
+        found[k] = float(np.mean(both)) / k_there
+    return pd.Series(found, name="overlap")
 
 
 def label_agreement(z: ArrayLike, labels: ArrayLike, *, k: int = 15) -> float:

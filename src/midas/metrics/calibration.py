@@ -1,0 +1,66 @@
+"""Whether stated uncertainty is true: confidences of labels, intervals of predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+
+def reliability(confidence: ArrayLike, correct: ArrayLike, *, n_bins: int = 10) -> pd.DataFrame:
+    """How often labels are right, by their confidence: ``confidence``, ``accuracy`` and ``n`` of each bin with cells."""
+    p, hit = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=bool)
+    if p.shape != hit.shape or ((p < 0) | (p > 1)).any():
+        msg = f"Expected a confidence from 0 to 1 for each label, found shapes {p.shape} and {hit.shape}, or other values."
+        raise ValueError(msg)
+    place = np.minimum((p * n_bins).astype(int), n_bins - 1)
+    table = pd.DataFrame({"confidence": p, "accuracy": hit.astype(float), "bin": place})
+    found = table.groupby("bin").agg(
+        confidence=("confidence", "mean"), accuracy=("accuracy", "mean"), n=("bin", "size")
+    )
+    return found.reset_index(drop=True)
+
+
+def calibration_error(confidence: ArrayLike, correct: ArrayLike, *, n_bins: int = 10) -> float:
+    """Expected calibration error: mean over labels of the distance of accuracy and confidence in their bin; 0 is best."""
+    table = reliability(confidence, correct, n_bins=n_bins)
+    return float(((table["confidence"] - table["accuracy"]).abs() * table["n"]).sum() / table["n"].sum())
+
+
+def coverage(
+    true: ArrayLike,
+    samples: ArrayLike,
+    *,
+    levels: Sequence[float] = (0.5, 0.8, 0.9, 0.95),
+    measured: ArrayLike | None = None,
+) -> pd.Series:
+    """Share of true values within central predictive intervals: at each level that level, if uncertainty is true.
+
+    Intervals of counts hold more, as whole numbers cannot hit a level.
+
+    Parameters
+    ----------
+    true
+        `(n_cells, n_features)`.
+    samples
+        Draws, `(n_samples, n_cells, n_features)`.
+    levels
+        Of the intervals.
+    measured
+        Mask that is broadcast to `true`: values that count.
+    """
+    truth, draws = np.asarray(true, dtype=np.float64), np.asarray(samples, dtype=np.float64)
+    if draws.shape[1:] != truth.shape:
+        msg = f"Expected samples x {truth.shape}, found {draws.shape}."
+        raise ValueError(msg)
+    mask = np.broadcast_to(True if measured is None else np.asarray(measured, dtype=bool), truth.shape)
+    found = {}
+    for level in levels:
+        low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
+        found[level] = float(((truth >= low) & (truth <= high))[mask].mean())
+    return pd.Series(found, name="coverage")

@@ -1,0 +1,243 @@
+"""All scores of a result of a task, as one row of a table."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from midas.metrics.counts import count_scores
+from midas.metrics.embedding import foscttm, label_transfer_f1
+from midas.metrics.result import Result, Route, Values
+from midas.metrics.scib import scib
+from midas.metrics.scmib import ALIGNMENT, ModalityScores, ScmibScores, alignment, feature_space
+from midas.metrics.tasks import Task, sample
+from midas.metrics.wnn import weighted_neighbours
+from midas.modality import preset
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from midas.model import MIDAS
+
+
+def evaluate(
+    task: Task, result: Result, *, unlabelled: tuple[str, ...] = ("unknown",), n_cells: int = 2_000, seed: int = 0
+) -> pd.Series:
+    """Score a result against the truth of its task.
+
+    Parameters
+    ----------
+    task
+        With labels.
+    result
+        What a method made of it.
+    unlabelled
+        Labels that are none.
+    n_cells
+        Cells, drawn from all batches in proportion, that decoded counts are scored on.
+    seed
+        Of that draw, and of clustering.
+
+    Returns
+    -------
+    The scores of :class:`~midas.metrics.scmib.ScmibScores`; ``imputed_<modality>_<score>`` of counts that the task hides;
+    ``translated_<sources>_<target>_<score>``; ``split_foscttm`` and ``split_label_f1`` of the cells whose measurements the task
+    took apart. NaN where the task or the result does not allow a score.
+    """
+    if task.labels is None:
+        raise ValueError("Expected a task with labels, found one without. Name their column with label_key=.")
+    cells = task.truth.obs_names
+    z = result.embedding.of(cells)
+    missing = ~np.isfinite(z).all(1)
+    if missing.any():
+        msg = f"Expected an embedding of all {len(cells)} cells, found none of {int(missing.sum())}."
+        raise ValueError(msg)
+    labels, batch = task.labels.to_numpy(), task.batch.to_numpy()
+    drawn = cells[sample(batch, n_cells, seed=seed)]
+    counts = _translated(task, result, drawn, seed) | _imputed(task, result, drawn, seed)
+    known = ~np.isin(labels, list(unlabelled))
+    space = _corrected_graph(task, result, cells[known], seed)
+    scores = ScmibScores(
+        embedding=scib(z, batch, labels, unlabelled=unlabelled, seed=seed),
+        features=None if space is None else scib(space, batch[known], labels[known], unlabelled=(), seed=seed),
+        modality=_modality_scores(task, result, counts, unlabelled),
+    )
+    return pd.Series(scores.to_series().to_dict() | counts | _taken_apart(task, z, unlabelled), dtype=float)
+
+
+def midas_result(model: MIDAS, task: Task, *, n_cells: int | None = None, seed: int = 0) -> Result:
+    """Take from a model trained on ``task.mdata`` all that can be scored.
+
+    Latents of single modalities and translations come from the truth, which has the modalities that the task hid. Modalities that
+    the model has not seen in training are left out.
+
+    Parameters
+    ----------
+    model
+        Trained on ``task.mdata``.
+    task
+        The same.
+    n_cells
+        Cells whose counts are translated and imputed, drawn from all batches in proportion; None for all.
+    seed
+        Of that draw.
+    """
+    own = model.mosaic if model.mosaic is not None else model.read(task.mdata, batch_key=task.batch_key)
+    truth = model.read(task.truth, batch_key=task.batch_key)
+    kept = None if n_cells is None else task.truth.obs_names[sample(task.batch.to_numpy(), n_cells, seed=seed)]
+    latents = {m: _finite(truth.cells, model.latent(truth, modalities=[m])) for m in model.modalities}
+    translated: dict[Route, Values] = {}
+    for target in model.modalities:
+        for sources in _routes(model.modalities, target):
+            translated[sources, target] = _table(model.translate(sources, target, truth), kept)
+    return Result(
+        embedding=_finite(own.cells, model.latent(own)),
+        technical=_finite(own.cells, model.latent(own, part="u")),
+        modality_latents=latents,
+        corrected={m: _table(model.correct(m, own), None) for m in model.modalities},
+        imputed={m: _table(model.impute(m, own), kept) for m in model.modalities},
+        translated=translated,
+    )
+
+
+def _finite(cells: pd.Index, values: NDArray[np.float32]) -> Values:
+    there = np.flatnonzero(np.isfinite(values).all(1))
+    return Values(cells[there], values[there])
+
+
+def _table(adata: Any, cells: pd.Index | None) -> Values:  # noqa: ANN401 - an AnnData
+    rows = slice(None) if cells is None else np.flatnonzero(adata.obs_names.isin(cells))
+    return Values(adata.obs_names[rows], np.asarray(adata.X)[rows].astype(np.float32), adata.var_names)
+
+
+def _routes(modalities: tuple[str, ...], target: str) -> list[tuple[str, ...]]:
+    """Each other modality, and each pair of them."""
+    others = sorted(set(modalities) - {target})
+    return [of for n in (1, 2) for of in combinations(others, n)]
+
+
+def _compared(task: Task, values: Values, modality: str, cells: pd.Index, seed: int) -> dict[str, float]:
+    """Scores of predicted counts of some cells; of features of both, where the batch measured them."""
+    true = task.truth[modality]
+    there = cells[cells.isin(true.obs_names) & cells.isin(values.cells)]
+    names = true.var_names.astype(str)
+    columns = np.full(len(names), -1) if values.features is None else values.features.get_indexer(names)
+    if not len(there) or not (columns >= 0).any():
+        return dict.fromkeys(_NO_SCORES, float("nan"))
+    at = np.flatnonzero(columns >= 0)
+    x: Any = true.X[true.obs_names.get_indexer(there)][:, at]
+    x = x.toarray() if hasattr(x, "toarray") else np.asarray(x)
+    if _is_binary(task, modality):
+        x = (x > 0).astype(np.float32)
+    measured = task.measured(modality).loc[task.batch.loc[there].to_numpy()].to_numpy()[:, at]
+    guess = values.array[values.cells.get_indexer(there)][:, columns[at]]
+    return count_scores(guess, x, measured=measured, seed=seed).to_dict()
+
+
+_NO_SCORES = ("r_counts_cell", "r_counts_feature", "r_log1p_cell", "r_log1p_feature", "auroc", "average_precision")
+
+
+def _is_binary(task: Task, modality: str) -> bool:
+    """Whether a modality is scored as open or not: chromatin, or counts of 0 and 1 alone."""
+    kind = preset(modality)
+    if kind is not None:
+        return kind.transform == "binarize"
+    x: Any = task.truth[modality].X
+    return bool(np.isin(np.unique(x.data if hasattr(x, "tocsr") else x), (0, 1)).all())
+
+
+def _translated(task: Task, result: Result, cells: pd.Index, seed: int) -> dict[str, float]:
+    found: dict[str, float] = {}
+    modalities = tuple(task.truth.mod)
+    for target in modalities:
+        for sources in _routes(modalities, target):
+            values = result.translated.get((sources, target))
+            scores = (
+                dict.fromkeys(_NO_SCORES, float("nan"))
+                if values is None
+                else _compared(task, values, target, cells, seed)
+            )
+            found |= {f"translated_{'+'.join(sources)}_{target}_{name}": value for name, value in scores.items()}
+    return found
+
+
+def _imputed(task: Task, result: Result, cells: pd.Index, seed: int) -> dict[str, float]:
+    """Scores of the counts that the task hides."""
+    found: dict[str, float] = {}
+    for modality in task.truth.mod:
+        values = result.imputed.get(modality)
+        shown = task.mdata[modality].obs_names if modality in task.mdata.mod else pd.Index([])
+        hidden = cells[~cells.isin(shown)]
+        scores = (
+            dict.fromkeys(_NO_SCORES, float("nan"))
+            if values is None
+            else _compared(task, values, modality, hidden, seed)
+        )
+        found |= {f"imputed_{modality}_{name}": value for name, value in scores.items()}
+    return found
+
+
+def _corrected_graph(task: Task, result: Result, cells: pd.Index, seed: int) -> Any:  # noqa: ANN401 - or None
+    wanted = [m for m in task.truth.mod if m in result.corrected]
+    if set(wanted) != set(task.truth.mod):
+        return None
+    spaces = []
+    for modality in wanted:
+        values = result.corrected[modality].of(cells)
+        if not np.isfinite(values).all():
+            return None
+        spaces.append(feature_space(values, seed=seed))
+    return spaces[0] if len(spaces) == 1 else weighted_neighbours(spaces)
+
+
+def _modality_scores(
+    task: Task, result: Result, counts: dict[str, float], unlabelled: tuple[str, ...]
+) -> ModalityScores:
+    nan, modalities = float("nan"), list(task.truth.mod)
+    aligned = dict.fromkeys(ALIGNMENT, nan)
+    if len(modalities) > 1 and set(modalities) <= set(result.modality_latents):
+        latents = [result.modality_latents[m] for m in modalities]
+        shared = task.truth.obs_names
+        for values in latents:
+            shared = shared[shared.isin(values.cells)]
+        # A cell that the task took apart stands in the truth several times: it counts once.
+        shared = shared[~task.origin.loc[shared].duplicated().to_numpy()]
+        if len(shared) > 1 and task.labels is not None:
+            of = {m: values.of(shared) for m, values in zip(modalities, latents, strict=True)}
+            aligned = alignment(of, task.labels.loc[shared], unlabelled=unlabelled)
+    translated = {}
+    if len(modalities) > 1:
+        for target in modalities:
+            score = "auroc" if _is_binary(task, target) else "r_log1p_feature"
+            routes = _routes(tuple(modalities), target)
+            translated[target] = float(
+                np.mean([counts[f"translated_{'+'.join(of)}_{target}_{score}"] for of in routes])
+            )
+    return ModalityScores(**aligned, translated=translated)
+
+
+def _taken_apart(task: Task, z: NDArray[np.float64], unlabelled: tuple[str, ...]) -> dict[str, float]:
+    """FOSCTTM and label transfer (10 neighbours, macro-F1, both ways) between measurements of one cell that were taken apart."""
+    found = {"split_foscttm": float("nan"), "split_label_f1": float("nan")}
+    repeated = task.origin.duplicated(keep=False).to_numpy()
+    if not repeated.any() or task.labels is None:
+        return found
+    cells, origin = task.truth.obs_names, task.origin.to_numpy()
+    parts: dict[str, NDArray[np.int64]] = {}
+    for modality, adata in task.mdata.mod.items():
+        at = np.flatnonzero(repeated & cells.isin(adata.obs_names))
+        parts[modality] = at[np.argsort(origin[at])]  # the same cells in the same order
+    sizes = {len(at) for at in parts.values()}
+    if len(sizes) != 1:
+        return found
+    labels = task.labels.to_numpy()
+    closer, carried = [], []
+    for a, b in combinations(parts.values(), 2):
+        closer.append(foscttm(z[a], z[b]))
+        known = ~np.isin(labels[a], list(unlabelled))
+        for x, y in ((a[known], b[known]), (b[known], a[known])):
+            carried.append(label_transfer_f1(z[x], labels[x], z[y], labels[y]))
+    return {"split_foscttm": float(np.mean(closer)), "split_label_f1": float(np.mean(carried))}

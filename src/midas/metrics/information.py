@@ -1,0 +1,89 @@
+"""What a latent space tells of labels, and of a state that is known from simulation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.metrics import balanced_accuracy_score
+from sklearn.model_selection import KFold, StratifiedKFold, cross_val_predict
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+
+def information(
+    x: ArrayLike, labels: ArrayLike, *, classifier: Literal["knn", "linear"] = "knn", folds: int = 5, seed: int = 0
+) -> float:
+    r"""How well labels can be told from an embedding: 1 for always, 0 for chance or worse.
+
+    Cross-validated balanced accuracy `a` of `K` classes, as :math:`\max((a - 1/K) / (1 - 1/K), 0)`. Of batches in c it should
+    be 0, as of types in u where batches hold the same types.
+
+    Parameters
+    ----------
+    x
+        `(n_cells, dim)`.
+    labels
+        Of the cells; those with fewer cells than folds do not count.
+    classifier
+        15 nearest neighbours, or logistic regression of standardised dimensions.
+    folds
+        Of the cross-validation.
+    seed
+        Of its draws.
+    """
+    points, names = np.asarray(x, dtype=np.float64), np.asarray(labels).astype(str)
+    classes, codes, sizes = np.unique(names, return_inverse=True, return_counts=True)
+    kept = (sizes >= folds)[codes]
+    if (sizes >= folds).sum() < 2:
+        msg = (
+            f"Expected two labels or more with at least {folds} cells, found {dict(zip(classes, sizes, strict=True))}."
+        )
+        raise ValueError(msg)
+    n_train = int(kept.sum()) * (folds - 1) // folds
+    guesser: Any = (
+        KNeighborsClassifier(min(15, n_train))
+        if classifier == "knn"
+        else make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000, class_weight="balanced"))
+    )
+    cut = StratifiedKFold(folds, shuffle=True, random_state=seed)
+    guess = cross_val_predict(guesser, points[kept], names[kept], cv=cut)
+    chance = 1 / (sizes >= folds).sum()
+    return float(max((balanced_accuracy_score(names[kept], guess) - chance) / (1 - chance), 0.0))
+
+
+def recovered(truth: ArrayLike, c: ArrayLike, *, folds: int = 5, seed: int = 0) -> float:
+    """Cross-validated R^2 of a known state predicted linearly from c, over all its dimensions together: 1 is all of it.
+
+    0 is no better than the mean, and less than 0 can be had by chance.
+    """
+    y, x = _matched(truth, c)
+    guess = cross_val_predict(LinearRegression(), x, y, cv=KFold(folds, shuffle=True, random_state=seed))
+    return float(1 - ((y - guess) ** 2).sum() / ((y - y.mean(0)) ** 2).sum())
+
+
+def canonical_correlation(truth: ArrayLike, c: ArrayLike) -> float:
+    """Mean canonical correlation of a known state with c, from 0 to 1; 1 when each is a linear image of the other.
+
+    Many dimensions of few cells correlate by chance: about ``sqrt(dim / n_cells)``.
+    """
+    y, x = _matched(truth, c)
+
+    def basis(a: Any) -> Any:  # noqa: ANN401 - an array
+        u, s, _ = np.linalg.svd(a - a.mean(0), full_matrices=False)
+        return u[:, s > 1e-10 * max(s.max(initial=0), 1e-300)]
+
+    return float(np.linalg.svd(basis(y).T @ basis(x), compute_uv=False).clip(0, 1).mean())
+
+
+def _matched(truth: ArrayLike, c: ArrayLike) -> tuple[Any, Any]:
+    y, x = np.asarray(truth, dtype=np.float64), np.asarray(c, dtype=np.float64)
+    if len(y) != len(x) or y.ndim != 2 or x.ndim != 2:
+        msg = f"Expected the same cells in truth and c, found shapes {y.shape} and {x.shape}."
+        raise ValueError(msg)
+    return y, x

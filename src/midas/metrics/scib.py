@@ -1,0 +1,315 @@
+"""scIB (Luecken et al. 2022) as He et al. (2024) use it: do batches mix, do types stay apart? Of an embedding or of a graph.
+
+The definitions are those of scib-metrics 0.5, computed with numpy, scikit-learn and igraph alone: the compilation that its own
+code needs takes minutes, the scores themselves seconds.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+from scipy.sparse.csgraph import connected_components
+from scipy.sparse.linalg import ArpackError, eigsh
+from scipy.stats import chi2
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
+from midas.metrics.neighbours import Neighbours, neighbours
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+BATCH_SCORES: Final = ("ilisi", "graph_connectivity", "kbet")
+BIO_SCORES: Final = ("nmi", "ari", "isolated_label_f1", "clisi")
+RESOLUTIONS: Final = tuple(round(0.2 * i, 1) for i in range(1, 11))
+"""Of the Leiden clusterings among which the best is taken."""
+
+_LISI_K, _KBET_K, _CLUSTER_K, _PERPLEXITY = 90, 50, 15, 30
+
+
+@dataclass(frozen=True)
+class ScibScores:
+    """All from 0 to 1, 1 is best; NaN where a score cannot be had.
+
+    Attributes
+    ----------
+    ilisi
+        Median over cells of the inverse Simpson index of batches among neighbours, 0 for one batch, 1 for all evenly.
+    graph_connectivity
+        Mean over labels of the share of its cells that hang together in the graph.
+    kbet
+        Mean over labels of the share of cells whose neighbours' batches pass a chi-squared test against the label's.
+    nmi, ari
+        Agreement of labels with the clustering, of the resolution that has the highest NMI.
+    isolated_label_f1
+        Mean over the labels that occur in the fewest batches of the best F1 of a cluster of any resolution.
+    clisi
+        As `ilisi`, of labels: 1 for one label, 0 for all evenly.
+    note
+        What could not be had and why.
+    """
+
+    ilisi: float
+    graph_connectivity: float
+    kbet: float
+    nmi: float
+    ari: float
+    isolated_label_f1: float
+    clisi: float
+    note: str = ""
+
+    @property
+    def batch(self) -> float:
+        """Mean of iLISI, graph connectivity and kBET."""
+        return _mean([getattr(self, name) for name in BATCH_SCORES])
+
+    @property
+    def bio(self) -> float:
+        """Mean of NMI, ARI, isolated-label F1 and cLISI."""
+        return _mean([getattr(self, name) for name in BIO_SCORES])
+
+    @property
+    def overall(self) -> float:
+        """0.4 batch + 0.6 bio; one of them where the other cannot be had."""
+        return _weighted((0.4, self.batch), (0.6, self.bio))
+
+    def to_series(self) -> pd.Series:
+        """The single scores, then ``batch``, ``bio`` and ``overall``."""
+        scores = {name: value for name, value in asdict(self).items() if name != "note"}
+        return pd.Series(scores | {"batch": self.batch, "bio": self.bio, "overall": self.overall}, dtype=float)
+
+
+def scib(
+    x: ArrayLike | Neighbours,
+    batch: Sequence[str] | ArrayLike,
+    labels: Sequence[str] | ArrayLike,
+    *,
+    unlabelled: Sequence[str] = ("unknown",),
+    seed: int = 0,
+) -> ScibScores:
+    """Score an embedding or a graph by the seven metrics of METHOD.
+
+    LISI looks at 90 neighbours with perplexity 30, kBET at the graph of 50, clustering and connectivity at that of 15, as the
+    Benchmarker of scib-metrics does. Clusters are Leiden's at the resolutions 0.2, 0.4, ..., 2.
+
+    Parameters
+    ----------
+    x
+        `(n_cells, dim)`, or the neighbours of each cell, about 90.
+    batch, labels
+        Of each cell.
+    unlabelled
+        Labels that are none: their cells are left out. A graph must be made without them.
+    seed
+        Of the clustering.
+    """
+    batches, types = np.asarray(batch).astype(str), np.asarray(labels).astype(str)
+    known = ~np.isin(types, list(unlabelled))
+    if isinstance(x, Neighbours):
+        graph = x
+        if not known.all():
+            raise ValueError(
+                "Expected a graph of labelled cells, found unlabelled ones. Leave them out before making it."
+            )
+    else:
+        points = np.asarray(x)
+        _check_lengths(len(points), batches, types)
+        graph = neighbours(points[known], _LISI_K, seed=seed)
+    batches, types = batches[known], types[known]
+    _check_lengths(graph.n_cells, batches, types)
+    nan = float("nan")
+    notes = []
+    found = dict.fromkeys((*BATCH_SCORES, *BIO_SCORES), nan)
+    if len(set(batches)) > 1:
+        found |= {"ilisi": ilisi(graph, batches), "kbet": kbet(graph, batches, types)}
+        found["graph_connectivity"] = graph_connectivity(graph, types)
+    else:
+        notes.append("one batch: no batch scores, overall is bio")
+    if len(set(types)) > 1:
+        clusters = leiden(graph, seed=seed)
+        found["nmi"], found["ari"] = nmi_ari(clusters, types)
+        found["isolated_label_f1"] = isolated_label_f1(clusters, types, batches)
+        found["clisi"] = clisi(graph, types)
+    else:
+        notes.append("one label: no bio scores, overall is batch")
+    return ScibScores(**found, note="; ".join(notes))
+
+
+def lisi(graph: Neighbours, groups: ArrayLike, *, perplexity: float = _PERPLEXITY) -> NDArray[np.float64]:
+    r"""Local inverse Simpson index of each cell (Korsunsky et al. 2019), from 1 to the number of groups.
+
+    Neighbours weigh :math:`p_j \propto \exp(-\beta d_j)` with :math:`\beta` such that their entropy is the logarithm of the
+    perplexity, at most a third of the neighbours; the index is :math:`1 / \sum_g (\sum_{j \in g} p_j)^2`.
+    """
+    graph = graph.first(_LISI_K)
+    names, codes = np.unique(np.asarray(groups).astype(str), return_inverse=True)
+    weight = _perplexity_weights(graph.distances[:, 1:], min(perplexity, graph.k / 3))
+    near = codes[graph.indices[:, 1:]]
+    shares = np.stack([(weight * (near == g)).sum(1) for g in range(len(names))], axis=1)
+    index: NDArray[np.float64] = 1 / (shares**2).sum(1)
+    return index
+
+
+def ilisi(graph: Neighbours, batch: ArrayLike) -> float:
+    """Median LISI of batches, 0 for one among a cell's neighbours, 1 for all evenly."""
+    n = len(np.unique(np.asarray(batch)))
+    return float((np.median(lisi(graph, batch)) - 1) / (n - 1))
+
+
+def clisi(graph: Neighbours, labels: ArrayLike) -> float:
+    """Median LISI of labels, 1 for one among a cell's neighbours, 0 for all evenly."""
+    n = len(np.unique(np.asarray(labels)))
+    return float((n - np.median(lisi(graph, labels))) / (n - 1))
+
+
+def graph_connectivity(graph: Neighbours, labels: ArrayLike) -> float:
+    """Mean over labels of the share of its cells in the largest strongly connected component, of 15 neighbours."""
+    adjacency, types = graph.first(_CLUSTER_K).adjacency(), np.asarray(labels)
+    shares = []
+    for label in np.unique(types):
+        of = np.flatnonzero(types == label)
+        component = connected_components(adjacency[of][:, of], connection="strong")[1]
+        shares.append(np.bincount(component).max() / len(of))
+    return float(np.mean(shares))
+
+
+def kbet(graph: Neighbours, batch: ArrayLike, labels: ArrayLike, *, alpha: float = 0.05) -> float:
+    """Share of cells whose neighbours' batches look drawn from their label's, mean over labels (Buttner et al. 2019).
+
+    As in scIB each label has neighbours of its own, nearest in a diffusion map of its part of the graph: a quarter of its mean
+    number of cells per batch, from 10 to 70. Labels of one batch or of fewer than 10 cells do not count; one whose part of the
+    graph falls into small pieces has 0.
+
+    Parameters
+    ----------
+    graph
+        Of 50 neighbours or more.
+    batch, labels
+        Of each cell.
+    alpha
+        Level of the test.
+    """
+    weights, types = graph.first(_KBET_K).connectivities(), np.asarray(labels)
+    batches = np.unique(np.asarray(batch), return_inverse=True)[1]
+    scores = []
+    for label in np.unique(types):
+        of = np.flatnonzero(types == label)
+        sizes = np.bincount(batches[of])
+        if len(of) < 10 or (sizes > 0).sum() == 1:
+            continue
+        k = int(min(70, max(10, len(of) / (sizes > 0).sum() // 4)))
+        component = connected_components(weights[of][:, of], directed=False)[1]
+        pieces = np.bincount(component)
+        if len(pieces) > 1:
+            of = of[(pieces >= 3 * k)[component]]
+            if len(of) < 0.75 * len(component):
+                scores.append(0.0)
+                continue
+        near = _diffusion_neighbours(weights[of][:, of], k + 1)
+        scores.append(0.0 if near is None else _accepted(near, batches[of], alpha))
+    return _mean(scores)
+
+
+def leiden(graph: Neighbours, *, resolutions: Sequence[float] = RESOLUTIONS, seed: int = 0) -> NDArray[np.int64]:
+    """Leiden clusters (modularity) of the graph of 15 neighbours, `(n_resolutions, n_cells)`. Needs the extra ``metrics``."""
+    igraph = _igraph()
+    weights = sp.triu(graph.first(_CLUSTER_K).connectivities(), k=1).tocoo()
+    edges = np.column_stack([weights.row, weights.col]).tolist()
+    network = igraph.Graph(n=graph.n_cells, edges=edges)
+    found = []
+    for resolution in resolutions:
+        igraph.set_random_number_generator(random.Random(seed))
+        parts = network.community_leiden(objective_function="modularity", weights=weights.data, resolution=resolution)
+        found.append(parts.membership)
+    igraph.set_random_number_generator(random)
+    return np.asarray(found, dtype=np.int64)
+
+
+def nmi_ari(clusters: NDArray[np.int64], labels: ArrayLike) -> tuple[float, float]:
+    """NMI (arithmetic mean) and ARI of the clustering, out of `(n_resolutions, n_cells)`, that has the highest NMI."""
+    nmi = [normalized_mutual_info_score(labels, of) for of in clusters]
+    best = int(np.argmax(nmi))
+    return float(nmi[best]), float(adjusted_rand_score(labels, clusters[best]))
+
+
+def isolated_label_f1(clusters: NDArray[np.int64], labels: ArrayLike, batch: ArrayLike) -> float:
+    """Best F1 of any cluster of any clustering as a guess of a label, mean over the labels found in the fewest batches."""
+    types = np.asarray(labels).astype(str)
+    in_batches = pd.crosstab(types, np.asarray(batch).astype(str)).gt(0).sum(axis=1)
+    isolated = in_batches.index[in_batches == in_batches.min()]
+    return float(np.mean([max(_best_f1(of, types == label) for of in clusters) for label in isolated]))
+
+
+def _best_f1(clusters: NDArray[np.int64], is_label: NDArray[np.bool_]) -> float:
+    size, hit = np.bincount(clusters), np.bincount(clusters, weights=is_label)
+    return float((2 * hit / (size + is_label.sum())).max())
+
+
+def _perplexity_weights(distances: NDArray[np.float64], perplexity: float) -> NDArray[np.float64]:
+    wanted = np.log(max(perplexity, 1.0))
+    d = distances - distances.min(1, keepdims=True)
+    low, high, beta = (np.full((len(d), 1), v) for v in (0.0, np.inf, 1.0))
+    for _ in range(60):
+        p = np.exp(-beta * d)
+        total = p.sum(1, keepdims=True)
+        entropy = np.log(total) + beta * (d * p).sum(1, keepdims=True) / total
+        low, high = np.where(entropy > wanted, beta, low), np.where(entropy > wanted, high, beta)
+        beta = np.where(np.isinf(high), beta * 2, (low + high) / 2)
+        beta = np.minimum(beta, 1e12)  # equal distances have equal weights, whatever beta
+    weights: NDArray[np.float64] = np.exp(-beta * d)
+    weights /= weights.sum(1, keepdims=True)
+    return weights
+
+
+def _diffusion_neighbours(weights: sp.csr_matrix, k: int) -> NDArray[np.int64] | None:
+    """Nearest cells in the diffusion map (Coifman 2005) of a graph, `(n, k)`, each cell itself first; None if there is no map."""
+    n = weights.shape[0]
+    inverse = sp.diags(1 / np.asarray(weights.sum(0)).ravel())
+    kernel = inverse @ weights @ inverse
+    root = sp.diags(1 / np.sqrt(np.asarray(kernel.sum(0)).ravel()))
+    start = np.random.default_rng(0).normal(size=n)
+    try:
+        values, vectors = eigsh(root @ kernel @ root, k=min(100, n - 1), which="LM", v0=start)
+    except ArpackError:
+        return None
+    scale = np.where(np.abs(values - 1) < 1e-6, 1.0, values / np.maximum(1 - values, 1e-6))
+    return neighbours(vectors * scale, k).indices
+
+
+def _accepted(near: NDArray[np.int64], batches: NDArray[np.int64], alpha: float) -> float:
+    there = np.unique(batches, return_inverse=True)[1]
+    n = there.max() + 1
+    expected = np.bincount(there) / len(there) * near.shape[1]
+    observed = np.stack([(there[near] == b).sum(1) for b in range(n)], axis=1)
+    statistic = ((observed - expected) ** 2 / expected).sum(1)
+    return float((chi2.sf(statistic, n - 1) >= alpha).mean())
+
+
+def _igraph() -> Any:  # noqa: ANN401 - the module
+    try:
+        import igraph  # noqa: PLC0415 - optional
+    except ImportError as error:
+        msg = "Expected the package igraph for clustering, found none. Install it: pip install midas-mosaic[metrics]."
+        raise ImportError(msg) from error
+    return igraph
+
+
+def _check_lengths(n: int, batch: NDArray[Any], labels: NDArray[Any]) -> None:
+    if not n == len(batch) == len(labels) or n == 0:
+        msg = f"Expected cells with a batch and a label each, found {n} cells, {len(batch)} batches, {len(labels)} labels."
+        raise ValueError(msg)
+
+
+def _mean(values: Sequence[float]) -> float:
+    known = [v for v in values if np.isfinite(v)]
+    return float(np.mean(known)) if known else float("nan")
+
+
+def _weighted(*terms: tuple[float, float]) -> float:
+    known = [(w, v) for w, v in terms if np.isfinite(v)]
+    return sum(w * v for w, v in known) / sum(w for w, _ in known) if known else float("nan")

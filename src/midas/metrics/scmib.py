@@ -1,0 +1,166 @@
+"""scMIB (He et al. 2024): scIB of the embedding and of batch-corrected features, and whether modalities align."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations, permutations
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pandas as pd
+from sklearn.decomposition import PCA
+from sklearn.metrics import silhouette_samples
+
+from midas.metrics.embedding import foscttm, label_transfer_f1
+from midas.metrics.scib import BATCH_SCORES, BIO_SCORES, ScibScores
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+ALIGNMENT: Final = ("modality_asw", "foscttm_score", "label_transfer")
+
+
+@dataclass(frozen=True)
+class ModalityScores:
+    """How well modalities align, all from 0 (r: from -1) to 1, 1 is best; NaN where a method does not allow a score.
+
+    Attributes
+    ----------
+    modality_asw
+        :func:`modality_asw`.
+    foscttm_score
+        1 - FOSCTTM, mean over pairs of modalities.
+    label_transfer
+        Micro-F1 of 5 nearest neighbours, mean over ordered pairs of modalities.
+    translated
+        By target: AUROC of accessibility, Pearson r of counts; mean over sources.
+    """
+
+    modality_asw: float
+    foscttm_score: float
+    label_transfer: float
+    translated: Mapping[str, float]
+
+    @property
+    def mean(self) -> float:
+        """Mean of all; NaN if one is missing, as tables compare methods by the same scores."""
+        return float(np.mean([getattr(self, name) for name in ALIGNMENT] + list(self.translated.values())))
+
+
+@dataclass(frozen=True)
+class ScmibScores:
+    """The three parts and their sum; NaN where a part is missing."""
+
+    embedding: ScibScores
+    features: ScibScores | None
+    modality: ModalityScores
+
+    @property
+    def batch(self) -> float:
+        """Mean of the batch scores of embedding and features."""
+        return self._mean(BATCH_SCORES)
+
+    @property
+    def bio(self) -> float:
+        """Mean of the bio scores of embedding and features."""
+        return self._mean(BIO_SCORES)
+
+    @property
+    def overall(self) -> float:
+        """0.3 batch + 0.3 modality + 0.4 bio."""
+        return 0.3 * self.batch + 0.3 * self.modality.mean + 0.4 * self.bio
+
+    def _mean(self, names: Sequence[str]) -> float:
+        if self.features is None:
+            return float("nan")
+        return float(np.nanmean([[getattr(part, name) for name in names] for part in (self.embedding, self.features)]))
+
+    def to_series(self) -> pd.Series:
+        """All scores: of the embedding, of features (``features_``), of modalities, and the three sums (``scmib_``)."""
+        nothing = dict.fromkeys([*BATCH_SCORES, *BIO_SCORES], float("nan"))
+        features = nothing if self.features is None else self.features.to_series().to_dict()
+        modality = {name: getattr(self.modality, name) for name in ALIGNMENT}
+        modality |= {f"translated_{name}": value for name, value in self.modality.translated.items()}
+        sums = {
+            "scmib_batch": self.batch,
+            "scmib_modality": self.modality.mean,
+            "scmib_bio": self.bio,
+            "scmib_overall": self.overall,
+        }
+        parts = self.embedding.to_series().to_dict() | {f"features_{name}": value for name, value in features.items()}
+        return pd.Series(parts | modality | sums, dtype=float)
+
+
+def modality_asw(latents: Mapping[str, ArrayLike], labels: ArrayLike) -> float:
+    r"""Silhouette of modality within label, scaled as scIB scales that of batches: 1 where modalities mix.
+
+    :math:`\text{mean}_{\text{label}}\ \text{mean}_{i \in \text{label}} (1 - |s_i|)`, with :math:`s_i` the silhouette width of a
+    cell of one modality among the cells of its label in all modalities.
+
+    Parameters
+    ----------
+    latents
+        By modality, `(n_cells, dim)`, the same cells.
+    labels
+        Of the cells.
+    """
+    types = np.asarray(labels)
+    scores = []
+    for label in np.unique(types):
+        mine = [np.asarray(x)[types == label] for x in latents.values()]
+        modality = np.repeat(np.arange(len(mine)), len(mine[0]))
+        if len(mine) > 1 and len(modality) > len(mine):
+            scores.append(float((1 - np.abs(silhouette_samples(np.concatenate(mine), modality))).mean()))
+    return float(np.mean(scores)) if scores else float("nan")
+
+
+def alignment(
+    latents: Mapping[str, ArrayLike], labels: ArrayLike, *, unlabelled: Sequence[str] = ("unknown",)
+) -> dict[str, float]:
+    """Score how cells seen through single modalities lie to each other.
+
+    Parameters
+    ----------
+    latents
+        By modality, `(n_cells, dim)`, the same cells in the same order; two modalities or more.
+    labels
+        Of the cells.
+    unlabelled
+        Labels that are none; such cells count for FOSCTTM alone.
+
+    Returns
+    -------
+    ``modality_asw``, ``foscttm_score``, ``label_transfer``.
+    """
+    arrays = {name: np.asarray(x, dtype=np.float64) for name, x in latents.items()}
+    types = np.asarray(labels).astype(str)
+    known = ~np.isin(types, list(unlabelled))
+    # Both ways of a pair are in foscttm, so unordered pairs give the mean over ordered ones.
+    closer = [foscttm(arrays[a], arrays[b]) for a, b in combinations(arrays, 2)]
+    of = {name: x[known] for name, x in arrays.items()}
+    carried = [
+        label_transfer_f1(of[a], types[known], of[b], types[known], k=5, average="micro", weights="distance")
+        for a, b in permutations(arrays, 2)
+    ]
+    return {
+        "modality_asw": modality_asw(of, types[known]),
+        "foscttm_score": 1 - float(np.mean(closer)),
+        "label_transfer": float(np.mean(carried)),
+    }
+
+
+def feature_space(values: ArrayLike, *, n_components: int = 32, seed: int = 0) -> NDArray[np.float64]:
+    """PCA of batch-corrected features of one modality, `(n_cells, n_components)`.
+
+    Values beyond 1 are counts: each cell is scaled to the median sum, and log1p taken. Probabilities are taken as they are.
+    """
+    x = np.asarray(values, dtype=np.float32)
+    if x.max(initial=0) > 1:
+        total = x.sum(1, keepdims=True)
+        x = np.log1p(np.maximum(x / np.maximum(total, 1e-12) * np.median(total), 0))
+    n = min(n_components, x.shape[0] - 1, x.shape[1])
+    found: NDArray[np.float64] = PCA(
+        n, svd_solver="randomized" if n < min(x.shape) else "full", random_state=seed
+    ).fit_transform(x)
+    return found

@@ -1,0 +1,180 @@
+"""Scores worked out by hand, by scikit-learn and by scib-metrics 0.5.10, and where they must be 0 or 1."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from midas import metrics
+from midas.metrics.scib import clisi, graph_connectivity, ilisi, isolated_label_f1, kbet, leiden, lisi, nmi_ari
+
+RNG = np.random.default_rng
+
+
+@pytest.fixture(scope="module")
+def example() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cells with four labels in three batches; the values below were computed from them by scib-metrics 0.5.10."""
+    rng = RNG(0)
+    n = 300
+    labels = rng.choice(4, n, p=[0.5, 0.3, 0.15, 0.05])
+    batch = rng.integers(3, size=n)
+    x = rng.normal(size=(n, 8)) + rng.normal(size=(4, 8))[labels] * 1.2 + 0.7 * rng.normal(size=(3, 8))[batch]
+    return x, batch, labels
+
+
+def test_scib_agrees_with_scib_metrics(example: tuple[np.ndarray, ...]) -> None:
+    x, batch, labels = example
+    graph = metrics.neighbours(x, 90)
+    assert ilisi(graph, batch) == pytest.approx(0.349643, abs=1e-4)
+    assert clisi(graph, labels) == pytest.approx(0.97692966, abs=1e-4)
+    assert graph_connectivity(graph, labels) == pytest.approx(0.9962962962962962)
+    weights = graph.first(15).connectivities()
+    assert weights.sum() == pytest.approx(1886.8599, rel=1e-3)
+    assert weights[[0]].sum() == pytest.approx(4.819721, rel=1e-3)
+    # Both search neighbours in a diffusion map of eigenvectors of limited precision, and cluster with chance.
+    assert kbet(graph, batch, labels) == pytest.approx(0.3069841623085197, abs=0.03)
+    nmi, ari = nmi_ari(leiden(graph), labels)
+    assert nmi == pytest.approx(0.8875830333903427, abs=0.05)
+    assert ari == pytest.approx(0.8881323244577042, abs=0.07)
+
+
+def test_batches_and_labels_that_lie_apart_or_mix() -> None:
+    rng = RNG(1)
+    batch = np.repeat(["x", "y"], 100)
+    labels = np.tile(["a", "b"], 100)
+    z = rng.normal(size=(200, 4))
+    by_label = metrics.scib(z + 50 * (labels == "a")[:, None], batch, labels)
+    assert min(by_label.nmi, by_label.ari, by_label.clisi, by_label.isolated_label_f1) > 0.99
+    assert by_label.ilisi > 0.7
+    assert by_label.kbet > 0.8
+    by_batch = metrics.scib(z + 50 * (batch == "x")[:, None], batch, labels)
+    assert by_batch.ilisi == pytest.approx(0, abs=1e-6)
+    assert by_batch.kbet < 0.2  # the diffusion map lets separate pieces overlap
+    assert by_batch.graph_connectivity == pytest.approx(0.5, abs=0.1)
+    assert by_batch.nmi < 0.1
+    assert by_label.overall == pytest.approx(0.4 * by_label.batch + 0.6 * by_label.bio)
+
+
+def test_one_batch_and_unlabelled_cells(example: tuple[np.ndarray, ...]) -> None:
+    x, _, labels = example
+    found = metrics.scib(x, ["one"] * 300, labels)
+    assert np.isnan([found.ilisi, found.kbet, found.graph_connectivity, found.batch]).all()
+    assert found.overall == found.bio
+    assert "one batch" in found.note
+    named = np.where(labels == 3, "unknown", labels.astype(str))
+    dropped = metrics.scib(x[labels != 3], example[1][labels != 3], named[labels != 3])
+    assert metrics.scib(x, example[1], named).to_series().equals(dropped.to_series())
+    with pytest.raises(ValueError, match="Expected a graph of labelled cells"):
+        metrics.scib(metrics.neighbours(x), example[1], named)
+
+
+def test_isolated_labels_by_hand() -> None:
+    labels, batch = np.array(list("aabbbb")), np.array(list("xxxyyy"))
+    clusters = np.array([[0, 0, 0, 1, 1, 1], [0, 0, 0, 0, 0, 0]])
+    # Only "a" is in one batch alone. Cluster 0 of the first clustering: 2 hits of 3 and 2 cells: F1 = 4/5.
+    assert isolated_label_f1(clusters, labels, batch) == pytest.approx(0.8)
+
+
+def test_lisi_of_a_small_neighbourhood_by_hand() -> None:
+    # All at one distance: weights are equal. Two of three neighbours are of one batch: 1 / (4/9 + 1/9).
+    graph = metrics.Neighbours(np.array([[0, 1, 2, 3]] * 4), np.array([[0.0, 1, 1, 1]] * 4))
+    assert lisi(graph, ["x", "x", "x", "y"])[0] == pytest.approx(9 / 5)
+
+
+def test_weighted_neighbours() -> None:
+    rng = RNG(2)
+    types = np.repeat([0, 1], 60)
+    telling = rng.normal(size=(120, 5)) * 0.1 + np.eye(5)[types] * 3
+    noise = rng.normal(size=(120, 5))
+    graph = metrics.weighted_neighbours([telling, noise], 10)
+    assert (graph.indices[:, 0] == np.arange(120)).all()
+    assert (np.diff(graph.distances) >= 0).all()
+    assert (types[graph.indices] == types[:, None]).mean() > 0.95
+    weights = metrics.modality_weights([telling, noise])
+    np.testing.assert_allclose(weights.sum(1), 1)
+    assert weights[:, 0].mean() > 0.5
+    np.testing.assert_allclose(metrics.modality_weights([telling, telling]), 0.5)
+    assert all(len(set(row)) == 10 for row in graph.indices)
+
+
+def test_alignment() -> None:
+    rng = RNG(3)
+    z, labels = rng.normal(size=(200, 5)), np.repeat(["a", "b"], 100)
+    same = metrics.alignment({"rna": z, "adt": z}, labels)
+    assert same["foscttm_score"] == 1
+    assert same["label_transfer"] == 1
+    assert same["modality_asw"] > 0.97
+    apart = metrics.alignment({"rna": z, "adt": rng.normal(size=(200, 5)) + 100}, labels)
+    assert apart["foscttm_score"] == pytest.approx(0.5, abs=0.05)
+    assert apart["modality_asw"] < 0.05
+    assert apart["label_transfer"] == pytest.approx(0.5, abs=0.1)
+
+
+def test_count_scores() -> None:
+    rng = RNG(4)
+    true = rng.poisson(2, (30, 6)).astype(float)
+    guess = true + rng.normal(size=true.shape)
+    mask = np.ones_like(true, dtype=bool)
+    mask[:10, 0] = False
+    broken = np.where(mask, guess, 1e6)
+    found = metrics.count_scores(broken, true, measured=mask)
+    rows = [np.corrcoef(guess[i][mask[i]], true[i][mask[i]])[0, 1] for i in range(30)]
+    columns = [np.corrcoef(guess[:, j][mask[:, j]], true[:, j][mask[:, j]])[0, 1] for j in range(6)]
+    assert found.r_counts_cell == pytest.approx(np.mean(rows))
+    assert found.r_counts_feature == pytest.approx(np.mean(columns))
+    assert np.isnan(found.auroc)
+    assert metrics.count_scores(true, true).r_log1p_cell == pytest.approx(1)
+    assert metrics.count_scores(np.ones_like(true), true).r_counts_feature == 0
+    open_ = (true > 2).astype(float)
+    binary = metrics.count_scores(guess, open_, measured=mask)
+    assert binary.auroc == pytest.approx(roc_auc_score(open_[mask], guess[mask]))
+    assert binary.average_precision == pytest.approx(average_precision_score(open_[mask], guess[mask]))
+
+
+def test_overlap_and_labels() -> None:
+    z = RNG(5).normal(size=(200, 4))
+    assert metrics.neighbourhood_overlap(z, z * 2).tolist() == [1.0] * 4
+    chance = metrics.neighbourhood_overlap(z, RNG(6).normal(size=(200, 4)), ks=[20, 199])
+    assert chance[20] == pytest.approx(20 / 199, abs=0.03)
+    assert chance[199] == 1
+    assert metrics.label_micro_f1(list("aabb"), list("aaba")) == 0.75
+    assert metrics.label_micro_f1(list("1122"), list("bbab"), match=True) == 0.75
+
+
+def test_fold_changes() -> None:
+    counts, labels = np.array([[4.0, 1], [4, 1], [1, 1], [9, 9]]), ["a", "a", "b", "unknown"]
+    table = metrics.fold_changes(counts, labels, pseudocount=0)
+    assert table.loc["a"].tolist() == pytest.approx([np.log(4), 0])
+    assert table.loc["b"].tolist() == pytest.approx([-np.log(4), 0])
+    assert metrics.fold_change_correlation(counts, counts * 3, labels, pseudocount=0) == pytest.approx(1)
+    assert metrics.fold_change_correlation(counts, 1 / counts, labels, pseudocount=1e-9) < -0.9
+
+
+def test_calibration() -> None:
+    assert metrics.calibration_error([0.75] * 4, [True, True, True, False]) == 0
+    assert metrics.calibration_error([1.0, 1.0], [False, False]) == 1
+    assert metrics.reliability([0.15, 0.95, 0.95], [False, True, False])["accuracy"].tolist() == [0, 0.5]
+    rng = RNG(7)
+    found = metrics.coverage(rng.normal(size=(50, 40)), rng.normal(size=(400, 50, 40)))
+    np.testing.assert_allclose(found, found.index, atol=0.03)
+    with pytest.raises(ValueError, match="confidence from 0 to 1"):
+        metrics.reliability([2.0], [True])
+
+
+@pytest.mark.parametrize("classifier", ["knn", "linear"])
+def test_information(classifier: str) -> None:
+    z, labels = RNG(8).normal(size=(400, 3)), np.repeat(["a", "b", "c", "d"], 100)
+    assert metrics.information(z, labels, classifier=classifier) < 0.08
+    far = z + 30 * np.unique(labels, return_inverse=True)[1][:, None]
+    assert metrics.information(far, labels, classifier=classifier) > 0.98
+
+
+def test_recovery_of_a_known_state() -> None:
+    rng = RNG(9)
+    truth = rng.normal(size=(500, 3))
+    c = truth @ rng.normal(size=(3, 6)) + 5
+    assert metrics.recovered(truth, c) == pytest.approx(1)
+    assert metrics.canonical_correlation(truth, c) == pytest.approx(1)
+    assert metrics.recovered(truth, rng.normal(size=(500, 6))) < 0.02
+    assert metrics.canonical_correlation(truth, rng.normal(size=(500, 6))) < 0.15
