@@ -317,9 +317,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     if version("scmidas") != EXPECTED:
-        parser.error(
-            f"expected scmidas {EXPECTED}, found {version('scmidas')}; see midas bench --setup"
-        )
+        parser.error(f"expected scmidas {EXPECTED}, found {version('scmidas')}; see midas bench --setup")
 
     warnings.filterwarnings("ignore")
     for name in ("lightning", "lightning.pytorch", "lightning.fabric", "pytorch_lightning"):

@@ -23,19 +23,21 @@ if TYPE_CHECKING:
 STATE: Final = "X_truth"  # obsm of simulated data
 OVERALL: Final = "overall"
 # Score and heading, in the order of the table; every other score is in the CSV.
-TITLES: Final[Mapping[str, str]] = MappingProxyType({
-    OVERALL: "scIB overall",
-    "batch": "batch",
-    "bio": "bio",
-    "scmib_overall": "scMIB overall",
-    "scmib_modality": "modality alignment",
-    "split_foscttm": "FOSCTTM (split)",
-    "split_label_f1": "label F1 (split)",
-    "imputed_rna_r_log1p_feature": "r imputed RNA",
-    "imputed_adt_r_log1p_feature": "r imputed ADT",
-    "imputed_atac_auroc": "AUROC imputed ATAC",
-    "state_r2": "state R2",
-})
+TITLES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        OVERALL: "scIB overall",
+        "batch": "batch",
+        "bio": "bio",
+        "scmib_overall": "scMIB overall",
+        "scmib_modality": "modality alignment",
+        "split_foscttm": "FOSCTTM (split)",
+        "split_label_f1": "label F1 (split)",
+        "imputed_rna_r_log1p_feature": "r imputed RNA",
+        "imputed_adt_r_log1p_feature": "r imputed ADT",
+        "imputed_atac_auroc": "AUROC imputed ATAC",
+        "state_r2": "state R2",
+    }
+)
 COLUMNS: Final = tuple(TITLES)
 
 
