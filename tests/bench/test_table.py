@@ -24,7 +24,7 @@ def put(out: Path, method: str, seed: int, scores: dict[str, float] | None, task
 
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
-    put(tmp_path, "pca", 0, {"overall": 0.25, "foscttm": 0.5})
+    put(tmp_path, "pca", 0, {"overall": 0.25, "foscttm": 0.5}, limit_s=9.0)
     put(tmp_path, "midas", 0, {"overall": 0.5, "foscttm": 0.1, "r_adt": 0.4})
     put(tmp_path, "midas", 1, {"overall": 0.7, "foscttm": 0.3, "r_adt": 0.4}, cpu_s=30.0)
     put(tmp_path, "midas", 2, {"overall": 0.6, "foscttm": 0.2, "r_adt": 0.4}, cpu_s=20.0)
@@ -84,7 +84,8 @@ def test_the_written_table_says_best_missing_and_why(out: Path) -> None:
         "| midas | **0.600** ± 0.100 | **0.200** ± 0.100 | **0.400** ± 0.000 | 20.0 ± 10.0 | 20.0 ± 0.0 | 500 ± 0 |"
         in text
     )
-    assert "| pca | 0.250 | 0.500 | · | 10.0 | 20.0 | 500 |" in text  # farther from the truth is not best
+    assert "†: stopped after a given time of training" in text
+    assert "| † pca | 0.250 | 0.500 | · | 10.0 | 20.0 | 500 |" in text  # farther from the truth is not best
     assert "- totalvi: cannot; needs RNA in every cell" in text
     assert "- mofa: failed (1 seeds succeeded); exit code 1: ouch" in text
     assert "at most 1,000 cells of each task; no more than 30 CPU seconds" in text

@@ -74,6 +74,8 @@ def heat_table(part: pd.DataFrame, scores: Sequence[str], titles: Mapping[str, s
 
 def over_cost(ran: pd.DataFrame, overall: str, titles: Mapping[str, str]) -> Figure:
     """Quality over the CPU seconds of the whole process, one panel per task."""
+    from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter  # noqa: PLC0415
+
     groups = [(key, part) for key, part in ran.groupby(["dataset", "task"], sort=False) if part[overall].notna().any()]
     figure, axes = _panels(len(groups))
     colours = _colours(ran)
@@ -87,7 +89,12 @@ def over_cost(ran: pd.DataFrame, overall: str, titles: Mapping[str, str]) -> Fig
                 color=colours[row["method"]],
                 label=row["method"],
             )
-        ax.set(xscale="log", title=f"{dataset}, {task}")
+        ax.set(xscale="log")
+        # Plain numbers at 1, 2 and 5: a decade or less is the rule here.
+        ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        ax.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+        ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.set(title=f"{dataset}, {task}")
         ax.set_xlabel("CPU seconds")
         ax.set_ylabel(titles.get(overall, overall))
     _legend(figure, axes)

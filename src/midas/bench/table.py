@@ -16,6 +16,7 @@ from midas.files import replacing
 
 KEYS: Final = ("dataset", "task", "method")
 COST: Final = ("train_cpu_s", "cpu_s", "wall_s", "rss_mb")
+_LIMITED: Final = "† "
 _COST_TITLES: Final = {"train_cpu_s": "training CPU s", "cpu_s": "CPU s", "wall_s": "wall s", "rss_mb": "peak MB"}
 
 
@@ -44,11 +45,12 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
 
     Returns
     -------
-    One row per data set, task and method, in the order of the registries: ``status`` (of the worst seed), ``reason``, ``seeds``
-    (that succeeded), and for each cost and score its mean under its name and the spread under ``<name> sd`` (NaN for one seed).
+    One row per data set, task and method, in the order of the registries: ``limited`` (by time), ``status`` (of the worst seed),
+    ``reason``, ``seeds`` (that succeeded), and for each cost and score its mean under its name and the spread under ``<name> sd``
+    (NaN for one seed).
     """
     if table.empty:
-        return pd.DataFrame(columns=[*KEYS, "status", "reason", "seeds"])
+        return pd.DataFrame(columns=[*KEYS, "limited", "status", "reason", "seeds"])
     values = [c for c in (*COST, *(c for c in table if str(c).startswith("score:"))) if c in table]
     worst = ("failed", "timeout", "missing", "cannot", "ok")
     rows = []
@@ -58,6 +60,8 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
         status = next(s for s in worst if s in statuses)
         reasons = group.loc[group["status"] == status, "reason"]
         row: dict[str, Any] = dict(zip(KEYS, key, strict=True))
+        limits = pd.to_numeric(good["limit_s"], errors="coerce") if "limit_s" in good else pd.Series(dtype=float)
+        row |= {"limited": bool(limits.notna().any())}
         row |= {"status": status, "reason": reasons.iloc[0] if status != "ok" else None, "seeds": len(good)}
         for name in values:
             numbers = pd.to_numeric(good[name], errors="coerce").dropna()
@@ -79,7 +83,7 @@ def _order(*key: str) -> tuple[tuple[int, str], ...]:
 
 def scores_in(summary: pd.DataFrame) -> list[str]:
     """Names of the scores of a summary, in its order."""
-    known = {*KEYS, "status", "reason", "seeds", *COST}
+    known = {*KEYS, "limited", "status", "reason", "seeds", *COST}
     return [str(c) for c in summary if c not in known and not str(c).endswith(" sd")]
 
 
@@ -97,7 +101,7 @@ def markdown(summary: pd.DataFrame, scores: Sequence[str], titles: Mapping[str, 
             best = {n for n in shown if pd.notna(row[n]) and np.isclose(row[n], _best(ran[n], n))}
             cells = [_cell(row, name, bold=name in best) for name in shown]
             cells += [_cell(row, name, digits=1 if name != "rss_mb" else 0) for name in costs]
-            lines.append("| " + " | ".join([str(row["method"]), *cells]) + " |")
+            lines.append("| " + " | ".join([_LIMITED * row["limited"] + str(row["method"]), *cells]) + " |")
         lines.append("")
         for _, row in part[part["status"] != "ok"].iterrows():
             lines.append(f"- {row['method']}: {_word(row)}; {row['reason']}")
@@ -168,6 +172,15 @@ def notes(out: Path, summary: pd.DataFrame) -> str:
         if found["seconds"]:
             limit = f"no more than {found['seconds']:g} CPU seconds of training for methods that train in epochs"
         lines.append(f"Settings: {cells}; {limit}; {found['threads']} thread(s) a method, one method at a time.")
+    if summary["limited"].any():
+        lines.append(
+            f"{_LIMITED.strip()}: stopped after a given time of training, most often long before its own advice; its scores are "
+            "those of that budget and say nothing of how good it gets. Methods without the mark ran to their own end, so compare "
+            "their seconds too."
+        )
+    lines.append(
+        "CPU and memory are of the whole process, results included: a method that gives more kinds of results writes more."
+    )
     lines += ["", "Methods:", ""]
     lines += [f"- {name}: {METHODS[name].description}" for name in METHODS if name in set(summary["method"])]
     lines += ["", "Data:", ""]
