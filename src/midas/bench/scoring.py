@@ -68,13 +68,13 @@ def score(_: Source, task: str, folder: Path, file: Path) -> dict[str, float]:
     """
     whole = read_task(folder, task)
     result, embedded = read_result(file)
-    found = evaluate(whole, result).to_dict()
+    found = {str(name): float(value) for name, value in evaluate(whole, result).items()}
     if not embedded:
         found = {name: value for name, value in found.items() if name.startswith("imputed_")}
     elif STATE in whole.truth.obsm:
         z = result.embedding.of(whole.truth.obs_names)
         found["state_r2"] = recovered_state(z, np.asarray(whole.truth.obsm[STATE]))
-    return {str(name): float(value) for name, value in found.items() if np.isfinite(value)}
+    return {name: value for name, value in found.items() if np.isfinite(value)}
 
 
 def read_result(file: Path) -> tuple[Result, bool]:

@@ -49,7 +49,8 @@ with contextlib.redirect_stdout(io.StringIO()):
         views_names=views,
         groups_names=groups,
         samples_names=[task.cells[rows_of[group]].tolist() for group in groups],
-        features_names=[features[view].tolist() for view in views],
+        # A gene and its protein may share a name; the tool wants all names different.
+        features_names=[(f"{view}:" + features[view]).tolist() for view in views],
     )
     tool.set_model_options(factors=FACTORS, spikeslab_weights=True, ard_factors=len(groups) > 1, ard_weights=True)
     tool.set_train_options(iter=args.epochs or 1000, convergence_mode="fast", seed=args.seed, quiet=True, verbose=False)
