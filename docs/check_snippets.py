@@ -1,7 +1,8 @@
 """Run every Python snippet of the documentation: ``python docs/check_snippets.py [page ...]``.
 
 The snippets of a page share one namespace and run in order in a folder of their own, which holds two small simulated files:
-``mosaic.h5mu``, and ``query.h5mu`` with cells of a batch that the mosaic lacks. Training is cut to two epochs.
+``mosaic.h5mu``, and ``query.h5mu`` with cells of a batch that the mosaic lacks. Pages that speak of ``donor1.h5`` also find raw
+files of three donors, as 10x Genomics writes them. Training is cut to two epochs.
 """
 
 from __future__ import annotations
@@ -57,6 +58,43 @@ def write_data(folder: Path) -> None:
     write_mudata(folder / "query.h5mu", query)
 
 
+def write_raw(folder: Path) -> None:
+    """Put the raw files of three donors into a folder, their proteins spelled differently and their peaks shifted."""
+    genes = ["CD3E", "CD4", "CD8A", "CD19", "NCAM1", "PTPRC", "CD14", "FCGR3A", "IL7R", "IL2RA", "MS4A1", "PDCD1"]
+    panels = {
+        "batch1": ["CD3", "CD4", "CD8", "CD19", "CD56", "CD45RA", "CD14", "CD16", "CD127", "CD25", "CD20", "CD279"],
+        "batch3": [
+            "cd3.1",
+            "cd4",
+            "CD8a",
+            "CD19",
+            "CD56(NCAM)",
+            "CD45-RA",
+            "CD14",
+            "CD16",
+            "CD127",
+            "CD25",
+            "CD20",
+            "PD-1",
+        ],
+    }
+    size = {"n_genes": 300, "n_proteins": 12, "n_peaks": 300, "n_chromosomes": 3, "peak_density": 0.2}
+    config = midas.simulate.SimulationConfig(mosaic=("rna+adt", "rna+atac", "rna+adt+atac"), n_cells=240, **size)
+    mdata = midas.simulate.mosaic(config)
+    real = dict(zip(mdata["adt"].var["gene"], genes, strict=True))
+    for batch, name in (("batch1", "donor1.h5"), ("batch2", "donor2"), ("batch3", "donor3.h5")):
+        parts = {m: a[a.obs["batch"] == batch].copy() for m, a in mdata.mod.items() if (a.obs["batch"] == batch).any()}
+        parts["rna"].var_names = [real.get(gene, gene) for gene in parts["rna"].var_names]
+        if "adt" in parts:
+            parts["adt"].var_names = [f"{p}_TotalSeqB" if batch == "batch1" else p for p in panels[batch]]
+        if "atac" in parts and batch == "batch3":
+            chrom, start = parts["atac"].var["chrom"], parts["atac"].var_names.str.extract(r":(\d+)-")[0].astype(int)
+            parts["atac"].var_names = [f"{c}-{s + 50}-{s + 550}" for c, s in zip(chrom, start, strict=True)]
+        for part in parts.values():
+            part.obs_names = [f"CELL{i:04d}-1" for i in range(part.n_obs)]  # the same in every run, as barcodes may be
+        midas.pp.write_10x(folder / name, parts)
+
+
 def run_page(page: Path) -> tuple[int, str]:
     """Run a page; the number of its snippets, and what went wrong, if anything."""
     codes = list(snippets(page))
@@ -65,6 +103,8 @@ def run_page(page: Path) -> tuple[int, str]:
     printed, namespace = io.StringIO(), {"__name__": "__main__"}
     with tempfile.TemporaryDirectory() as name:
         write_data(Path(name))
+        if "donor1.h5" in page.read_text(encoding="utf-8"):
+            write_raw(Path(name))
         logging.getLogger("midas").setLevel(logging.ERROR)  # a page may show how to change it
         with contextlib.chdir(name), contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
             for code in codes:

@@ -56,6 +56,7 @@ def test_integrate_writes_what_the_library_gives(folder: Path) -> None:
     assert files_under(folder) == [
         "in.h5mu",
         "model",
+        "model/cells.h5ad",
         "model/model.json",
         "model/weights.safetensors",
         "out.h5mu",
@@ -70,6 +71,23 @@ def test_integrate_writes_what_the_library_gives(folder: Path) -> None:
     for said in ("120 cells, 3 batches", "Training on 120 cells", "Model: model", "Result: out.h5mu"):
         assert said in result.stderr
     assert result.stdout == ""
+
+
+def test_integrate_writes_a_report(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the command that repeats the run; the layout's library takes long to compile and is left out."""
+    from midas.reporting import content  # noqa: PLC0415 - needs optional libraries
+
+    monkeypatch.setattr(content, "plane", lambda z, _: (z[:, :2], "two dimensions"))
+    options = ["--report", "page.html", "--report-label", "cell_type", "--report-columns", "", "--no-report-names"]
+    result = integrate(*options, "--report-features", "adt:PROT01", "--seed", "3")
+    assert result.exit_code == 0, result.output
+    assert "Report: page.html" in result.stderr
+    text = (folder / "page.html").read_text("utf-8")
+    command = "integrate in.h5mu --output out.h5mu --config tiny.toml --seed 3 --report page.html"
+    assert command in text
+    assert "--no-report-names" in text
+    assert "with the types of the column <code>cell_type</code>" in text
+    assert not any(name in text for name in read_file(folder / "in.h5mu").obs_names)
 
 
 def test_quiet_prints_nothing(folder: Path) -> None:
@@ -195,6 +213,10 @@ ERRORS: dict[str, tuple[Callable[[Path], object], list[str], str]] = {
     "output without ending": (nothing, ["-o", "out"], "out: expected the result to end in .h5mu, found 'no ending'"),
     "output is input": (nothing, ["-o", "in.h5mu"], "expected a result file that is not the input"),
     "unwritable output": (nothing, ["-o", "tiny.toml/out.h5mu"], "expected a folder that can be written to"),
+    "report without ending": (nothing, ["--report", "page"], "expected the report to end in .html"),
+    "unwritable report": (nothing, ["--report", "tiny.toml/page.html"], "expected a folder that can be written to"),
+    "report of no column": (nothing, ["--report", "p.html", "--report-columns", "ag"], "found none called 'ag'"),
+    "report of no feature": (nothing, ["--report", "p.html", "--report-features", "XY"], "found none called 'XY'"),
     "foreign model folder": (stranger, ["--model", "model"], "found 1 other files, such as thesis.txt"),
     "missing configuration": (nothing, ["--config", "gone.toml"], "gone.toml"),
     "wrong configuration": (

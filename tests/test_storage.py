@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from helpers import files_under, joined, one, tiny
 from midas import MIDAS, Modality, ModelFileError, NotFittedError, storage
 
-FILES = ["model.json", "weights.safetensors"]
+FILES = ["cells.h5ad", "model.json", "weights.safetensors"]
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_a_model_holds_no_cells(fitted: MIDAS, folder: Path) -> None:
 # --- damaged and foreign ----------------------------------------------------------------------------------------------
 
 
-def change(**values: Any) -> Callable[[Path], None]:  # noqa: ANN401
+def change(**values: Any) -> Callable[[Path], None]:
     def changed(folder: Path) -> None:
         description = json.loads((folder / "model.json").read_text())
         description |= values
@@ -126,12 +126,12 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "truncated weights": (cut("weights.safetensors", 0.5), "the file is damaged .*Copy it again"),
     "no weights": (
         lambda folder: (folder / "weights.safetensors").unlink(),
-        "expected the weights in weights.safetensors, found no such file. Copy the whole folder",
+        "expected the file weights.safetensors, found none. Copy the whole folder",
     ),
     "truncated description": (cut("model.json", 0.5), "expected the description of a midas model, found a damaged"),
     "no description": (
         lambda folder: (folder / "model.json").unlink(),
-        "expected a folder with model.json and weights.safetensors, found weights.safetensors",
+        "expected a folder with model.json and weights.safetensors, found cells.h5ad, weights.safetensors",
     ),
     "other text": (lambda folder: (folder / "model.json").write_text("hello"), "found a damaged or foreign file"),
     "binary": (lambda folder: (folder / "model.json").write_bytes(b"\xff\xfe\x00"), "found a damaged or foreign file"),

@@ -246,7 +246,7 @@ class Config:
         return cls(**parts)
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
-        """Nested tables of plain values; None is left out, as TOML has no null, so see :func:`_override`."""
+        """Nested tables of plain values; None is written as "none", as TOML has no null."""
         return {
             table: {
                 key: "none" if value is None else list(value) if isinstance(value, tuple) else value

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from midas.model import MIDAS
+    from midas.transfer.mapping import Mapped
 
 _READERS: dict[str, str] = {".h5mu": "a MuData", ".h5ad": "an AnnData"}
 
@@ -139,6 +140,37 @@ def write_result(
                 write_dense(file[f"mod/{key}"], "X", layout.shape, model.stream(mosaic, name, layer, layout))
 
 
+def write_mapped(path: str | Path, data: MuData | AnnData, mapped: Mapped, labels: pd.DataFrame | None = None) -> None:
+    """Write a mapped query with its latents and transferred labels to an ``.h5mu`` file.
+
+    Parameters
+    ----------
+    path
+        Result; replaced in one step once it is whole.
+    data
+        The query.
+    labels
+        Table of :class:`midas.transfer.Labels`.
+    """
+    target = Path(path)
+    check_target(target)
+    mdata = data if isinstance(data, MuData) else _as_mudata(data, mapped.model)
+    query = mapped.query
+    if not query.obs_names.equals(pd.Index(mdata.obs_names.astype(str))):
+        raise ValueError(
+            "Expected every row of obs to be one cell, found names that cells of several batches share. Give the cells "
+            "unique obs_names, for example with the batch in front."
+        )
+    whole = _with_modalities(mdata, {}, mapped.model)
+    for key in (keys.LATENT, keys.TECHNICAL):
+        whole.obsm[key] = np.asarray(query.obsm[key])
+    if labels is not None:
+        for name in labels.columns:
+            whole.obs[name] = labels[name].to_numpy() if labels[name].dtype != "category" else labels[name].array
+    whole.uns[keys.PROVENANCE]["mode"] = mapped.mode
+    write_mudata(target, whole)
+
+
 def _as_mudata(adata: AnnData, model: MIDAS) -> MuData:
     columns = modalities_in(adata, model.kinds)
     parts = {name: adata if mine.all() else adata[:, mine].copy() for name, mine in columns.items()}
@@ -152,7 +184,7 @@ def _with_modalities(mdata: MuData, more: Mapping[str, AnnData], model: MIDAS) -
     """Add modalities; cells keep their order."""
     whole = MuData({**mdata.mod, **more}, obs=pd.DataFrame(index=mdata.obs_names))
     whole.obs = mdata.obs.copy()
-    for key in (keys.LATENT, keys.TECHNICAL):
+    for key in {keys.LATENT, keys.TECHNICAL} & set(mdata.obsm):
         whole.obsm[key] = np.asarray(mdata.obsm[key])
     for key in set(mdata.obsm) - set(whole.obsm):
         whole.obsm[key] = mdata.obsm[key]

@@ -10,8 +10,17 @@ IMPUTED: Final = "imputed"  # layers: decoded from (c, u)
 CORRECTED: Final = "corrected"  # layers: decoded from (c, standard noise)
 MEASURED_PREFIX: Final = "measured_"  # var: measured_<batch>, True where the batch measured the feature
 PROVENANCE: Final = "midas"  # uns: versions, configuration, seed
+BATCH: Final = "midas_batch"  # obs of a model's own table of cells: the batch that each was of
+ORIGIN: Final = "midas_origin"  # obs of mapped cells: reference or query
+NOVELTY: Final = "midas_novelty"  # obs of mapped cells: how new a query cell is to the reference
+PREPARATION: Final = "midas_prepare"  # uns: what was prepared, from which files, with which cut-offs
 
 
 def all_cells(modality: str, layer: str) -> str:
     """Name of the extra modality that holds decoded values of *every* cell, measured in `modality` or not."""
     return f"{modality}_{layer}"
+
+
+def transferred(label: str, what: str) -> str:
+    """Column of obs for transferred labels: `what` is ``transferred``, ``confidence`` or ``unknown_score``."""
+    return f"{label}_{what}"

@@ -23,8 +23,10 @@ from midas.data import Mosaic, MosaicData, MosaicSchema, read_mosaic
 from midas.data.parts import batches_in, modalities_in
 from midas.inference import Draw, Encoded, decode, encode, standard_noise
 from midas.nn import VAE, Discriminators
-from midas.results import all_layout, check_rows, checked_out, fill, frame, own_layout
-from midas.storage import StoredModel, describe, read_model, write_model
+from midas.results import all_layout, cell_table, check_rows, checked_out, fill, frame, own_layout
+from midas.sample import read_sampled, sampled
+from midas.sharing import fetch
+from midas.storage import StoredModel, describe, has_sample, read_model, read_sample, write_model
 from midas.training.device import accelerator_of
 from midas.training.loop import Logger, Surroundings, fit
 
@@ -49,7 +51,7 @@ class MIDAS:
     Parameters
     ----------
     data
-        A MuData, an AnnData, a dict of them by modality or by batch, or a :class:`midas.data.Mosaic`. Raw counts. Modalities may
+        A MuData, an AnnData, a dict of them by modality or by batch, or a :class:`midas.Mosaic`. Raw counts. Modalities may
         hold different cells, which are matched by name.
     batch_key
         Column of obs that names each cell's batch; None when all cells are one batch.
@@ -104,6 +106,8 @@ class MIDAS:
         self._card: dict[str, Any] = {}
         self._standard_u: NDArray[np.float32] | None = None
         self._encoded: Encoded | None = None
+        self._cells: AnnData | None = None
+        self._folder: Path | None = None
         with _seeded(seed):
             self.vae = VAE(schema, config.network)
             self.discriminators = Discriminators(schema, config.network)
@@ -146,11 +150,83 @@ class MIDAS:
             checkpoint=None if checkpoint is None else Path(checkpoint),
             resume=resume,
         )
-        self._history = fit(self.vae, self.discriminators, self.mosaic, self.config, self.seed, around)
+        self.settle(fit(self.vae, self.discriminators, self.mosaic, self.config, self.seed, around))
+        return self
+
+    def settle(self, history: list[dict[str, float]]) -> None:
+        """Take the networks as trained: encode the model's own cells, find the standard noise, describe what was learned."""
+        assert self.mosaic is not None
+        self._history = history
         self._encoded = encode(self.vae, self.mosaic, self.modalities)
         self._standard_u = standard_noise(self._encoded.mean[:, self.config.network.dim_c :], self.mosaic)
         self._card = describe(self.mosaic)
-        return self
+        self._cells = cell_table(self.mosaic, self._encoded, self.config.network.dim_c)
+
+    @property
+    def cells(self) -> AnnData:
+        """Cells that the model was trained on, and those of its references: obs columns and latents, no counts."""
+        if self._cells is None:
+            raise NotFittedError(
+                "Expected a model that knows where its own cells lie, found none: it has not been trained, or was saved "
+                "without them. Call fit(), or save it again with save()."
+            )
+        return self._cells
+
+    def remember(self, cells: AnnData, standard_noise: NDArray[np.float32]) -> None:
+        """Take over what a reference knew: its cells and its standard noise."""
+        self._cells, self._standard_u = cells, standard_noise
+
+    @property
+    def has_counts(self) -> bool:
+        """Whether counts of the model's own cells, or of a sample of them, are at hand."""
+        trained_here = self._encoded is not None and self.mosaic is not None
+        return trained_here or (self._folder is not None and has_sample(self._folder))
+
+    def transfer(
+        self,
+        query: MosaicData,
+        *,
+        batch_key: str | None = "batch",
+        layer: str | None = None,
+        seed: int = 0,
+        progress: bool = True,
+    ) -> Self:
+        """Make a model of new data that starts from this one; it takes a tenth of the steps of a model from scratch.
+
+        See :func:`midas.transfer.transfer_model`, and :mod:`midas.transfer` for mappings into this model's own space.
+
+        Parameters
+        ----------
+        query
+            New data: any modalities, any batches, more or fewer features.
+        batch_key, layer, seed
+            As in :class:`MIDAS`.
+        progress
+            Whether to draw a progress bar.
+        """
+        from midas.transfer import Query, transfer_model  # noqa: PLC0415 - the transfer stands on the model
+
+        wanted = Query(query, batch_key=batch_key, layer=layer, seed=seed, progress=progress)
+        return transfer_model(self, wanted)  # type: ignore[return-value]
+
+    def counts(self) -> tuple[Mosaic, NDArray[np.int64]]:
+        """Counts of the model's own cells, or of a sample of them, and their rows in :attr:`cells`.
+
+        Raises
+        ------
+        NotFittedError
+            When the model was saved without them.
+        """
+        if self._encoded is not None and self.mosaic is not None:  # trained in this process
+            n = self.cells.n_obs
+            return self.mosaic, np.arange(n - self.mosaic.n_cells, n)
+        sample = None if self._folder is None else read_sample(self._folder)
+        if sample is None:
+            raise NotFittedError(
+                "Expected counts of the reference's cells, found none: the model was saved without. Save it with "
+                "save(with_cells=20000), or map with midas.transfer.query_to_reference(), which needs none."
+            )
+        return read_sampled(sample, self.schema)
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -366,8 +442,20 @@ class MIDAS:
         told = () if self.mosaic is None else self.mosaic.notes
         return read_mosaic(data, batch_key=batch_key, measured=measured, layer=layer, schema=self.schema, told=told)
 
-    def save(self, folder: str | Path) -> None:
-        """Write the model to a folder: weights, configuration, features and batches by name. No counts, no cells."""
+    def save(self, folder: str | Path, *, cells: bool = True, with_cells: int = 0) -> None:
+        """Write the model to a folder: weights, configuration, features and batches by name.
+
+        Parameters
+        ----------
+        folder
+            New, or one that holds an older model.
+        cells
+            Whether to keep obs columns and latents of the model's own cells, which knowledge transfer needs.
+        with_cells
+            Also keep the *counts* of up to so many of them, drawn evenly from batches and from regions of the latent space,
+            which reciprocal mapping needs. None by default: models get shared, and patients' counts must not travel by
+            accident.
+        """
         write_model(
             Path(folder),
             StoredModel(
@@ -378,6 +466,8 @@ class MIDAS:
                 standard_u=self.standard_noise.tolist(),
                 card=self._card,
                 history=self._history,
+                cells=self._cells if cells else None,
+                sample=sampled(*self.counts(), self.cells, with_cells, self.seed) if with_cells else None,
             ),
         )
 
@@ -390,28 +480,33 @@ class MIDAS:
         batch_key: str | None = "batch",
         measured: Mapping[str, pd.DataFrame] | None = None,
         layer: str | None = None,
+        sha256: str | None = None,
     ) -> Self:
         """Read a model that :meth:`save` wrote.
 
         Parameters
         ----------
         folder
-            Where it is.
+            Where it is; also the URL of an archive, or ``hf://owner/name``: see :func:`midas.sharing.fetch`.
         data
             Cells that verbs without `data` are about; checked against the model by name.
         batch_key, measured, layer
             As in :class:`MIDAS`, of `data` and of all data to come.
+        sha256
+            Of the archive at a URL.
 
         Raises
         ------
         ModelFileError
             When the folder holds no model, a damaged one, or one of a newer version.
         """
-        stored = read_model(Path(folder))
+        place = fetch(folder, sha256=sha256)
+        stored = read_model(place)
         model = cls.__new__(cls)
         model._start(stored.schema, stored.config, stored.seed)
         model.mosaic, model.batch_key, model.layer, model._measured = None, batch_key, layer, measured
-        model._history, model._card = stored.history, stored.card
+        model._history, model._card, model._cells = stored.history, stored.card, stored.cells
+        model._folder = place
         model._standard_u = np.asarray(stored.standard_u, dtype=np.float32)
         model.vae.load_state_dict(stored.weights)
         model.vae.to(accelerator_of(replace(stored.config.training, accelerator="auto")))

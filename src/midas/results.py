@@ -17,10 +17,12 @@ from anndata import AnnData
 from mudata import MuData
 from numpy.typing import NDArray
 
+from midas import keys
 from midas.files import replacing
 
 if TYPE_CHECKING:
     from midas.data.mosaic import Mosaic
+    from midas.inference import Encoded
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,15 @@ def frame(mosaic: Mosaic, modality: str, layout: Layout) -> AnnData:
     )
     empty: sp.csr_matrix = sp.csr_matrix(layout.shape, dtype=np.float32)  # type: ignore[arg-type]
     return AnnData(empty, obs=obs, var=pd.DataFrame(index=rows.input_names.astype(str)))
+
+
+def cell_table(mosaic: Mosaic, encoded: Encoded, dim_c: int) -> AnnData:
+    """Cells without counts: what the input says of them, their batch, and their latents."""
+    obs = mosaic.obs.copy() if len(mosaic.obs) == mosaic.n_cells else pd.DataFrame(index=mosaic.cells)
+    obs.index = mosaic.cells.astype(str)
+    obs[keys.BATCH] = pd.Categorical(np.asarray(mosaic.batches)[mosaic.batch])
+    z = encoded.mean
+    return AnnData(obs=obs, obsm={keys.LATENT: z[:, :dim_c].copy(), keys.TECHNICAL: z[:, dim_c:].copy()})
 
 
 def fill(empty: AnnData, blocks: Iterator[NDArray[np.float32]], out: Path | None) -> AnnData:

@@ -10,8 +10,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import anndata as ad
+import mudata
 import numpy as np
+import pandas as pd
 import torch
+from anndata import AnnData
+from mudata import MuData
 from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 
@@ -22,7 +27,10 @@ from midas.files import obstacle, replacing
 
 FORMAT = 1
 _PARTS = ("versions", "created", "sha256", "config", "seed", "standard_u", "card", "history", "schema")
-_CARD, _WEIGHTS = "model.json", "weights.safetensors"
+_CARD, _WEIGHTS, _CELLS, _SAMPLE = "model.json", "weights.safetensors", "cells.h5ad", "sample.h5mu"
+
+# A column of obs with more values than this is no labelling worth printing.
+_MOST_LABELS = 100
 
 
 class ModelFileError(ValueError):
@@ -42,9 +50,13 @@ class StoredModel:
     standard_u
         The technical noise that batch-corrected counts are decoded with, `(dim_u,)`.
     card
-        What the model was trained on, for people: cells by batch and modality, versions, last losses.
+        What the model was trained on, for people: cells by batch and modality, labels.
     history
         One record per epoch.
+    cells
+        Obs columns and latents of the cells that it was trained on, without counts; None when they are not to travel.
+    sample
+        Counts of some of them; None for none.
     """
 
     config: Config
@@ -54,6 +66,8 @@ class StoredModel:
     standard_u: list[float]
     card: dict[str, Any]
     history: list[dict[str, float]]
+    cells: AnnData | None = None
+    sample: MuData | None = None
 
 
 def check_folder(folder: Path) -> None:
@@ -66,7 +80,7 @@ def check_folder(folder: Path) -> None:
     """
     strangers: list[str] = []
     if folder.is_dir():
-        strangers = sorted({path.name for path in folder.iterdir()} - {_CARD, _WEIGHTS})
+        strangers = sorted({path.name for path in folder.iterdir()} - {_CARD, _WEIGHTS, _CELLS, _SAMPLE})
     if strangers or (folder.exists() and not folder.is_dir()):
         found = f"{len(strangers)} other files, such as {strangers[0]}" if strangers else "a file"
         msg = f"{folder}: expected a new folder, or one that holds a midas model alone, found {found}. Choose another place."
@@ -78,7 +92,7 @@ def check_folder(folder: Path) -> None:
 
 
 def describe(mosaic: Mosaic) -> dict[str, Any]:
-    """What a model was trained on, in numbers of cells."""
+    """What a model was trained on, in numbers of cells: by batch and modality, and by label of each column of few labels."""
     cells = {
         name: np.bincount(mosaic.batch[rows.present], minlength=len(mosaic.batches)).tolist()
         for name, rows in mosaic.modalities.items()
@@ -86,6 +100,11 @@ def describe(mosaic: Mosaic) -> dict[str, Any]:
     return {
         "total_cells": mosaic.n_cells,
         "cells": {name: dict(zip(mosaic.batches, counts, strict=True)) for name, counts in cells.items()},
+        "labels": {
+            str(name): {str(label): int(n) for label, n in values.value_counts().items() if n}
+            for name, values in mosaic.obs.items()
+            if isinstance(values.dtype, pd.CategoricalDtype) and values.nunique() <= _MOST_LABELS
+        },
     }
 
 
@@ -102,11 +121,15 @@ def write_model(folder: Path, model: StoredModel) -> None:
         scratch.mkdir()
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.weights.items()}
         save_file(weights, scratch / _WEIGHTS)
+        if model.cells is not None:
+            writable(model.cells).write_h5ad(scratch / _CELLS)
+        if model.sample is not None:
+            model.sample.write_h5mu(scratch / _SAMPLE)
         description = {
             "format": FORMAT,
             "versions": {name: importlib.metadata.version(name) for name in ("midas-mosaic", "torch", "anndata")},
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "sha256": hashlib.sha256((scratch / _WEIGHTS).read_bytes()).hexdigest(),
+            "sha256": {path.name: _sha256(path) for path in sorted(scratch.iterdir())},
             "config": model.config.to_dict(),
             "seed": model.seed,
             "standard_u": model.standard_u,
@@ -126,14 +149,10 @@ def read_model(folder: Path) -> StoredModel:
         When there is none, it is damaged, or of a newer format.
     """
     description = read_card(folder)
-    try:
-        raw = (folder / _WEIGHTS).read_bytes()
-    except OSError as error:
-        msg = f"{folder}: expected the weights in {_WEIGHTS}, found no such file. Copy the whole folder."
-        raise ModelFileError(msg) from error
-    if hashlib.sha256(raw).hexdigest() != description["sha256"]:
-        msg = f"{folder / _WEIGHTS}: the file is damaged (its sha256 is not the one in {_CARD}). Copy it again."
+    if _WEIGHTS not in description["sha256"]:
+        msg = f"{folder / _CARD}: expected the sha256 of {_WEIGHTS}, found none."
         raise ModelFileError(msg)
+    raw = _checked(folder, _WEIGHTS, description).read_bytes()
     try:
         return StoredModel(
             config=Config.from_dict(description["config"]),
@@ -143,12 +162,63 @@ def read_model(folder: Path) -> StoredModel:
             standard_u=[float(value) for value in description["standard_u"]],
             card=description["card"],
             history=description["history"],
+            cells=ad.read_h5ad(_checked(folder, _CELLS, description)) if _CELLS in description["sha256"] else None,
         )
-    except (KeyError, TypeError, ValueError, SafetensorError) as error:
+    except ModelFileError:
+        raise
+    except (KeyError, TypeError, ValueError, OSError, SafetensorError) as error:
         msg = (
             f"{folder}: expected a midas model of format {FORMAT}, found one with parts missing or changed ({error!r})."
         )
         raise ModelFileError(msg) from error
+
+
+def has_sample(folder: Path) -> bool:
+    """Whether a model keeps counts of some of its cells."""
+    return _SAMPLE in read_card(folder)["sha256"]
+
+
+def read_sample(folder: Path) -> MuData | None:
+    """Read the counts that a model keeps of some of its cells; None when it keeps none.
+
+    Raises
+    ------
+    ModelFileError
+        When they are damaged.
+    """
+    description = read_card(folder)
+    if _SAMPLE not in description["sha256"]:
+        return None
+    with mudata.set_options(pull_on_update=False):
+        sample: MuData = mudata.read_h5mu(_checked(folder, _SAMPLE, description))
+    return sample
+
+
+def writable(cells: AnnData) -> AnnData:
+    """Copy a table of cells, its columns of mixed values turned to text, which is all that the file can keep."""
+    cells = cells.copy()
+    for name in cells.obs.columns:
+        if cells.obs[name].dtype == object:
+            values = cells.obs[name]
+            cells.obs[name] = pd.Categorical(values.where(values.isna(), values.astype(str)))
+    return cells
+
+
+def _checked(folder: Path, name: str, description: dict[str, Any]) -> Path:
+    """Path of one of a model's files, which is there and as it was written."""
+    path = folder / name
+    if not path.is_file():
+        msg = f"{folder}: expected the file {name}, found none. Copy the whole folder."
+        raise ModelFileError(msg)
+    if _sha256(path) != description["sha256"][name]:
+        msg = f"{path}: the file is damaged (its sha256 is not the one in {_CARD}). Copy it again."
+        raise ModelFileError(msg)
+    return path
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_card(folder: Path) -> dict[str, Any]:

@@ -7,6 +7,8 @@ import typer
 from midas.cli.bench import bench
 from midas.cli.inspect import inspect
 from midas.cli.integrate import integrate
+from midas.cli.map import map_
+from midas.cli.prepare import prepare
 from midas.cli.simulate import simulate
 
 app = typer.Typer(
@@ -18,5 +20,6 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 
-for command in (inspect, integrate, simulate, bench):
+for command in (prepare, inspect, integrate, simulate, bench):
     app.command()(command)
+app.command("map")(map_)

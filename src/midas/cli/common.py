@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import warnings
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -32,6 +33,23 @@ def key_of(batch_key: str) -> str | None:
     return None if batch_key == "none" else batch_key
 
 
+def command_line(context: typer.Context) -> str:
+    """Write the command that runs as its user may type it again."""
+    words = context.command_path.split()
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        source, value = context.get_parameter_source(name), context.params.get(name)
+        if source is None or source.name != "COMMANDLINE":
+            continue
+        if parameter.param_type_name == "argument":
+            words.append(str(value))
+        elif getattr(parameter, "is_flag", False):
+            words.append(max(parameter.opts if value else parameter.secondary_opts, key=len))
+        else:
+            words += [max(parameter.opts, key=len), str(value)]
+    return shlex.join(words)
+
+
 def log_to(console: Console) -> None:
     """Show the package's log on the console, and nowhere else."""
     handler = RichHandler(console=console, show_path=False, show_time=False, markup=False)
@@ -53,7 +71,7 @@ class errors:  # noqa: N801 - used like a function
         return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        expected = (ValueError, KeyError, TypeError, OSError, ArithmeticError)
+        expected = (ValueError, KeyError, TypeError, OSError, ArithmeticError, ImportError)
         if isinstance(error, KeyboardInterrupt):
             self._fail("Interrupted; nothing was written.", 130)
         if isinstance(error, expected):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -67,6 +67,8 @@ class Mosaic:
         By name, in the order of the schema. A modality of the schema that the data lack has no cells.
     notes
         What the user should know, one sentence each.
+    obs
+        What else the input says of the cells, one row each.
     """
 
     schema: MosaicSchema
@@ -76,6 +78,7 @@ class Mosaic:
     known_batch: NDArray[np.int64]
     modalities: Mapping[str, ModalityRows]
     notes: tuple[str, ...] = ()
+    obs: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def n_cells(self) -> int:

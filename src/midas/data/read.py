@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from mudata import MuData
 from torch import nn
 
 from midas.data.blocks import chromosomes, order_and_blocks, peak_keys
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# A query that shares a smaller share of its features than this, but many more without regard to case, is misspelt.
+_FEW = 0.05
+
 
 def read_mosaic(
     data: MosaicData,
@@ -34,6 +39,7 @@ def read_mosaic(
     measured: Mapping[str, pd.DataFrame] | None = None,
     layer: str | None = None,
     schema: MosaicSchema | None = None,
+    like: MosaicSchema | None = None,
     told: Collection[str] = (),
 ) -> Mosaic:
     """Read MuData, AnnData, or a dict of them by modality or by batch.
@@ -53,6 +59,8 @@ def read_mosaic(
         Layer that holds the counts; None for X.
     schema
         Of a trained model, whose features are wanted. None to take the data's own.
+    like
+        Of a trained model, whose names and kinds of modalities are wanted, but not its features alone.
     told
         Notes that the user has seen before, not to be logged again.
 
@@ -62,8 +70,13 @@ def read_mosaic(
         When the data cannot be read, saying what was expected, what was found and what to do.
     """
     kinds = modalities if schema is None else schema.kinds
+    if like is not None:
+        kinds = like.kinds
     parts, order = take_apart(data, batch_key=batch_key, modalities=kinds)
     notes: list[str] = []
+    if like is not None:
+        parts = [replace(part, name=_name_in(like, part.name)) for part in parts]
+        modalities = {part.name: like.kinds[part.name] for part in parts if part.name in like.kinds}
     parts = _choose(parts, schema, modalities, notes)
     keys = cell_keys(parts)
     cells, positions, batch_of = _cells(parts, keys, order)
@@ -87,7 +100,9 @@ def read_mosaic(
             given=None if measured is None else measured.get(name),
             notes=notes,
         )
-    _check_overlap(own, parts, names, notes, matching=schema is not None)
+    known_schema = like if schema is None else schema
+    if known_schema is not None:
+        _check_overlap(known_schema.modalities, parts, names, notes, adding=schema is None)
     if schema is None:
         schema = MosaicSchema(batches, own, _batches_with(rows, batch, len(batches)))
     known = {name: i for i, name in enumerate(schema.batches)}
@@ -106,6 +121,7 @@ def read_mosaic(
         known_batch=np.array([known.get(name, -1) for name in batches], dtype=np.int64),
         modalities=rows,
         notes=tuple(notes),
+        obs=_obs(data, parts, positions, cells),
     )
 
 
@@ -118,6 +134,8 @@ def _choose(
         msg = f"Expected the modalities {', '.join(sorted(modalities))}, found {', '.join(there)}: {missing} missing."
         raise KeyError(msg)
     if schema is not None:
+        parts = [replace(part, name=_name_in(schema, part.name)) for part in parts]
+        there = sorted({part.name for part in parts})
         unknown = sorted(set(there) - set(schema.modalities))
         if len(unknown) == len(there):
             msg = f"Expected some of the model's modalities ({', '.join(schema.modalities)}), found {', '.join(there)}."
@@ -134,6 +152,14 @@ def _choose(
             raise ValueError(msg)
     _check_names(there)
     return parts
+
+
+def _name_in(schema: MosaicSchema, name: str) -> str:
+    """The model's name for a modality: ``prot`` may be ``adt`` there."""
+    if name in schema.modalities or preset(name) is None:
+        return name
+    same = [other for other in schema.modalities if preset(other) is preset(name)]
+    return same[0] if len(same) == 1 else name
 
 
 def _check_names(names: list[str]) -> None:
@@ -169,6 +195,28 @@ def _cells(
     batch_of[batch_of == ""] = next(b for b in batch_of if b != "")  # in no modality: any batch, it is never used
     names = index if plain else pd.Index([key.split("\x1f")[1] for key in index])
     return names, positions, batch_of.astype(str)
+
+
+def _obs(data: MosaicData, parts: list[Part], positions: list[NDArray[np.int64]], cells: pd.Index) -> pd.DataFrame:
+    """What the input says of the cells, `(n_cells, ...)`: its own obs first, then columns that only the modalities have."""
+    columns: dict[str, NDArray[np.object_]] = {}
+    tables = [(part.adata.obs, at) for part, at in zip(parts, positions, strict=True)]
+    if isinstance(data, MuData) and data.n_obs == len(cells) and (data.obs_names.astype(str) == cells).all():
+        tables = [(data.obs, np.arange(len(cells))), *tables]
+    prefixes = tuple(f"{part.name}:" for part in parts)  # copies that MuData pulls up
+    for table, at in tables:
+        for name in table.columns:
+            if str(name).startswith(prefixes):
+                continue
+            values = columns.setdefault(str(name), np.full(len(cells), np.nan, dtype=object))
+            given = table[name].astype(object).to_numpy()
+            empty = pd.isna(values[at])
+            values[at[empty]] = given[empty]
+    obs = pd.DataFrame(columns, index=cells).infer_objects()
+    for name in obs.columns:
+        if obs[name].dtype == object and all(isinstance(value, str) for value in obs[name].dropna()):
+            obs[name] = obs[name].astype("category")
+    return obs
 
 
 def _feature_names(part: Part, notes: list[str]) -> pd.Index:
@@ -287,31 +335,33 @@ def _padded(found: Scan, group: NDArray[np.int64], n_groups: int) -> NDArray[np.
 
 
 def _check_overlap(
-    schema: Mapping[str, ModalitySchema], parts: list[Part], names: list[pd.Index], notes: list[str], *, matching: bool
+    known: Mapping[str, ModalitySchema], parts: list[Part], names: list[pd.Index], notes: list[str], *, adding: bool
 ) -> None:
-    """With a model: say how many features matched, and refuse when none did."""
-    if not matching:
-        return
+    """With a model: say how many features matched, and refuse when next to none did."""
     for part, features in zip(parts, names, strict=True):
-        wanted = schema[part.name].features
-        found = features.isin(wanted)
-        if not found.any():
-            same_letters = pd.Index(features.str.lower()).isin(pd.Index(wanted.astype(str).str.lower())).sum()
+        if part.name not in known:
+            continue
+        wanted = known[part.name].features
+        found = int(features.isin(wanted).sum())
+        same_letters = int(features.str.lower().isin(wanted.str.lower()).sum())
+        if not found or (found < _FEW * len(features) and same_letters > 5 * found):
             hint = (
                 f" {same_letters:,} match when case is ignored: another species, or another spelling?"
-                if same_letters
+                if same_letters > found
                 else ""
             )
             msg = (
                 f"{part.label}: expected features of the model, such as {describe_names(wanted)}, found "
-                f"{describe_names(features)}: none is shared.{hint} Rename the features as in the model."
+                f"{describe_names(features)}: {found or 'none'} {'is' if found < 2 else 'are'} shared.{hint} Rename the "
+                "features as in the model."
             )
             raise ValueError(msg)
-        missing, extra = len(wanted) - int(found.sum()), int((~found).sum())
+        missing, extra = len(wanted) - found, len(features) - found
         if missing or extra:
+            fate = "added" if adding else "left out"
             notes.append(
-                f"{part.label}: {int(found.sum()):,} of the model's {len(wanted):,} features found, {missing:,} are missing "
-                f"(masked) and {extra:,} are unknown to the model (left out)."
+                f"{part.label}: {found:,} of the model's {len(wanted):,} features found, {missing:,} are missing "
+                f"(masked) and {extra:,} are unknown to the model ({fate})."
             )
 
 

@@ -14,8 +14,12 @@ paired-ac        AR    RD    AR    RD
 paired-bc        AD    RD    AD    RD
 diagonal+full    A     R     D     ARD
 diagonal         A     R     D     D
-paired-a, -b, -c AR, AD, RD in all
-atac, rna, adt   A, R, D in all
+paired-a         AR    AR    AR    AR
+paired-b         AD    AD    AD    AD
+paired-c         RD    RD    RD    RD
+atac             A     A     A     A
+rna              R     R     R     R
+adt              D     D     D     D
 ================ ===== ===== ===== =====
 
 Of two modalities X and Y there are ``paired`` (XY in all), ``<x>+paired`` (X, XY), ``<y>+paired`` (Y, XY), ``diagonal+paired``

@@ -8,24 +8,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from mudata import MuData
 
 from midas import keys
+from midas.pl.figure import GREY, MAX_LEGEND, legend, legend_size, names_of, palette_of, panels, write
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
-    from mudata import MuData
     from numpy.typing import NDArray
 
-_MAX_LEGEND = 20
+MODALITIES = "modalities"
 
 
 def umap(
     mdata: MuData | AnnData,
-    color: Sequence[str],
+    color: str | Sequence[str],
     *,
     basis: str = keys.LATENT,
     seed: int = 0,
+    ax: Axes | None = None,
     save: str | Path | None = None,
 ) -> list[Axes]:
     """Draw a UMAP of an embedding, one panel per column of obs.
@@ -35,72 +37,173 @@ def umap(
     mdata
         With ``obsm[basis]``. The coordinates are kept in ``obsm["X_midas_umap"]`` (or the like) and used again.
     color
-        Columns of obs; numbers get a colour scale, everything else a legend.
+        Columns of obs; numbers get a colour scale, everything else a legend. ``modalities`` stands for the combination of
+        modalities that each cell has, unless obs has such a column. Colours in ``uns["<column>_colors"]`` are used.
     basis
-        Which embedding.
+        Which embedding: ``X_midas`` for the biological state, ``X_midas_u`` for the technical noise.
     seed
         Of the layout.
+    ax
+        Axes to draw in, for a single column.
     save
         File to write the figure to.
 
     Returns
     -------
     The axes, one per column.
-    """
-    import matplotlib.pyplot as plt  # noqa: PLC0415 - optional, and slow to import
 
-    missing = [name for name in color if name not in mdata.obs.columns]
+    Examples
+    --------
+    >>> import anndata, midas, numpy as np, pandas as pd
+    >>> rng = np.random.default_rng(0)
+    >>> obs = pd.DataFrame({"batch": ["a", "b"] * 20}, index=[f"cell{i}" for i in range(40)])
+    >>> adata = anndata.AnnData(np.ones((40, 2), dtype="f4"), obs=obs, obsm={"X_midas": rng.normal(size=(40, 4))})
+    >>> axes = midas.pl.umap(adata, "batch")
+    >>> axes[0].get_title(), adata.obsm["X_midas_umap"].shape
+    ('batch', (40, 2))
+    """
+    columns = _columns(mdata, color, basis)
+    return _draw(mdata, columns, _layout(mdata, basis, seed), ("UMAP 1", "UMAP 2"), seed, ax, save)
+
+
+def embedding(
+    mdata: MuData | AnnData,
+    color: str | Sequence[str],
+    *,
+    basis: str = keys.TECHNICAL,
+    dimensions: tuple[int, int] = (1, 2),
+    ax: Axes | None = None,
+    save: str | Path | None = None,
+) -> list[Axes]:
+    """Draw two dimensions of an embedding as they are, one panel per column of obs.
+
+    The technical noise u has two dimensions by default, so this shows all of it.
+
+    Parameters
+    ----------
+    mdata, color, basis, ax, save
+        As in :func:`umap`.
+    dimensions
+        Which two, counted from 1.
+
+    Returns
+    -------
+    The axes, one per column.
+
+    Examples
+    --------
+    >>> import anndata, midas, numpy as np, pandas as pd
+    >>> obs = pd.DataFrame({"batch": ["a", "b"] * 20}, index=[f"cell{i}" for i in range(40)])
+    >>> u = np.random.default_rng(0).normal(size=(40, 2))
+    >>> adata = anndata.AnnData(np.ones((40, 2), dtype="f4"), obs=obs, obsm={"X_midas_u": u})
+    >>> midas.pl.embedding(adata, "batch")[0].get_xlabel()
+    'X_midas_u 1'
+    """
+    columns = _columns(mdata, color, basis)
+    z = np.asarray(mdata.obsm[basis])
+    if not all(1 <= d <= z.shape[1] for d in dimensions):
+        msg = f"Expected dimensions from 1 to {z.shape[1]}, found {dimensions}."
+        raise ValueError(msg)
+    labels = (f"{basis} {dimensions[0]}", f"{basis} {dimensions[1]}")
+    return _draw(mdata, columns, z[:, [d - 1 for d in dimensions]], labels, 0, ax, save)
+
+
+def combinations(mdata: MuData | AnnData) -> pd.Series:
+    """Modalities that each cell has, joined by ``+``; modalities that hold decoded counts do not count.
+
+    Examples
+    --------
+    >>> import midas
+    >>> mdata = midas.simulate.mosaic(midas.simulate.SimulationConfig(mosaic=("rna+adt", "rna"), n_cells=20))
+    >>> sorted(set(midas.pl.combinations(mdata)))
+    ['rna', 'rna+adt']
+    """
+    if not isinstance(mdata, MuData):
+        return pd.Series("all", index=mdata.obs_names)
+    decoded = {keys.all_cells(name, layer) for name in mdata.mod for layer in (keys.IMPUTED, keys.CORRECTED)}
+    has = {name: mdata.obs_names.isin(part.obs_names) for name, part in mdata.mod.items() if name not in decoded}
+    text = [
+        "+".join(name for name, there in zip(has, row, strict=True) if there) for row in zip(*has.values(), strict=True)
+    ]
+    return pd.Series([name or np.nan for name in text], index=mdata.obs_names)
+
+
+def _columns(mdata: MuData | AnnData, color: str | Sequence[str], basis: str) -> dict[str, pd.Series]:
+    wanted = [color] if isinstance(color, str) else list(color)
+    missing = [name for name in wanted if name not in mdata.obs.columns and name != MODALITIES]
     if missing or basis not in mdata.obsm:
-        wanted = f"columns {', '.join(missing)} in obs" if missing else f"an embedding {basis!r} in obsm"
+        sought = f"columns {', '.join(missing)} in obs" if missing else f"an embedding {basis!r} in obsm"
         there = ", ".join(map(str, mdata.obs.columns if missing else mdata.obsm.keys()))
-        msg = f"Expected {wanted}, found: {there or 'none'}."
+        msg = f"Expected {sought}, found: {there or 'none'}."
         raise KeyError(msg)
-    xy = _layout(mdata, basis, seed)
-    figure, axes = plt.subplots(1, len(color), figsize=(4.6 * len(color), 4), squeeze=False, layout="constrained")
-    # Drawn in random order, so that no group lies on top of the others.
-    order = np.random.default_rng(seed).permutation(len(xy))
-    for name, ax in zip(color, axes[0], strict=True):
-        _panel(ax, xy[order], mdata.obs[name].iloc[order], name)
-    if save is not None:
-        figure.savefig(save, dpi=150)
-    return list(axes[0])
+    return {name: mdata.obs[name] if name in mdata.obs.columns else combinations(mdata) for name in wanted}
+
+
+def layout(z: NDArray[Any], seed: int) -> NDArray[np.float32]:
+    """UMAP coordinates, `(n_cells, 2)`; NaN for rows that are NaN."""
+    import umap as umap_learn  # noqa: PLC0415 - optional, and slow to import
+
+    known = np.isfinite(z).all(1)
+    xy = np.full((len(z), 2), np.nan, dtype=np.float32)
+    n = int(known.sum())
+    if n < 3:
+        msg = f"Expected 3 cells or more with an embedding, found {n}."
+        raise ValueError(msg)
+    reducer = umap_learn.UMAP(
+        n_neighbors=min(30, n - 1),
+        min_dist=0.3,
+        random_state=seed,
+        n_jobs=1,
+        init="spectral" if n > 10 else "random",  # the spectrum of a handful of cells has too few vectors
+    )
+    xy[known] = reducer.fit_transform(z[known])
+    return xy
 
 
 def _layout(mdata: MuData | AnnData, basis: str, seed: int) -> NDArray[np.float32]:
     key = f"{basis}_umap"
     if key not in mdata.obsm:
-        import umap as umap_learn  # noqa: PLC0415 - optional, and slow to import
-
-        z = np.asarray(mdata.obsm[basis])
-        known = np.isfinite(z).all(1)
-        xy = np.full((len(z), 2), np.nan, dtype=np.float32)
-        reducer = umap_learn.UMAP(n_neighbors=min(30, int(known.sum()) - 1), min_dist=0.3, random_state=seed, n_jobs=1)
-        xy[known] = reducer.fit_transform(z[known])
-        mdata.obsm[key] = xy
+        mdata.obsm[key] = layout(np.asarray(mdata.obsm[basis]), seed)
     found: NDArray[np.float32] = np.asarray(mdata.obsm[key])
     return found
 
 
-def _panel(ax: Any, xy: NDArray[np.float32], values: pd.Series, title: str) -> None:  # noqa: ANN401 - an Axes
+def _draw(
+    mdata: MuData | AnnData,
+    columns: dict[str, pd.Series],
+    xy: NDArray[Any],
+    labels: tuple[str, str],
+    seed: int,
+    ax: Axes | None,
+    save: str | Path | None,
+) -> list[Axes]:
+    wide = [0.0 if pd.api.types.is_numeric_dtype(v) else legend_size(names_of(v)[1]) for v in columns.values()]
+    axes = panels(len(columns), ax, (4.0 + max(wide, default=0.0), 3.8))
+    # Drawn in random order, so that no group lies on top of the others.
+    order = np.random.default_rng(seed).permutation(np.flatnonzero(np.isfinite(xy).all(1)))
+    for (name, values), panel in zip(columns.items(), axes, strict=True):
+        palette = palette_of(mdata.uns, name, names_of(values)[1])
+        points(panel, xy[order], values.iloc[order], palette, legend_too=True)
+        panel.set(title=name, xlabel=labels[0], ylabel=labels[1])
+        if not pd.api.types.is_numeric_dtype(values) and len(palette) > MAX_LEGEND:
+            panel.set_title(f"{name} ({len(palette)} groups)")
+    write(axes[0], save)
+    return axes
+
+
+def points(ax: Axes, xy: NDArray[Any], values: pd.Series, palette: dict[str, Any], *, legend_too: bool = False) -> None:
+    """Draw cells, coloured by groups or by numbers; grey where the value is missing."""
     size = float(np.clip(30_000 / max(1, len(xy)), 1, 12))
-    style = {"s": size, "linewidths": 0, "rasterized": True}
-    if pd.api.types.is_numeric_dtype(values):
-        ax.scatter(*xy[values.isna()].T, color="lightgrey", **style)
-        dots = ax.scatter(*xy[values.notna()].T, c=values.dropna(), cmap="viridis", **style)
-        ax.figure.colorbar(dots, ax=ax, shrink=0.7)
+    style: dict[str, Any] = {"s": size, "linewidths": 0, "rasterized": True}
+    missing = values.isna().to_numpy()
+    ax.scatter(xy[missing, 0], xy[missing, 1], color=GREY, **style)
+    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
+        dots = ax.scatter(xy[~missing, 0], xy[~missing, 1], c=values[~missing], cmap="viridis", **style)
+        if legend_too:
+            ax.figure.colorbar(dots, ax=ax, shrink=0.7)
     else:
-        categories = sorted(values.astype(str).unique())
-        palette = _palette(len(categories))
-        codes = pd.Categorical(values.astype(str), categories=categories).codes
-        ax.scatter(*xy.T, c=palette[codes], **style)
-        if len(categories) <= _MAX_LEGEND:
-            handles = [ax.scatter([], [], color=c, s=25, label=n) for c, n in zip(palette, categories, strict=True)]
-            ax.legend(handles=handles, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8)
-    ax.set(title=title, xticks=[], yticks=[], xlabel="UMAP 1", ylabel="UMAP 2")
-
-
-def _palette(n: int) -> NDArray[np.float64]:
-    import matplotlib as mpl  # noqa: PLC0415
-
-    colours: NDArray[np.float64] = np.asarray(mpl.colormaps["tab20" if n > 10 else "tab10"](np.arange(n) % 20))
-    return colours
+        text, _ = names_of(values)
+        ax.scatter(xy[~missing, 0], xy[~missing, 1], c=[palette[name] for name in text[~missing]], **style)
+        if legend_too:
+            legend(ax, {**palette, **({"not known": GREY} if missing.any() else {})})
+    ax.set(xticks=[], yticks=[])

@@ -21,7 +21,7 @@ from midas.training.device import accelerator_of, precision_of
 from midas.training.plan import Plan, plan_training
 from midas.training.progress import Progress
 from midas.training.schedule import LearningRate, Watch
-from midas.training.step import Learner, check_finite, losses_of, train_step
+from midas.training.step import Anchor, Learner, check_finite, losses_of, teach_discriminators, train_step
 
 if TYPE_CHECKING:
     from midas.config import Config
@@ -61,9 +61,24 @@ class Surroundings:
 
 
 def fit(
-    vae: VAE, discriminators: Discriminators, mosaic: Mosaic, config: Config, seed: int, around: Surroundings
+    vae: VAE,
+    discriminators: Discriminators,
+    mosaic: Mosaic,
+    config: Config,
+    seed: int,
+    around: Surroundings,
+    *,
+    anchor: Anchor | None = None,
+    teach_first: int = 0,
 ) -> list[dict[str, float]]:
-    """Train both networks in place; the weights of the best epoch stay.
+    """Train both networks in place; the weights of the best epoch stay. Parameters that need no gradient are left alone.
+
+    Parameters
+    ----------
+    anchor
+        Where some cells are held.
+    teach_first
+        Steps of the discriminators alone before the model moves.
 
     Returns
     -------
@@ -71,7 +86,9 @@ def fit(
     those of held-out cells.
     """
     plan = plan_training(mosaic, config.training, seed)
-    learner = learner_for(vae, discriminators, mosaic, config)
+    learner = replace(learner_for(vae, discriminators, mosaic, config), anchor=anchor)
+    if teach_first:
+        _teach_first(learner, mosaic, plan, seed, teach_first)
     run = _Run(learner, mosaic, plan, seed, around)
     status = "failed"
     try:
@@ -86,6 +103,16 @@ def fit(
                 sink.finalize(status)
     run.finish()
     return run.history
+
+
+def _teach_first(learner: Learner, mosaic: Mosaic, plan: Plan, seed: int, steps: int) -> None:
+    rng = np.random.default_rng([seed, 3])
+    noise = Noise(int(rng.integers(2**62)), learner.fabric.device)
+    _set_rate(learner.discriminator_optimizer, learner.config.training.discriminator_learning_rate)
+    indices = [rng.choice(plan.train, min(plan.batch_size, len(plan.train)), replace=False) for _ in range(steps)]
+    with _minibatches(mosaic, indices, learner.fabric.device) as minibatches:
+        for minibatch in minibatches:
+            teach_discriminators(learner, minibatch, noise)
 
 
 def learner_for(vae: VAE, discriminators: Discriminators, mosaic: Mosaic, config: Config) -> Learner:
@@ -103,7 +130,8 @@ def learner_for(vae: VAE, discriminators: Discriminators, mosaic: Mosaic, config
 
     def adamw(module: torch.nn.Module, rate: float) -> torch.optim.Optimizer:
         decay = config.training.weight_decay
-        return torch.optim.AdamW(module.parameters(), lr=rate, weight_decay=decay, fused=fused)
+        tuned = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        return torch.optim.AdamW(tuned, lr=rate, weight_decay=decay, fused=fused)
 
     return Learner(
         vae,

@@ -67,13 +67,12 @@ def plan_training(mosaic: Mosaic, training: TrainingConfig, seed: int) -> Plan:
     validation = _hold_out(mosaic, order, training.validation_fraction, rng)
     train = np.setdiff1d(order, validation, assume_unique=True)
     train = order[np.isin(order, train)]
-    batch_size = training.batch_size or _batch_size(len(train))
+    batch_size = training.batch_size or batch_size_for(len(train))
     sizes = np.bincount(mosaic.batch[train])
     per_epoch = steps_per_epoch(sizes, batch_size, training)
     epochs = training.epochs
     if epochs is None:
-        steps = min(max(_FEWEST_STEPS, _PASSES * per_epoch), _MOST_STEPS)
-        epochs = max(1, math.ceil(steps / per_epoch))
+        epochs = max(1, math.ceil(_steps(per_epoch) / per_epoch))
     plan = Plan(train, validation, batch_size, epochs, per_epoch)
     logger.info(
         "Training on %s cells, %s held out: at most %s epochs of %s steps, %s cells a step.",
@@ -86,7 +85,16 @@ def plan_training(mosaic: Mosaic, training: TrainingConfig, seed: int) -> Plan:
     return plan
 
 
-def _batch_size(n_cells: int) -> int:
+def full_steps(n_cells: int, batch_size: int) -> int:
+    """Steps of a run from scratch on so many training cells, where the configuration leaves it open."""
+    return _steps(max(1, math.ceil(n_cells / batch_size)))
+
+
+def _steps(per_epoch: int) -> int:
+    return min(max(_FEWEST_STEPS, _PASSES * per_epoch), _MOST_STEPS)
+
+
+def batch_size_for(n_cells: int) -> int:
     """128 up to 5,000 cells, 256 up to 50,000, then 512: small data need many steps, large data few passes."""
     return 128 if n_cells < 5_000 else 256 if n_cells < 50_000 else 512
 

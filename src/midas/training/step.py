@@ -14,6 +14,7 @@ from midas.losses import Losses, objective
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
+    from numpy.typing import NDArray
 
     from midas.config import Config
     from midas.data.minibatch import Minibatch
@@ -23,6 +24,29 @@ if TYPE_CHECKING:
 
 class NotFiniteError(ArithmeticError):
     """A term of the objective became NaN or infinite."""
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """Posterior means that some cells had before and should keep: what holds a space in place while a model is tuned.
+
+    Attributes
+    ----------
+    target
+        `(n_cells of the mosaic, dim_z)`; rows of NaN for cells that are free.
+    weight
+        Of each cell's squared distance from there, `(n_cells of the mosaic,)`.
+    """
+
+    target: Tensor
+    weight: Tensor
+
+    def distance(self, mean: Tensor, index: NDArray[np.int64]) -> Tensor:
+        """Weighted squared distance of means `(n, dim_z)` of the cells `index` from their targets, mean over all of them."""
+        at = torch.from_numpy(index)
+        target, weight = self.target[at].to(mean.device), self.weight[at].to(mean.device)
+        away = torch.where(torch.isfinite(target), mean - target, 0.0)
+        return (away.square().sum(1) * weight).mean()
 
 
 @dataclass(frozen=True)
@@ -41,6 +65,8 @@ class Learner:
         Of the data.
     config
         Weights and counts of steps.
+    anchor
+        Where some cells are held.
     """
 
     vae: VAE
@@ -50,20 +76,23 @@ class Learner:
     fabric: Fabric
     schema: MosaicSchema
     config: Config
+    anchor: Anchor | None = None
 
 
 @dataclass(frozen=True)
 class StepReport:
-    """What a step came to: the terms of the objective and the discriminators' cross entropy, on the device."""
+    """What a step came to: the terms of the objective, the discriminators' cross entropy, the distance from the anchor."""
 
     losses: Losses
     discriminator: Tensor
+    anchor: Tensor | None = None
 
     def named(self) -> dict[str, Tensor]:
-        """All terms by name, detached."""
-        return {
-            name: term.detach() for name, term in {**self.losses.named(), "discriminator": self.discriminator}.items()
-        }
+        """All terms by name, detached, on the device."""
+        terms = {**self.losses.named(), "discriminator": self.discriminator}
+        if self.anchor is not None:
+            terms["anchor"] = self.anchor
+        return {name: term.detach() for name, term in terms.items()}
 
 
 def discriminator_input(outputs: Outputs, names: tuple[str, ...], dim_c: int) -> tuple[Tensor, Tensor]:
@@ -102,27 +131,42 @@ def train_step(learner: Learner, minibatch: Minibatch, noise: Noise, *, with_bat
     c, present = discriminator_input(outputs, learner.discriminators.names, config.network.dim_c)
     adversarial = config.objective.adversarial
 
-    fixed = c.detach()
     if adversarial > 0:
-        for _ in range(config.training.discriminator_steps):
-            learner.discriminator_optimizer.zero_grad()
-            guess = learner.discriminators(fixed, present, minibatch.batch, noise).mean()
-            fabric.backward(guess * adversarial)
-            _clip(learner, learner.discriminators, learner.discriminator_optimizer)
-            learner.discriminator_optimizer.step()
-
+        _teach(learner, c.detach(), present, minibatch.batch, noise)
     losses = losses_of(learner, outputs, minibatch)
     learner.discriminators.requires_grad_(requires_grad=False)
     guess = learner.discriminators(c, present, minibatch.batch, noise).mean()
     learner.discriminators.requires_grad_(requires_grad=True)
-    report = StepReport(losses, guess)
+    report, total = StepReport(losses, guess), losses.total
+    if learner.anchor is not None:
+        held = learner.anchor.distance(outputs.joint.posterior.mean, minibatch.index)
+        report, total = replace(report, anchor=held), total + held
     if fabric.device.type == "cpu":
-        check_finite({"total": losses.total.item(), "discriminator": guess.item()}, learner, minibatch)
-    learner.vae_optimizer.zero_grad()
-    fabric.backward(losses.total - adversarial * guess)
-    _clip(learner, learner.vae, learner.vae_optimizer)
-    learner.vae_optimizer.step()
+        check_finite({"total": total.item(), "discriminator": guess.item()}, learner, minibatch)
+    aim = total - adversarial * guess
+    if aim.requires_grad:  # not when only the batch networks are tuned, and this step leaves the batch out
+        learner.vae_optimizer.zero_grad()
+        fabric.backward(aim)
+        _clip(learner, learner.vae, learner.vae_optimizer)
+        learner.vae_optimizer.step()
     return report
+
+
+def teach_discriminators(learner: Learner, minibatch: Minibatch, noise: Noise) -> None:
+    """Update the discriminators alone, so that they know what they speak of before they move the model."""
+    with torch.no_grad(), learner.fabric.autocast():
+        outputs = learner.vae(minibatch, noise)
+    c, present = discriminator_input(outputs, learner.discriminators.names, learner.config.network.dim_c)
+    _teach(learner, c, present, minibatch.batch, noise)
+
+
+def _teach(learner: Learner, c: Tensor, present: Tensor, batch: Tensor, noise: Noise) -> None:
+    for _ in range(learner.config.training.discriminator_steps):
+        learner.discriminator_optimizer.zero_grad()
+        guess = learner.discriminators(c, present, batch, noise).mean()
+        learner.fabric.backward(guess * learner.config.objective.adversarial)
+        _clip(learner, learner.discriminators, learner.discriminator_optimizer)
+        learner.discriminator_optimizer.step()
 
 
 def losses_of(learner: Learner, outputs: Outputs, minibatch: Minibatch) -> Losses:

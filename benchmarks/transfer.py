@@ -1,0 +1,204 @@
+"""Knowledge transfer, measured: ``python benchmarks/transfer.py DATA OUT [--parts forms,tissues,continual] [--cells 1600]``.
+
+`forms`: the reference is two batches of the trimodal stand-in set, the query the other two, made into each mosaic task.
+Transfer against training from scratch (scMIB overall, CPU seconds), and labels by each way of mapping (micro-F1, calibration).
+`tissues`: PBMC as the reference of bone marrow, and the reverse; which cells are called Unknown. `continual`: three queries in a
+row, and what becomes of the first reference's embedding. Every row is appended to OUT/<part>.csv as soon as it is known.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import mudata
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+import midas
+from midas import transfer
+from midas.io import read_file
+from midas.metrics import evaluate, midas_result, tasks
+from midas.transfer.automatic import _MODES
+
+SHARED = ("CD4 T", "CD8 T", "CD14 Mono", "NK", "B")
+ABSENT = ("Erythroid", "HSPC")
+SAME_PROTEIN = {"CD8": "CD8a", "CD279": "PD-1"}
+
+
+@contextmanager
+def clock(row: dict[str, Any], name: str) -> Iterator[None]:
+    started = time.process_time()
+    yield
+    row[name] = round(time.process_time() - started, 1)
+
+
+class Table:
+    """Rows in a CSV file, written one by one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def add(self, row: dict[str, Any]) -> None:
+        new = not self.path.exists()
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, row.keys())
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
+        print(row, flush=True)
+
+
+def of_batches(mdata: mudata.MuData, batches: set[str]) -> mudata.MuData:
+    keep = mdata.obs["batch"].astype(str).isin(batches).to_numpy()
+    names = mdata.obs_names[keep]
+    with mudata.set_options(pull_on_update=False):
+        part = mudata.MuData({name: a[a.obs_names.isin(names)].copy() for name, a in mdata.mod.items()})
+    part.obs = mdata.obs.loc[part.obs_names].copy()
+    return part
+
+
+def trained(mdata: mudata.MuData, folder: Path, seed: int, row: dict[str, Any] | None = None) -> midas.MIDAS:
+    if not (folder / "model.json").exists():
+        with clock({} if row is None else row, "reference_s"):
+            midas.MIDAS(mdata, seed=seed).fit(progress=False).save(folder, with_cells=20_000)
+    return midas.MIDAS.load(folder)
+
+
+def calibration_error(confidence: np.ndarray, right: np.ndarray, bins: int = 10) -> float:
+    at = np.minimum((confidence * bins).astype(int), bins - 1)
+    return float(sum(abs(confidence[at == b].mean() - right[at == b].mean()) * (at == b).mean() for b in np.unique(at)))
+
+
+def label_scores(mapped: transfer.Mapped, truth: np.ndarray, column: str) -> dict[str, float]:
+    table = transfer.label_cells(mapped, column).table
+    counted = truth != "unknown"
+    given = table[f"{column}_transferred"].astype(str).to_numpy()[counted]
+    right = given == truth[counted]
+    known = given != transfer.UNKNOWN
+    confidence = table[f"{column}_confidence"].to_numpy()[counted]
+    plain = transfer.label_cells(mapped, column, config=transfer.LabelConfig(unknown=False)).table
+    voted = plain[f"{column}_transferred"].astype(str).to_numpy()[counted]
+    return {
+        "f1": float((voted == truth[counted]).mean()),
+        "unknown": float(1 - known.mean()),
+        "ece": calibration_error(confidence[known], right[known]) if known.any() else float("nan"),
+    }
+
+
+def forms(data: Path, out: Path, cells: int, seed: int, only: list[str] | None) -> None:
+    mdata = read_file(data / "pbmc_standin_trimodal_4batch.h5mu")
+    reference = trained(of_batches(mdata, {"pbmc10k_a", "pbmc10k_b"}), out / f"reference_{seed}", seed)
+    source = of_batches(mdata, {"pbmc5k_a", "pbmc5k_b"})
+    table = Table(out / "forms.csv")
+    for name in only or list(tasks.names(mdata)):
+        task = tasks.make(source, name, n_cells=cells, seed=seed)
+        truth = task.truth.obs.loc[task.mdata.obs_names, "cell_type"].astype(str).to_numpy()
+        row: dict[str, Any] = {"task": name, "seed": seed}
+        with clock(row, "scratch_s"):
+            scratch = midas.MIDAS(task.mdata, seed=seed).fit(progress=False)
+        row["scratch"] = _overall(scratch, task)
+        query = transfer.Query(task.mdata, seed=seed, progress=False)
+        with clock(row, "transfer_s"):
+            model = transfer.transfer_model(reference, query)
+        row["transfer"] = _overall(model, task)
+        for mode in _MODES:
+            with clock(row, f"{mode}_s"):
+                mapped = transfer.map_query(reference, query, mode=mode)
+            row |= {f"{mode}_{key}": round(value, 4) for key, value in label_scores(mapped, truth, "cell_type").items()}
+        table.add(row)
+
+
+def _overall(model: midas.MIDAS, task: tasks.Task) -> float:
+    return round(float(evaluate(task, midas_result(model, task))["overall"]), 4)
+
+
+def tissues(data: Path, out: Path, seed: int) -> None:
+    pbmc = read_file(data / "pbmc_citeseq_10x_2batch.h5mu")
+    marrow = read_file(data / "bmmc_cite_neurips_1draw.h5mu")
+    marrow["adt"].var_names = [SAME_PROTEIN.get(name, name) for name in marrow["adt"].var_names]
+    table = Table(out / "tissues.csv")
+    for name, source, query, absent in (
+        ("PBMC to bone marrow", pbmc, marrow, ABSENT),
+        ("bone marrow to PBMC", marrow, pbmc, ()),
+    ):
+        reference = trained(source, out / f"{name.replace(' ', '_')}_{seed}", seed)
+        truth = query.obs["cell_type"].astype(str).to_numpy()
+        shared, strange = np.isin(truth, SHARED), np.isin(truth, absent)
+        for mode in _MODES:
+            row: dict[str, Any] = {"direction": name, "mode": mode, "seed": seed}
+            with clock(row, "s"):
+                mapped = transfer.map_query(reference, transfer.Query(query, seed=seed, progress=False), mode=mode)
+                labels = transfer.label_cells(mapped, "cell_type")
+            given = labels.table["cell_type_transferred"].astype(str).to_numpy()
+            score = labels.table["cell_type_unknown_score"].to_numpy()
+            counted = shared | strange
+            row |= {
+                "consistent_shared": round(float((given == truth)[shared].mean()), 4),
+                "unknown_shared": round(float((given == transfer.UNKNOWN)[shared].mean()), 4),
+                "unknown_absent": round(float((given == transfer.UNKNOWN)[strange].mean()), 4) if absent else "",
+                "auroc": round(float(roc_auc_score(strange[counted], score[counted])), 4) if absent else "",
+                "separation": round(labels.cut.separation, 2),
+            }
+            row |= {f"shared_{label}": round(float((given == truth)[truth == label].mean()), 3) for label in SHARED}
+            table.add(row)
+
+
+def continual(data: Path, out: Path, seed: int) -> None:
+    mdata = read_file(data / "pbmc_standin_trimodal_4batch.h5mu")
+    first = of_batches(mdata, {"pbmc10k_a"})
+    model = trained(first, out / f"first_{seed}", seed)
+    before = model.latent(first)
+    truth = first.obs["cell_type"].astype(str).to_numpy()
+    table = Table(out / "continual.csv")
+    for batch in ("", "pbmc10k_b", "pbmc5k_a", "pbmc5k_b"):
+        row: dict[str, Any] = {"after": batch or "(reference)", "seed": seed}
+        if batch:
+            query = transfer.Query(of_batches(mdata, {batch}), seed=seed, progress=False)
+            with clock(row, "s"):
+                mapped = transfer.map_query(model, query)
+            of_query = query.data.obs["cell_type"].astype(str).to_numpy()
+            row["f1_query"] = round(label_scores(mapped, of_query, "cell_type")["f1"], 4)
+            mapped.model.save(out / f"after_{batch}_{seed}", with_cells=20_000)
+            model = midas.MIDAS.load(out / f"after_{batch}_{seed}")
+        else:
+            row |= {"s": 0.0, "f1_query": ""}
+        now = model.latent(first)
+        counted = truth != "unknown"
+        row |= {
+            "moved": round(
+                float(np.sqrt(((now - before) ** 2).sum(1)).mean() / before.std(0).sum() * np.sqrt(before.shape[1])), 4
+            ),
+            "agreement": round(midas.metrics.label_agreement(now[counted], truth[counted]), 4),
+        }
+        table.add(row)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0] if __doc__ else None)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--parts", default="forms,tissues,continual")
+    parser.add_argument("--cells", type=int, default=1600)
+    parser.add_argument("--seeds", default="0")
+    parser.add_argument("--tasks", default=None)
+    args = parser.parse_args()
+    logging.getLogger("midas").setLevel(logging.ERROR)
+    args.out.mkdir(parents=True, exist_ok=True)
+    for seed in map(int, args.seeds.split(",")):
+        if "forms" in args.parts:
+            forms(args.data, args.out, args.cells, seed, args.tasks.split(",") if args.tasks else None)
+        if "tissues" in args.parts:
+            tissues(args.data, args.out, seed)
+        if "continual" in args.parts:
+            continual(args.data, args.out, seed)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""``midas prepare``: from 10x files to a mosaic."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from midas.cli.common import errors, escape
+
+if TYPE_CHECKING:
+    from midas.pp import PrepareReport
+
+_RNA, _PEAKS = "RNA", "Peaks"
+
+
+def prepare(  # noqa: PLR0913 - one argument per option
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            help="10x .h5 files, mtx folders, .h5ad, .h5mu, or folders of these; each is a batch. `name=path` names it.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The mosaic, an .h5mu file.", show_default=False)],
+    batch_key: Annotated[
+        str, typer.Option(help="Column of obs that names batches, in .h5ad and .h5mu files.")
+    ] = "batch",
+    layer: Annotated[str | None, typer.Option(help="Layer of .h5ad and .h5mu files that holds the counts.")] = None,
+    min_genes: Annotated[
+        int | None,
+        typer.Option(
+            help="Least genes of a cell; by default 200, or 1% of the genes if that is fewer.", rich_help_panel=_RNA
+        ),
+    ] = None,
+    min_counts: Annotated[int, typer.Option(help="Least RNA counts of a cell.", rich_help_panel=_RNA)] = 0,
+    max_mito: Annotated[
+        float | None,
+        typer.Option(
+            help="Largest mitochondrial share; by default 0.3, none for a selection of genes.", rich_help_panel=_RNA
+        ),
+    ] = None,
+    genes: Annotated[int, typer.Option(help="Number of variable genes to keep.", min=1, rich_help_panel=_RNA)] = 4000,
+    proteins: Annotated[
+        Path | None, typer.Option(help="CSV file of more names of proteins: columns protein, genes, aliases.")
+    ] = None,
+    min_peaks: Annotated[
+        int | None,
+        typer.Option(
+            help="Least peaks of a cell; by default 200, or 0.1% of the peaks if that is fewer.", rich_help_panel=_PEAKS
+        ),
+    ] = None,
+    min_accessibility: Annotated[
+        float, typer.Option(help="Keep peaks accessible in more than this share of a batch.", rich_help_panel=_PEAKS)
+    ] = 0.04,
+    fragments: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="`batch=fragments.tsv.gz`, to be counted on the joint peaks; repeatable.", rich_help_panel=_PEAKS
+        ),
+    ] = None,
+    blacklist: Annotated[
+        Path | None, typer.Option(help="BED file of regions to leave out.", rich_help_panel=_PEAKS)
+    ] = None,
+    chromosomes: Annotated[
+        str | None,
+        typer.Option(
+            help="Chromosomes to keep, separated by commas, instead of the autosomes.", rich_help_panel=_PEAKS
+        ),
+    ] = None,
+    gtf: Annotated[
+        Path | None, typer.Option(help="Genes, to link peaks to and to name Ensembl IDs by.", rich_help_panel=_PEAKS)
+    ] = None,
+    links: Annotated[
+        Path | None, typer.Option(help="CSV file of links instead: columns peak, gene.", rich_help_panel=_PEAKS)
+    ] = None,
+    binarize: Annotated[
+        bool, typer.Option("--binarize", help="Write peaks as 0 and 1.", rich_help_panel=_PEAKS)
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+) -> None:
+    """Make a mosaic of raw files: names matched, poor cells and sparse features left out, peaks joined.
+
+    The same name given twice (`d1=rna.h5 d1=adt.h5`) joins modalities of the same cells. The input of `midas integrate`.
+
+    Example: `midas prepare donor1.h5 donor2.h5 d3=folder/ -o mosaic.h5mu`
+    """
+    console = Console(quiet=quiet)
+    with errors(console):
+        from midas import pp  # noqa: PLC0415 - keep --help fast
+        from midas.io import check_target, write_mudata  # noqa: PLC0415
+        from midas.pp.inputs import named  # noqa: PLC0415
+
+        check_target(output)
+        for source in sources:
+            path = Path(str(named(source)[1]))
+            if path.is_file():
+                check_target(output, path)
+        cutoffs = pp.Cutoffs(
+            min_genes=min_genes,
+            min_counts=min_counts,
+            max_mito=max_mito,
+            n_genes=genes,
+            min_peaks=min_peaks,
+            min_accessibility=min_accessibility,
+            binarize=binarize,
+        )
+        logging.getLogger("midas").setLevel(logging.ERROR)  # the notes are printed below
+        mdata = pp.prepare(
+            sources,
+            cutoffs=cutoffs,
+            batch_key=batch_key,
+            layer=layer,
+            proteins=proteins,
+            fragments=_pairs(fragments or []),
+            genome=pp.Genome(
+                gtf=gtf,
+                links=links,
+                blacklist=blacklist,
+                chromosomes=None if chromosomes is None else [name.strip() for name in chromosomes.split(",")],
+            ),
+        )
+        write_mudata(output, mdata)
+        _print(console, pp.report_of(mdata))
+        sizes = ", ".join(f"{name} {adata.n_obs:,} x {adata.n_vars:,}" for name, adata in mdata.mod.items())
+        console.print(f"Mosaic: {output} ({mdata.n_obs:,} cells; {sizes})", highlight=False)
+
+
+def _pairs(texts: list[str]) -> dict[str, str]:
+    pairs = dict(text.split("=", 1) for text in texts if "=" in text)
+    if len(pairs) < len(texts):
+        msg = f"--fragments: expected batch=path, once for each batch, found {', '.join(texts)}."
+        raise ValueError(msg)
+    return pairs
+
+
+def _print(console: Console, report: PrepareReport) -> None:
+    table = Table(title="Found and kept", title_justify="left")
+    for name in ("batch", "modality", "cells", "features", "file", "cells left out"):
+        table.add_column(name, justify="right" if name in {"cells", "features"} else "left")
+    for row in report.rows():
+        table.add_row(*map(escape, row))
+    console.print(table)
+    for note in report.notes:
+        console.print(f"[yellow]![/] {escape(note)}", highlight=False)

@@ -1,0 +1,116 @@
+"""Mosaics made of other mosaics: for another model, one after another, or as if measured like another."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from midas.data.mosaic import ModalityRows, Mosaic
+from midas.data.schema import MosaicSchema
+
+
+def recast(mosaic: Mosaic, schema: MosaicSchema) -> Mosaic:
+    """Give a mosaic another schema: features and batches are matched by name, modalities that it lacks have no cells."""
+    known = {name: i for i, name in enumerate(schema.batches)}
+    return replace(
+        mosaic,
+        schema=schema,
+        known_batch=np.array([known.get(name, -1) for name in mosaic.batches], dtype=np.int64),
+        modalities={name: _recast_rows(mosaic, name, schema) for name in schema.modalities},
+    )
+
+
+def _recast_rows(mosaic: Mosaic, name: str, schema: MosaicSchema) -> ModalityRows:
+    features = schema.modalities[name].features
+    n_features = len(features)
+    if name not in mosaic.modalities:
+        nowhere = np.full(mosaic.n_cells, -1, dtype=np.int64)
+        nothing = np.zeros((len(mosaic.batches), n_features), dtype=bool)
+        return ModalityRows((), (), nowhere, nowhere.copy(), nothing, features, np.arange(n_features))
+    rows = mosaic.modalities[name]
+    to = features.get_indexer(mosaic.schema.modalities[name].features).astype(np.int64)
+    kept = to >= 0
+    measured = np.zeros((len(mosaic.batches), n_features), dtype=bool)
+    measured[:, to[kept]] = rows.measured[:, kept]
+    shown = to[rows.input_columns]
+    new = np.setdiff1d(np.arange(n_features), shown)
+    return replace(
+        rows,
+        columns=tuple(np.where(column >= 0, to[column], -1) for column in rows.columns),
+        measured=measured,
+        input_names=rows.input_names[shown >= 0].append(features[new]),
+        input_columns=np.concatenate([shown[shown >= 0], new]),
+    )
+
+
+def joined(first: Mosaic, second: Mosaic) -> Mosaic:
+    """Put the cells of `second` behind those of `first`; both of one schema. Batches stay apart, whatever their names."""
+    if first.schema is not second.schema:
+        raise ValueError("Expected two mosaics of one schema, found two schemas. Call recast() first.")
+    rows = {}
+    for name, a in first.modalities.items():
+        b = second.modalities[name]
+        source_of = np.where(b.source_of >= 0, b.source_of + len(a.sources), -1)
+        rows[name] = ModalityRows(
+            sources=a.sources + b.sources,
+            columns=a.columns + b.columns,
+            source_of=np.concatenate([a.source_of, source_of]),
+            row=np.concatenate([a.row, b.row]),
+            measured=np.concatenate([a.measured, b.measured]),
+            input_names=a.input_names,
+            input_columns=a.input_columns,
+        )
+    return Mosaic(
+        schema=first.schema,
+        cells=first.cells.append(second.cells),
+        batches=first.batches + second.batches,
+        batch=np.concatenate([first.batch, second.batch + len(first.batches)]),
+        known_batch=np.concatenate([first.known_batch, second.known_batch]),
+        modalities=rows,
+        obs=pd.concat([first.obs, second.obs]),
+    )
+
+
+def chosen(mosaic: Mosaic, cells: NDArray[np.int64]) -> Mosaic:
+    """Keep some cells of a mosaic, `(n,)`, in that order."""
+    return replace(
+        mosaic,
+        cells=mosaic.cells[cells],
+        batch=mosaic.batch[cells],
+        modalities={
+            name: replace(rows, source_of=rows.source_of[cells], row=rows.row[cells])
+            for name, rows in mosaic.modalities.items()
+        },
+        obs=mosaic.obs.iloc[cells],
+    )
+
+
+def measured_like(mosaic: Mosaic, model: Mosaic, like: NDArray[np.int64]) -> Mosaic:
+    """Hide from each cell what the cell `like`, `(n_cells,)`, of the mosaic `model` does not have: modalities, features.
+
+    A cell that would keep nothing has no modality in the result.
+    """
+    pair = mosaic.batch * len(model.batches) + model.batch[like]
+    pairs, batch = np.unique(pair, return_inverse=True)
+    own, other = np.divmod(pairs, len(model.batches))
+    rows = {}
+    for name, part in mosaic.modalities.items():
+        shown = model.modalities[name].present[like]
+        measured = np.logical_and(part.measured[own], model.modalities[name].measured[other])
+        some = np.asarray(measured.any(axis=1))
+        rows[name] = replace(part, row=np.where(shown & some[batch], part.row, -1), measured=measured)
+    return replace(
+        mosaic,
+        batches=tuple(mosaic.batches[b] for b in own),
+        batch=batch.astype(np.int64),
+        known_batch=mosaic.known_batch[own],
+        modalities=rows,
+    )
+
+
+def without_batch(mosaic: Mosaic) -> Mosaic:
+    """The same cells as if their batches were unknown."""
+    return replace(mosaic, known_batch=np.full(len(mosaic.batches), -1, dtype=np.int64))

@@ -1,0 +1,140 @@
+"""What all pictures share: axes, saving, colours, names of groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from numpy.typing import ArrayLike, NDArray
+
+GREY = "#c8c8c8"  # of what is not known
+LINE = "#444444"
+MAX_LEGEND = 60  # more groups than this cannot be told apart by colour
+_PER_COLUMN = 18
+
+
+def plotter() -> Any:  # noqa: ANN401 - the module matplotlib.pyplot
+    """Import pyplot, which is optional and slow to import."""
+    try:
+        import matplotlib.pyplot as plt  # noqa: PLC0415
+    except ImportError as error:
+        raise ImportError('Pictures need matplotlib: pip install "midas-mosaic[plots]".') from error
+    return plt
+
+
+def axes_for(ax: Axes | None, size: tuple[float, float]) -> Axes:
+    """Take the axes given, or new ones of their own."""
+    if ax is not None:
+        return ax
+    axes: Axes = plotter().subplots(figsize=size, layout="constrained")[1]
+    return axes
+
+
+def panels(n: int, ax: Axes | None, size: tuple[float, float], columns: int = 4) -> list[Axes]:
+    """Make axes for `n` panels; `ax` will do for one."""
+    if n == 0:
+        raise ValueError("Expected at least one thing to draw, found none.")
+    if ax is not None:
+        if n > 1:
+            msg = f"Expected one panel for ax=, found {n}. Draw them one by one, or leave ax out."
+            raise ValueError(msg)
+        return [ax]
+    columns = min(n, columns)
+    rows = -(-n // columns)
+    grid = plotter().subplots(
+        rows, columns, figsize=(size[0] * columns, size[1] * rows), squeeze=False, layout="constrained"
+    )[1]
+    for spare in grid.ravel()[n:]:
+        spare.axis("off")
+    return list(grid.ravel()[:n])
+
+
+def write(ax: Axes, save: str | Path | None) -> None:
+    """Write the figure that the axes are of."""
+    if save is not None:
+        figure: Any = ax.figure
+        figure.savefig(save, dpi=150, bbox_inches="tight")
+
+
+def names_of(values: pd.Series | ArrayLike) -> tuple[NDArray[np.object_], list[str]]:
+    """Group of each cell as text, None where unknown, and the groups in order (of categories, else sorted)."""
+    series = values if isinstance(values, pd.Series) else pd.Series(np.asarray(values))
+    text = series.astype(str).to_numpy(dtype=object).copy()
+    text[series.isna().to_numpy()] = None
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        there = set(text)
+        return text, [str(name) for name in series.cat.categories if str(name) in there]
+    return text, sorted({name for name in text if name is not None}, key=natural)
+
+
+def natural(name: str) -> tuple[Any, ...]:
+    """Sort key by which "c10" comes after "c9"."""
+    import re  # noqa: PLC0415
+
+    return tuple((1, int(part), "") if part.isdigit() else (0, 0, part) for part in re.split(r"(\d+)", name) if part)
+
+
+def colours(n: int) -> list[Any]:
+    """Colours of `n` groups; they repeat after 60."""
+    import matplotlib as mpl  # noqa: PLC0415
+
+    if n <= 10:
+        return [mpl.colormaps["tab10"](i) for i in range(n)]
+    # Strong colours before their pale relatives.
+    wheel = [mpl.colormaps["tab20"](i) for i in (*range(0, 20, 2), *range(1, 20, 2))]
+    wheel += [mpl.colormaps[name](i) for name in ("tab20b", "tab20c") for i in range(20)]
+    return [wheel[i % len(wheel)] for i in range(n)]
+
+
+def palette_of(uns: Any, column: str, names: Sequence[str]) -> dict[str, Any]:  # noqa: ANN401 - uns of a data object
+    """Colour of each group: what scanpy keeps in ``uns["<column>_colors"]``, if it is there and long enough."""
+    kept = uns.get(f"{column}_colors") if hasattr(uns, "get") else None
+    own = list(kept) if kept is not None and len(kept) >= len(names) else colours(len(names))
+    return dict(zip(names, own, strict=False))
+
+
+def legend_size(names: Sequence[str]) -> float:
+    """Width in inches that the legend of these groups needs beside a panel."""
+    if not names or len(names) > MAX_LEGEND:
+        return 0.0
+    longest = max(map(len, names))
+    return -(-len(names) // _PER_COLUMN) * (0.35 + 0.075 * min(longest, 40))
+
+
+def legend(ax: Axes, palette: dict[str, Any], *, title: str | None = None) -> None:
+    """Put a legend beside the axes, in as many columns as it needs; none where colours cannot tell the groups apart."""
+    if not palette or len(palette) > MAX_LEGEND:
+        return
+    from matplotlib.lines import Line2D  # noqa: PLC0415
+
+    handles = [
+        Line2D([], [], marker="o", linestyle="", markersize=5, color=colour, label=name)
+        for name, colour in palette.items()
+    ]
+    ax.legend(
+        handles=handles,
+        title=title,
+        loc="center left",
+        bbox_to_anchor=(1, 0.5),
+        frameon=False,
+        fontsize=8,
+        ncols=-(-len(handles) // _PER_COLUMN),
+        columnspacing=1,
+        handletextpad=0.3,
+    )
+
+
+def bare(ax: Axes) -> None:
+    """Take the frame away at the top and on the right."""
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def shorten(names: Iterable[str], most: int = 28) -> list[str]:
+    """Cut long names for tick labels."""
+    return [name if len(name) <= most else f"{name[: most - 1]}…" for name in names]

@@ -1,0 +1,163 @@
+"""The mosaic itself."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from midas.data import Mosaic, read_mosaic
+from midas.data.summary import summarise
+from midas.pl.figure import axes_for, colours, natural, shorten, write
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
+    from midas.data import MosaicData
+
+_GAP = 0.35  # between columns, in widths of a column
+
+
+def mosaic(
+    data: MosaicData | Mosaic,
+    *,
+    batch_key: str | None = "batch",
+    measured: Mapping[str, pd.DataFrame] | None = None,
+    ax: Axes | None = None,
+    save: str | Path | None = None,
+) -> Axes:
+    """Draw which batch measured what: a row per batch, as high as it has cells, and a column per modality.
+
+    Within a column, features run from those that most batches measured to those that few did; what a batch did not measure
+    is left white. Cells that have several modalities are joined by a grey band. Arcs at the top are the bridges: how many
+    cells have both modalities. A very small or large batch is drawn larger or smaller than it is, so that it can be seen.
+
+    Parameters
+    ----------
+    data
+        A :class:`midas.Mosaic`, or anything that :func:`midas.read_mosaic` takes.
+    batch_key, measured
+        As in :func:`midas.read_mosaic`.
+    ax
+        Axes to draw in.
+    save
+        File to write the figure to.
+
+    Returns
+    -------
+    The axes.
+
+    Examples
+    --------
+    >>> import midas
+    >>> mdata = midas.simulate.mosaic(midas.simulate.SimulationConfig(n_cells=100, n_genes=60, n_peaks=80))
+    >>> ax = midas.pl.mosaic(mdata)
+    >>> [label.get_text().split()[0] for label in ax.get_yticklabels()]
+    ['batch1', 'batch2', 'batch3', 'batch4']
+    """
+    found = data if isinstance(data, Mosaic) else read_mosaic(data, batch_key=batch_key, measured=measured)
+    order = sorted(range(len(found.batches)), key=lambda b: natural(found.batches[b]))
+    number = np.bincount(found.batch, minlength=len(order))[order]
+    height = np.clip(number / max(1.0, number.mean()) * 0.55, 0.32, 1.8)
+    names = list(found.modalities)
+    bridges = summarise(found).bridges
+    head = _head(names, bridges)
+    ax = axes_for(ax, (2.2 + 1.7 * len(names), 0.5 + height.sum() + 0.12 * len(order) + head))
+    palette = dict(zip(names, colours(len(names)), strict=True))
+    at = {name: j * (1 + _GAP) for j, name in enumerate(names)}
+    present = np.stack([found.modalities[name].present for name in names], axis=1)
+    tops = np.concatenate([[0.0], np.cumsum(height + 0.12)])
+    runs = {name: _feature_order(found.modalities[name].measured) for name in names}
+    for i, b in enumerate(order):
+        _batch(ax, found, b, present[found.batch == b], (tops[i], float(height[i])), at, palette, runs)
+    end = float(tops[-1])
+    for name, x in at.items():
+        n = found.schema.modalities[name].n_features
+        ax.text(x + 0.5, -0.1, f"{name}\n{n:,} features", ha="center", va="bottom", color=palette[name], fontsize=10)
+    _bridges(ax, at, bridges)
+    labels = [
+        f"{name}  {n:,} cells"
+        for name, n in zip(shorten(found.batches[b] for b in order), number.tolist(), strict=True)
+    ]
+    ax.set_yticks(tops[:-1] + height / 2, labels, fontsize=9)
+    ax.set(xlim=(-0.06, (len(names) - 1) * (1 + _GAP) + 1.06), ylim=(end, -head), xticks=[])
+    ax.tick_params(length=0)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    write(ax, save)
+    return ax
+
+
+def _head(names: list[str], bridges: dict[tuple[str, str], int]) -> float:
+    """Room above the rows, in the unit of the rows: two lines of text, and arcs."""
+    farthest = max((names.index(b) - names.index(a) for a, b in bridges), default=0)
+    return 0.65 + (0.35 + 0.4 * farthest if farthest else 0.0)
+
+
+def _feature_order(measured: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Features that most batches measured first, those of one pattern together."""
+    keys = [*measured[::-1], -measured.sum(0)]
+    return np.lexsort(keys).astype(np.int64)
+
+
+def _batch(
+    ax: Axes,
+    found: Mosaic,
+    b: int,
+    present: NDArray[np.bool_],
+    place: tuple[float, float],
+    at: dict[str, float],
+    palette: dict[str, Any],
+    runs: dict[str, NDArray[np.int64]],
+) -> None:
+    """Draw one batch: its cells from top to bottom by their combination of modalities."""
+    top, height = place
+    patterns, number = np.unique(present, axis=0, return_counts=True)
+    order = np.lexsort([*(~patterns.T[::-1]), -patterns.sum(1)])
+    names = list(at)
+    for k in order:
+        own = [name for name, there in zip(names, patterns[k], strict=True) if there]
+        size = height * number[k] / len(present)
+        for left, right in pairwise(own):
+            ax.fill_between([at[left] + 1, at[right]], top, top + size, color="#e3e3e3", linewidth=0)
+        for name in own:
+            for start, stop in _runs(found.modalities[name].measured[b][runs[name]]):
+                x = [at[name] + start, at[name] + stop]
+                ax.fill_between(x, top, top + size, color=palette[name], linewidth=0, zorder=2)
+        top += size
+
+
+def _runs(on: NDArray[np.bool_]) -> list[tuple[float, float]]:
+    """Stretches of True, as shares of the whole."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], on, [False]])))
+    return [(start / len(on), stop / len(on)) for start, stop in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def _bridges(ax: Axes, at: dict[str, float], bridges: dict[tuple[str, str], int]) -> None:
+    from matplotlib.patches import Arc  # noqa: PLC0415
+
+    names, most = list(at), max(bridges.values(), default=0)
+    for (a, b), n in bridges.items():
+        apart = abs(names.index(b) - names.index(a))
+        middle, high = (at[a] + at[b]) / 2 + 0.5, 0.25 + 0.4 * apart
+        width = 1 + 4 * np.sqrt(n / most) if n else 1.0
+        style: dict[str, Any] = {"color": "#555555", "linestyle": "-"} if n else {"color": "#c03030", "linestyle": ":"}
+        ax.add_patch(
+            Arc((middle, -0.62), abs(at[b] - at[a]), 2 * (high - 0.1), theta1=180, theta2=360, lw=width, **style)
+        )
+        ax.text(
+            middle,
+            -0.62 - high + 0.1,
+            f"{n:,}" if n else "no cell",
+            ha="center",
+            va="center",
+            fontsize=8,
+            color=style["color"],
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
+        )

@@ -1,0 +1,133 @@
+"""Prepared batches put into one mosaic, with a mask of the features that each batch measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import anndata as ad
+import mudata as md
+import numpy as np
+import pandas as pd
+
+from midas.keys import MEASURED_PREFIX
+from midas.pp.samples import Batches, csr
+
+BARCODE = "barcode"
+_TOLD = ("original_name", "feature_types", "genome", "interval")
+
+
+def join_batches(
+    modalities: Mapping[str, Batches], *, features: Mapping[str, pd.Index] | None = None, batch_key: str = "batch"
+) -> md.MuData:
+    """Make a mosaic of batches.
+
+    Parameters
+    ----------
+    modalities
+        AnnData by batch, by modality. Cells of one batch are matched over modalities by name.
+    features
+        Features to keep, in this order; all when a modality is not named.
+    batch_key
+        Column of obs that will name the batch.
+
+    Returns
+    -------
+    MuData with float32 CSR counts. ``obs`` has the batch and the barcode; names of cells are barcodes where these are unique
+    over all batches, else ``<batch>_<barcode>``. ``var["measured_<batch>"]`` says which features a batch measured; the counts of
+    the others are 0.
+
+    Examples
+    --------
+    >>> import anndata, numpy, midas
+    >>> a, b = anndata.AnnData(numpy.ones((1, 1))), anndata.AnnData(numpy.ones((1, 2)))
+    >>> a.var_names, b.var_names = ["CD4"], ["CD4", "CD8A"]
+    >>> mdata = midas.pp.join_batches({"rna": {"a": a, "b": b}})
+    >>> mdata.obs_names.tolist(), mdata["rna"].var["measured_a"].tolist()
+    (['a_0', 'b_0'], [True, False])
+    """
+    cells: dict[str, pd.Index] = {}
+    for batches in modalities.values():
+        for batch, adata in batches.items():
+            cells[batch] = cells.get(batch, pd.Index([])).union(adata.obs_names, sort=False)
+    every = [name for index in cells.values() for name in index]
+    unique = len(set(every)) == len(every)
+    parts = {}
+    for name, batches in modalities.items():
+        prefixed = {batch: _named(adata, batch, batch_key, prefix=not unique) for batch, adata in batches.items()}
+        wanted = None if features is None else features.get(name)
+        parts[name] = _joined(prefixed, wanted)
+    with md.set_options(pull_on_update=False):
+        mdata = md.MuData(parts)
+    mdata.obs = _obs(mdata, parts, batch_key)
+    return mdata
+
+
+def _named(adata: ad.AnnData, batch: str, batch_key: str, *, prefix: bool) -> ad.AnnData:
+    obs = adata.obs.copy()
+    barcodes = adata.obs_names.astype(str)
+    if BARCODE not in obs.columns:
+        obs.insert(0, BARCODE, barcodes.to_numpy())
+    for column in obs.select_dtypes("category").columns:  # batches differ in their categories
+        obs[column] = obs[column].astype(object)
+    obs[batch_key] = batch
+    obs.index = pd.Index([f"{batch}_{name}" for name in barcodes]) if prefix else barcodes
+    return ad.AnnData(csr(adata.X), obs=obs, var=adata.var.copy())
+
+
+def _joined(batches: Batches, wanted: pd.Index | None) -> ad.AnnData:
+    for batch in batches:
+        index = batches[batch].var_names
+        if wanted is not None:
+            batches[batch]._inplace_subset_var(index.isin(wanted))
+    var = _var(batches)
+    whole = ad.concat(list(batches.values()), join="outer", fill_value=0)
+    order = var.index if wanted is None else wanted[wanted.isin(var.index)]
+    whole = whole[:, order].copy()
+    whole.X, whole.obs = csr(whole.X), _writable(whole.obs)
+    whole.var = var.loc[order]
+    return whole
+
+
+def _var(batches: Batches) -> pd.DataFrame:
+    """Columns of all batches, the first that tells counts; and the masks."""
+    found: pd.DataFrame | None = None
+    for adata in batches.values():
+        own = adata.var.drop(columns=[c for c in _TOLD if c in adata.var.columns])
+        found = own if found is None else found.combine_first(own).reindex(found.index.append(own.index).unique())
+    assert found is not None
+    for column in found.columns:
+        if found[column].dtype == object:
+            found[column] = found[column].fillna("").astype(str)
+    masks = {f"{MEASURED_PREFIX}{batch}": found.index.isin(adata.var_names) for batch, adata in batches.items()}
+    return pd.concat([found, pd.DataFrame(masks, index=found.index)], axis=1)
+
+
+def _obs(mdata: md.MuData, parts: Mapping[str, ad.AnnData], batch_key: str) -> pd.DataFrame:
+    """Columns of obs that modalities share; what was measured in one modality stays there."""
+    obs = pd.DataFrame(index=mdata.obs_names)
+    for adata in parts.values():
+        for column in adata.obs.columns:
+            if column in {"n_counts", "n_features", "mito"}:
+                continue
+            values = adata.obs[column].reindex(obs.index)
+            if column in obs.columns:
+                obs[column] = obs[column].where(obs[column].notna(), values)
+            else:
+                obs[column] = values
+    first = [BARCODE, batch_key]
+    return _writable(obs[[*first, *(column for column in obs.columns if column not in first)]])
+
+
+def _writable(frame: pd.DataFrame) -> pd.DataFrame:
+    """Give columns of mixed kinds one that files can hold: values may be missing where a batch lacks the column."""
+    out = frame.copy()
+    for column in out.select_dtypes(object).columns:
+        values, there = out[column], out[column].notna()
+        kind = pd.api.types.infer_dtype(values[there], skipna=True)
+        if kind == "boolean":
+            out[column] = values.astype("boolean")
+        elif kind in {"integer", "floating", "mixed-integer-float"}:
+            out[column] = pd.to_numeric(values)
+        elif kind != "string":
+            out[column] = values.map(str).where(there, np.nan)
+    return out

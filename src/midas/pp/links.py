@@ -1,0 +1,164 @@
+"""Which peaks may regulate which genes: by distance on the genome, or by a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from midas.io import DataFileError
+from midas.pp.extra import needs
+from midas.pp.regions import regions
+from midas.pp.samples import listed
+
+_COLUMNS = ["peak", "gene", "distance"]
+
+
+def read_genes(gtf: str | Path) -> pd.DataFrame:
+    r"""Read the genes of a GTF file, compressed or not.
+
+    Returns
+    -------
+    Columns `chrom`, `start`, `end` (BED coordinates), `strand`, `gene` (symbol, or ID where there is none) and `gene_id`.
+
+    Raises
+    ------
+    DataFileError
+        When it is missing, or holds no genes.
+
+    Examples
+    --------
+    >>> line = 'chr1 . gene 101 900 . + . gene_id "ENSG01.2"; gene_name "CD4";'.split(" ", 8)
+    >>> _ = open("genes.gtf", "w").write("\t".join(line))
+    >>> midas.pp.read_genes("genes.gtf")
+      chrom  start  end strand gene gene_id
+    0  chr1    100  900      +  CD4  ENSG01
+    """
+    names = ["chrom", "source", "feature", "start", "end", "score", "strand", "frame", "attributes"]
+    try:
+        table = pd.read_csv(gtf, sep="\t", comment="#", header=None, names=names, dtype=str, quoting=3)
+        table = table[table["feature"] == "gene"]
+        start, end = table["start"].astype(np.int64) - 1, table["end"].astype(np.int64)
+    except (ValueError, OSError, EOFError) as error:
+        msg = f"{gtf}: expected a GTF file, found something else ({error})."
+        raise DataFileError(msg) from error
+    gene_id = table["attributes"].str.extract(r'gene_id "([^"]+)"')[0]
+    symbol = table["attributes"].str.extract(r'gene_name "([^"]+)"')[0].fillna(gene_id)
+    if not len(table) or gene_id.isna().all():
+        msg = f"{gtf}: expected genes (feature 'gene', with a gene_id), found none. Is it a GTF file of Ensembl or GENCODE?"
+        raise DataFileError(msg)
+    columns = {"chrom": table["chrom"], "start": start, "end": end, "strand": table["strand"]}
+    return pd.DataFrame({**columns, "gene": symbol, "gene_id": gene_id.str.split(".").str[0]}).reset_index(drop=True)
+
+
+def link_peaks(
+    peaks: pd.Index,
+    genes: str | Path | pd.DataFrame,
+    *,
+    upstream: int = 2000,
+    downstream: int = 0,
+    only: pd.Index | None = None,
+) -> pd.DataFrame:
+    """Link peaks to genes whose body, extended at its start and end, they overlap.
+
+    Parameters
+    ----------
+    peaks
+        Names of peaks in any notation.
+    genes
+        GTF file, or a frame as :func:`read_genes` gives it; or a frame with the columns `peak` and `gene` (and possibly
+        `distance`), whose links are taken as they are.
+    upstream, downstream
+        Base pairs before the gene's start and after its end, seen along its strand.
+    only
+        Genes of interest, in whose spelling the links are written; case is not regarded.
+
+    Returns
+    -------
+    One row per link: `peak`, `gene`, `distance` from the peak's middle to the gene's start in base pairs; the nearest gene of
+    each peak first.
+
+    Raises
+    ------
+    DataFileError, ValueError
+        When a file is no GTF, the columns are missing, or no chromosome is shared.
+
+    Examples
+    --------
+    >>> import pandas, midas
+    >>> genes = pandas.DataFrame({"chrom": ["chr1"], "start": [5000], "end": [9000], "strand": ["+"], "gene": ["CD4"]})
+    >>> midas.pp.link_peaks(pandas.Index(["chr1:3500-4000", "chr1:100-600"]), genes)
+                 peak gene  distance
+    0  chr1:3500-4000  CD4      1250
+    """
+    table = genes if isinstance(genes, pd.DataFrame) else read_genes(genes)
+    if {"peak", "gene"} <= set(table.columns):
+        links = _given(peaks, table)
+    else:
+        missing = [c for c in ("chrom", "start", "end", "strand", "gene") if c not in table.columns]
+        if missing:
+            msg = (
+                f"Expected genes with the columns chrom, start, end, strand and gene, or links with peak and gene; found "
+                f"{', '.join(map(str, table.columns))}."
+            )
+            raise ValueError(msg)
+        links = _by_place(peaks, table, upstream, downstream)
+    if only is not None:
+        spelled = {str(gene).upper(): str(gene) for gene in only}
+        links["gene"] = links["gene"].astype(str).str.upper().map(spelled)
+        links = links.dropna(subset=["gene"])
+    rank = pd.Series(np.arange(len(peaks)), index=peaks)
+    links = links.assign(order=links["peak"].map(rank)).sort_values(["order", "distance", "gene"], kind="stable")
+    return links[_COLUMNS].drop_duplicates(["peak", "gene"]).reset_index(drop=True)
+
+
+def nearest_gene(peaks: pd.Index, links: pd.DataFrame) -> list[str]:
+    """The first gene that each peak is linked to, ``""`` for none."""
+    first = links.drop_duplicates("peak").set_index("peak")["gene"]
+    return [str(gene) for gene in first.reindex(peaks).fillna("")]
+
+
+def _given(peaks: pd.Index, table: pd.DataFrame) -> pd.DataFrame:
+    """Links of a table, whose peaks may be those of one batch: they go to the joint peaks that they overlap."""
+    with needs("bioframe"):
+        import bioframe  # noqa: PLC0415 - optional
+    own = regions(pd.Index(table["peak"].astype(str)), "links")
+    pairs = bioframe.overlap(regions(peaks), own, how="inner", return_index=True, suffixes=("", "_link"))
+    if not len(pairs):
+        found = listed(table["peak"].astype(str).tolist(), 3)
+        msg = f"Expected links of the peaks, such as {listed(list(peaks), 3)}, found {found}. Is it the same genome?"
+        raise ValueError(msg)
+    i, j = pairs["index"].to_numpy(dtype=np.int64), pairs["index_link"].to_numpy(dtype=np.int64)
+    distance = table["distance"].to_numpy() if "distance" in table.columns else np.zeros(len(table))
+    return pd.DataFrame(
+        {"peak": peaks.to_numpy()[i], "gene": table["gene"].astype(str).to_numpy()[j], "distance": distance[j]}
+    )
+
+
+def _by_place(peaks: pd.Index, genes: pd.DataFrame, upstream: int, downstream: int) -> pd.DataFrame:
+    with needs("bioframe"):
+        import bioframe  # noqa: PLC0415 - optional
+    place = regions(peaks)
+    genes = genes.reset_index(drop=True)
+    chroms = set(place["chrom"])
+    if not chroms & set(genes["chrom"]):
+        # Ensembl writes 1 where UCSC writes chr1.
+        with_chr = any(chrom.startswith("chr") for chrom in chroms)
+        genes = genes.assign(chrom=("chr" + genes["chrom"]) if with_chr else genes["chrom"].str.removeprefix("chr"))
+    if not chroms & set(genes["chrom"]):
+        found = listed(sorted(set(genes["chrom"])), 3)
+        msg = f"Expected genes on the chromosomes of the peaks ({listed(sorted(chroms), 3)}), found {found}."
+        raise ValueError(msg)
+    forward = (genes["strand"] != "-").to_numpy()
+    before, after = np.where(forward, upstream, downstream), np.where(forward, downstream, upstream)
+    wide = genes.assign(start=np.maximum(0, genes["start"] - before), end=genes["end"] + after)[
+        ["chrom", "start", "end"]
+    ]
+    pairs = bioframe.overlap(place, wide, how="inner", return_index=True, suffixes=("", "_gene"))
+    i, j = pairs["index"].to_numpy(dtype=np.int64), pairs["index_gene"].to_numpy(dtype=np.int64)
+    middle = ((place["start"] + place["end"]) // 2).to_numpy()[i]
+    tss = np.where(forward, genes["start"], genes["end"])[j]
+    return pd.DataFrame(
+        {"peak": peaks.to_numpy()[i], "gene": genes["gene"].to_numpy()[j], "distance": np.abs(middle - tss)}
+    )

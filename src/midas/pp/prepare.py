@@ -1,0 +1,307 @@
+"""From files to a mosaic: all steps in order, with one report."""
+
+from __future__ import annotations
+
+import datetime as dt
+import importlib.metadata
+import json
+import logging
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from mudata import MuData
+
+from midas.keys import PREPARATION
+from midas.pp.cutoffs import Cutoffs
+from midas.pp.fragments import count_fragments
+from midas.pp.genes import select_genes
+from midas.pp.inputs import Source, collect
+from midas.pp.join import join_batches
+from midas.pp.links import link_peaks, nearest_gene, read_genes
+from midas.pp.names import match_genes
+from midas.pp.peaks import merge_peaks, select_peaks
+from midas.pp.proteins import ProteinTable, harmonise_proteins, protein_table
+from midas.pp.quality import Quality, check_cells
+from midas.pp.report import PartReport, PrepareReport
+from midas.pp.samples import Sample, csr, listed
+
+logger = logging.getLogger(__name__)
+_MODALITIES = ("rna", "adt", "atac")
+LINKS = "peak_gene_links"  # uns of the peaks: table of peak, gene, distance
+_OF_BATCH = re.compile(r"^Batch (?P<batch>'[^']*'): (?P<text>.*)$", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Genome:
+    """What is known of the genome: all of it may be missing.
+
+    Parameters
+    ----------
+    gtf
+        Genes: GTF file, or a frame of :func:`read_genes`. Gives links of peaks to genes, and symbols of Ensembl IDs.
+    links
+        Links of peaks to genes, instead of those by distance: frame or CSV file with the columns `peak` and `gene`.
+    blacklist
+        BED file of regions to leave out.
+    chromosomes
+        Chromosomes of peaks to keep, instead of the autosomes.
+    """
+
+    gtf: str | Path | pd.DataFrame | None = None
+    links: str | Path | pd.DataFrame | None = None
+    blacklist: str | Path | pd.DataFrame | None = None
+    chromosomes: Collection[str] | None = None
+
+
+def prepare(
+    sources: Mapping[str, Source] | Iterable[Source],
+    *,
+    cutoffs: Cutoffs | None = None,
+    batch_key: str = "batch",
+    layer: str | None = None,
+    proteins: ProteinTable | str | Path | pd.DataFrame | Mapping[str, str] | None = None,
+    fragments: Mapping[str, str | Path] | None = None,
+    genome: Genome | None = None,
+) -> MuData:
+    """Make a mosaic of raw files: cells and features checked, named alike over batches, and chosen.
+
+    Parameters
+    ----------
+    sources
+        Files of 10x Genomics (``.h5``, mtx folders), ``.h5ad``, ``.h5mu``, folders of these, AnnData and MuData. Each is a batch,
+        called like the file, or by its key in a dict, or by ``"name=path"``; a column `batch_key` in AnnData and MuData names
+        several. The same name given twice joins modalities of the same cells.
+    cutoffs
+        Every number that decides what is kept; the defaults when None.
+    batch_key
+        Column of obs, in the input and in the result.
+    layer
+        Layer that holds the counts of AnnData and MuData.
+    proteins
+        More names of proteins, as for :func:`protein_table`.
+    fragments
+        By batch, the file of fragments to count on the joint peaks, instead of the counts of the batch's own peaks. The batch may
+        lack peaks of its own; the barcodes are those of its other modalities.
+    genome
+        Genes, links, blacklist, chromosomes.
+
+    Returns
+    -------
+    A mosaic of raw counts that :class:`midas.MIDAS` takes as it is. ``uns["midas_prepare"]`` tells what was done;
+    :func:`report_of` reads it.
+
+    Raises
+    ------
+    DataFileError, CountsError, TypeError, ValueError
+        When something cannot be read, is not raw counts, or leaves nothing to keep.
+
+    Examples
+    --------
+    >>> import midas
+    >>> raw = midas.simulate.mosaic()
+    >>> mdata = midas.pp.prepare([raw], cutoffs=midas.pp.Cutoffs(n_genes=500))
+    >>> sorted(mdata.mod), 500 <= mdata["rna"].n_vars < 550  # and genes of proteins
+    (['adt', 'atac', 'rna'], True)
+    """
+    cutoffs, genome = cutoffs or Cutoffs(), genome or Genome()
+    table = proteins if isinstance(proteins, ProteinTable) else protein_table(proteins)
+    genes = read_genes(genome.gtf) if isinstance(genome.gtf, str | Path) else genome.gtf
+    links = pd.read_csv(genome.links) if isinstance(genome.links, str | Path) else genome.links
+    samples = collect(sources, batch_key=batch_key, layer=layer)
+    samples, quality = _clean(samples, cutoffs)
+    notes = [note for sample in samples for note in sample.notes]
+    notes += [
+        f"Batch {s.batch!r}: no cell of its {s.modality} passed the cut-offs." for s in samples if not s.adata.n_obs
+    ]
+    kept = {name: {s.batch: s.adata for s in samples if s.modality == name and s.adata.n_obs} for name in _MODALITIES}
+    kept = {name: batches for name, batches in kept.items() if batches or (name == "atac" and fragments)}
+    chosen: dict[str, pd.Index] = {}
+    if "rna" in kept:
+        symbols = (
+            None
+            if genes is None
+            else dict(zip(genes["gene_id"], genes["gene"], strict=True))
+            if "gene_id" in genes
+            else None
+        )
+        step = match_genes(kept["rna"], symbols=symbols)
+        kept["rna"], notes = dict(step.batches), [*notes, *step.notes]
+    every = _names(kept.get("rna", {}))
+    if "adt" in kept:
+        step = harmonise_proteins(kept["adt"], table=table, genes=every)
+        kept["adt"], notes = _not_empty(dict(step.batches), "proteins"), [*notes, *step.notes]
+    if "rna" in kept:
+        wanted = {g for a in kept.get("adt", {}).values() for t in a.var["genes"] for g in str(t).split(";") if g}
+        selection = select_genes(kept["rna"], keep=wanted, cutoffs=cutoffs)
+        chosen["rna"], notes = selection.genes, [*notes, *selection.notes]
+    if "atac" in kept:
+        kept["atac"], chosen["atac"], more = _peaks(kept, cutoffs, fragments or {}, genome)
+        notes += more
+    mdata = join_batches(kept, features=chosen, batch_key=batch_key)
+    told = genes if links is None else links
+    if "atac" in kept and told is not None:
+        _write_links(mdata, told)
+    parts = _parts(samples, quality, kept, chosen)
+    notes = _gathered(notes)
+    report = PrepareReport(tuple(parts), tuple(notes), cutoffs)
+    mdata.uns[PREPARATION] = _record(report)
+    for note in notes:
+        logger.warning(note)
+    return mdata
+
+
+def report_of(mdata: MuData) -> PrepareReport:
+    """Read the report of a prepared mosaic, also from a file that was written and read again.
+
+    Raises
+    ------
+    KeyError
+        When the data were not prepared by :func:`prepare`.
+
+    Examples
+    --------
+    >>> import midas
+    >>> raw = midas.simulate.mosaic(midas.simulate.SimulationConfig(mosaic=("rna+adt",), n_cells=100, n_genes=100))
+    >>> report = midas.pp.report_of(midas.pp.prepare([raw]))
+    >>> [(part.batch, part.modality, part.cells_kept) for part in report.parts]
+    [('batch1', 'rna', 100), ('batch1', 'adt', 100)]
+    """
+    if PREPARATION not in mdata.uns:
+        msg = (
+            f"Expected uns[{PREPARATION!r}], which midas.pp.prepare writes, found: {', '.join(mdata.uns) or 'nothing'}."
+        )
+        raise KeyError(msg)
+    record = json.loads(str(mdata.uns[PREPARATION]["report"]))
+    return PrepareReport(
+        tuple(PartReport(**part) for part in record["parts"]), tuple(record["notes"]), Cutoffs(**record["cutoffs"])
+    )
+
+
+def _clean(samples: list[Sample], cutoffs: Cutoffs) -> tuple[list[Sample], list[Quality]]:
+    """Hold cells against the cut-offs: a cell that fails in RNA goes with all it has, else only what fails goes."""
+    quality = [check_cells(sample.adata, sample.modality, cutoffs) for sample in samples]
+    bad = {
+        sample.batch: set(sample.adata.obs_names[~q.keep])
+        for sample, q in zip(samples, quality, strict=True)
+        if sample.modality == "rna"
+    }
+    cleaned, verdicts = [], []
+    for sample, q in zip(samples, quality, strict=True):
+        dropped, keep = dict(q.dropped), q.keep
+        if sample.modality != "rna":
+            with_rna = keep & sample.adata.obs_names.isin(bad.get(sample.batch, ()))
+            if with_rna.any():
+                dropped["with poor RNA"] = int(with_rna.sum())
+                keep = keep & ~with_rna
+        adata = sample.adata[keep].copy()
+        for column in q.metrics.columns:
+            adata.obs[column] = q.metrics.loc[keep, column].to_numpy()
+        notes = (*sample.notes, *(f"Batch {sample.batch!r}: {note}" for note in q.notes))
+        cleaned.append(replace(sample, adata=adata, notes=notes))
+        verdicts.append(replace(q, keep=keep, dropped=dropped))
+    if not any(sample.adata.n_obs for sample in cleaned):
+        found = "; ".join(f"{n:,} {reason}" for q in verdicts for reason, n in q.dropped.items())
+        msg = f"Expected cells that pass the cut-offs, found none: {found}. Lower min_genes, or raise max_mito."
+        raise ValueError(msg)
+    return cleaned, verdicts
+
+
+def _peaks(
+    kept: Mapping[str, Mapping[str, AnnData]], cutoffs: Cutoffs, fragments: Mapping[str, str | Path], genome: Genome
+) -> tuple[dict[str, AnnData], pd.Index, list[str]]:
+    """Join peaks, count fragments on them where given, choose; batches without cells are left as they are."""
+    own = kept["atac"]
+    known = {batch for batches in kept.values() for batch in batches}
+    strangers = sorted(set(fragments) - known)
+    if strangers:
+        msg = f"Expected fragments of the batches {listed(sorted(known))}, found {listed(strangers)}. Write batch=path."
+        raise ValueError(msg)
+    if not own:
+        raise ValueError("Expected peaks in one batch at least, to count fragments on, found none. Add a peak matrix.")
+    step = merge_peaks(own, cutoffs=cutoffs, blacklist=genome.blacklist, chromosomes=genome.chromosomes)
+    batches, notes = dict(step.batches), list(step.notes)
+    union = _names(batches)
+    for batch, path in fragments.items():
+        cells = next(kept[name][batch] for name in ("atac", "rna", "adt") if batch in kept.get(name, {}))
+        counted = count_fragments(path, union, cells.obs_names)
+        counted.obs = cells.obs.drop(columns=["n_counts", "n_features", "mito"], errors="ignore")
+        batches[batch] = counted
+        notes.append(f"Batch {batch!r}: fragments were counted on all {len(union):,} joint peaks.")
+    names, more = select_peaks(batches, cutoffs=cutoffs)
+    if cutoffs.binarize:
+        for adata in batches.values():
+            counts = csr(adata.X)
+            counts.data = (counts.data > 0).astype(np.float32)
+            adata.X = counts
+    return batches, names, [*notes, *more]
+
+
+def _write_links(mdata: MuData, genes: pd.DataFrame) -> None:
+    atac = mdata["atac"]
+    only = mdata["rna"].var_names if "rna" in mdata.mod else None
+    links = link_peaks(pd.Index(atac.var_names), genes, only=only)
+    atac.uns[LINKS] = links
+    atac.var["gene"] = nearest_gene(pd.Index(atac.var_names), links)
+
+
+def _parts(
+    samples: list[Sample],
+    quality: list[Quality],
+    kept: Mapping[str, Mapping[str, AnnData]],
+    chosen: Mapping[str, pd.Index],
+) -> list[PartReport]:
+    found = []
+    for sample, q in zip(samples, quality, strict=True):
+        adata, wanted = kept.get(sample.modality, {}).get(sample.batch), chosen.get(sample.modality)
+        features = pd.Index([]) if adata is None else adata.var_names
+        n = len(features) if wanted is None else int(features.isin(wanted).sum())
+        before = sample.adata.n_vars
+        n_cells = int(q.keep.sum())
+        found.append(
+            PartReport(
+                sample.source, sample.kind, sample.batch, sample.modality, len(q.keep), before, n_cells, n, q.dropped
+            )
+        )
+    return found
+
+
+def _record(report: PrepareReport) -> dict[str, str]:
+    """Provenance as text that any file format can keep."""
+    whole = {
+        "parts": [{**part.__dict__, "dropped": dict(part.dropped)} for part in report.parts],
+        "notes": list(report.notes),
+        "cutoffs": report.cutoffs.to_dict(),
+    }
+    return {
+        "version": importlib.metadata.version("midas-mosaic"),
+        "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "report": json.dumps(whole),
+    }
+
+
+def _gathered(notes: list[str]) -> list[str]:
+    """Say once what is the same of several batches."""
+    of: dict[str, list[str]] = {}
+    for note in notes:
+        match = _OF_BATCH.match(note)
+        of.setdefault(note if match is None else match["text"], []).extend([] if match is None else [match["batch"]])
+    return [
+        (f"Batch {b[0]}: {text}" if len(b) == 1 else f"Batches {', '.join(b)}: {text}") if b else text
+        for text, b in of.items()
+    ]
+
+
+def _names(batches: Mapping[str, AnnData]) -> pd.Index:
+    return pd.Index(dict.fromkeys(str(name) for adata in batches.values() for name in adata.var_names), dtype=object)
+
+
+def _not_empty(batches: dict[str, AnnData], what: str) -> dict[str, AnnData]:
+    if not any(adata.n_vars for adata in batches.values()):
+        msg = f"Expected {what} in some batch, found only controls."
+        raise ValueError(msg)
+    return batches

@@ -1,0 +1,298 @@
+"""One protein, one name: panels of antibodies matched by a table that users can extend; controls recognised."""
+
+from __future__ import annotations
+
+import functools
+import importlib.resources
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from anndata import AnnData
+
+from midas.pp.samples import Batches, Step, check_batches, listed, summed
+
+_COLUMNS = ("protein", "genes", "aliases")
+_GREEK = str.maketrans({"α": "a", "β": "b", "γ": "g", "δ": "d", "ε": "e", "κ": "k", "λ": "l"})
+# What makers and pipelines put around the name: barcode sequences, product lines, species.
+_SEQUENCE = re.compile(r"[-_.][ACGT]{10,}$")
+_PRODUCT = re.compile(r"[-_. ]*(?:totalseq|total|ts)[-_. ]?[abcd](?:[-_. ]?\d{3,5})?$", re.IGNORECASE)
+_SUFFIX = re.compile(r"[-_. ]*(?:recombinant|antibody|adt|protein|prot|pabo)$", re.IGNORECASE)
+_PREFIX = re.compile(
+    r"^(?:(?:adt|ab|prot|protein|cite)[-_. :]+)?(?:anti[-_. ])?(?:(?:human|mouse|humsrt|hums|hu|ms)"
+    r"(?:[/_.-](?:human|mouse|rat))*[-_. ]+)?",
+    re.IGNORECASE,
+)
+_CONTROL = re.compile(
+    r"isotype"
+    r"|^(?:mouse|rat|armenian[-_. ]*hamster|syrian[-_. ]*hamster|hamster|goat|rabbit|ms|rt)[-_. ]*igg"
+    r"|^ig[gam]\d?[abc]?[-_. ]*(?:[κk]|kappa)?[-_. ,]*(?:control|ctrl)"
+    r"|^igg[-_. ]?(?:1|2[abc])(?:[-_. ,]*(?:[κkλl]|kappa|lambda))?$",
+    re.IGNORECASE,
+)
+_NUMBER = re.compile(r"^(?P<base>.+?)[-_. /](?P<clone>[1-9])$")
+# Clones have letters and a number (UCHT1, RPA-T4, 2D1, M-A251): a remainder without both may well be part of the name.
+_CLONE = re.compile(r"^(?=.*\d)(?=.*[A-Za-z])[A-Za-z0-9][A-Za-z0-9.\-_/()]{2,}$")
+
+
+@dataclass(frozen=True)
+class Protein:
+    """What a name stands for.
+
+    Attributes
+    ----------
+    name
+        The protein's name in all panels.
+    genes
+        Symbols of the genes that make it, the main one first; none when not known.
+    known
+        Whether the table has it; otherwise `name` is the name as given, tidied.
+    """
+
+    name: str
+    genes: tuple[str, ...]
+    known: bool
+
+
+class ProteinTable:
+    """Names of proteins: a frame with the columns `protein`, `genes` and `aliases` (the latter two separated by ``;``)."""
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        self.frame = frame
+        self._of: dict[str, Protein] = {}
+        owners: dict[str, set[str]] = {}
+        for row in frame.itertuples(index=False):
+            genes = _split(row.genes)
+            protein = Protein(str(row.protein).strip(), genes, known=True)
+            for name in (protein.name, *_split(row.aliases)):
+                # Later rows are the user's, and win.
+                self._of[squeeze(name)] = protein
+            for gene in genes:
+                owners.setdefault(squeeze(gene), set()).add(protein.name)
+        for row in frame.itertuples(index=False):
+            genes = _split(row.genes)
+            # A gene's symbol names its protein, unless several proteins share the gene (HLA-A, PTPRC).
+            if len(genes) == 1 and len(owners[squeeze(genes[0])]) == 1:
+                self._of.setdefault(squeeze(genes[0]), self._of[squeeze(str(row.protein))])
+
+    def find(self, name: str) -> Protein:
+        """Find the protein that an antibody's name stands for."""
+        plain = tidy(name)
+        found = self._resolve(plain)
+        return found if found is not None else Protein(plain, (), known=False)
+
+    def _resolve(self, plain: str) -> Protein | None:
+        exact = self._of.get(squeeze(plain))
+        if exact is not None:
+            return exact
+        if "(" in plain:
+            outside = re.sub(r"\s*\([^)]*\)", "", plain).strip()
+            shorter = _SUFFIX.sub("", outside)
+            if shorter and shorter != plain:
+                return self._resolve(shorter)
+        number = _NUMBER.match(plain)
+        if number is not None and squeeze(number["base"]) in self._of:
+            return self._of[squeeze(number["base"])]
+        return self._pieces(plain)
+
+    def _pieces(self, plain: str) -> Protein | None:
+        """A name in two spellings (``CD307c/FcRL3``), or a protein with the clone behind it (``CD4-RPA-T4``)."""
+        for cut in reversed([m.start() for m in re.finditer(r"[-_./ :]", plain)]):
+            base, rest = self._of.get(squeeze(plain[:cut])), plain[cut + 1 :]
+            if base is None or not rest:
+                continue
+            other = self._of.get(squeeze(rest))
+            if other is not None:
+                return base if other == base else None
+            return base if _CLONE.match(rest) else None
+        return None
+
+
+def tidy(name: str) -> str:
+    """Take off what makers and pipelines put around a name, and nothing that tells proteins apart."""
+    plain = str(name).translate(_GREEK).split("|", maxsplit=1)[0].strip()
+    for pattern in (_SEQUENCE, _PRODUCT, _SUFFIX):
+        shorter = pattern.sub("", plain).strip()
+        plain = shorter or plain
+    shorter = _PREFIX.sub("", plain, count=1).strip()
+    return shorter or plain
+
+
+def squeeze(name: str) -> str:
+    """Write a name without case and separators; between two digits one stays, for CD3-1 is not CD31."""
+    lower = re.sub(r"(?<=\d)[^a-z0-9]+(?=\d)", ".", str(name).translate(_GREEK).lower())
+    return re.sub(r"[^a-z0-9.]|(?<!\d)\.|\.(?!\d)", "", lower)
+
+
+def is_control(name: str) -> bool:
+    """Whether an antibody's name is that of an isotype control, such as ``IgG2a_control`` or ``Rat IgG1 Isotype Ctrl``."""
+    plain = str(name).strip()
+    for pattern in (_SEQUENCE, _PRODUCT):
+        plain = pattern.sub("", plain)
+    return _CONTROL.search(plain) is not None
+
+
+def protein_table(extra: str | Path | pd.DataFrame | Mapping[str, str] | None = None) -> ProteinTable:
+    """Give the table of proteins that comes with the package, extended by the user's own.
+
+    Parameters
+    ----------
+    extra
+        A CSV file or a frame with the columns `protein`, `genes` and `aliases`, the latter two separated by ``;`` and possibly
+        empty; or a dict from other names to names of proteins. Its rows win over those of the package.
+
+    Raises
+    ------
+    ValueError
+        When a column is missing.
+
+    Examples
+    --------
+    >>> import midas
+    >>> table = midas.pp.protein_table({"CD8": "CD8a"})
+    >>> table.find("cd8_TotalSeqB").name, table.find("CD56(NCAM)").name, table.find("PD-1").genes
+    ('CD8a', 'CD56', ('PDCD1',))
+    """
+    own = _own()
+    if extra is None:
+        return own
+    if isinstance(extra, Mapping):
+        rows = []
+        for alias, name in extra.items():
+            known = own.find(str(name))
+            rows.append((known.name if known.known else str(name), ";".join(known.genes), str(alias)))
+        extra = pd.DataFrame(rows, columns=list(_COLUMNS))
+    if isinstance(extra, str | Path):
+        extra = pd.read_csv(extra, dtype=str, keep_default_na=False, sep=None, engine="python")
+    missing = [name for name in _COLUMNS if name not in extra.columns]
+    if "protein" in missing:
+        msg = f"Expected a table of proteins with the columns {', '.join(_COLUMNS)}, found {', '.join(map(str, extra.columns))}."
+        raise ValueError(msg)
+    extra = extra.assign(**dict.fromkeys(missing, "")).fillna("").astype(str)
+    return ProteinTable(pd.concat([own.frame, extra[list(_COLUMNS)]], ignore_index=True))
+
+
+@functools.cache
+def _own() -> ProteinTable:
+    file = importlib.resources.files("midas.pp").joinpath("proteins.csv")
+    with file.open(encoding="utf-8") as text:
+        return ProteinTable(pd.read_csv(text, dtype=str, keep_default_na=False))
+
+
+def _split(text: object) -> tuple[str, ...]:
+    return tuple(part.strip() for part in str(text).split(";") if part.strip())
+
+
+def looks_like_proteins(names: pd.Index) -> bool:
+    """Guess whether names are those of a panel of antibodies; CD4 and CD19 alone might as well be genes."""
+    if not 0 < len(names) <= 1000:
+        return False
+    table = _own()
+    symbols = {squeeze(gene) for text in table.frame["genes"] for gene in _split(text)}
+    known = [name for name in names if table.find(name).known or is_control(name)]
+    telling = [name for name in known if squeeze(name) not in symbols]
+    return len(known) > len(names) / 2 and len(telling) > len(names) / 10
+
+
+def harmonise_proteins(
+    batches: Batches, *, table: ProteinTable | None = None, genes: pd.Index | None = None, drop_controls: bool = True
+) -> Step:
+    """Give each protein one name in all panels, drop isotype controls, and say which gene makes it.
+
+    Case, separators, product names (``_TotalSeqB``), barcode sequences, clones (``CD4-RPA-T4``, ``CD4-2``), ``Recombinant`` and
+    aliases (``CD56(NCAM)``) are seen to. Counts of several antibodies against one protein are summed within a panel. A name
+    that the table lacks is matched without regard to case and separators. Nothing is merged by guess: CD45RA and CD45RO, CD3 and
+    CD3e, CD8 and CD8a stay apart; join what you want joined with :func:`protein_table`.
+
+    Parameters
+    ----------
+    batches
+        AnnData of proteins by batch.
+    table
+        Of :func:`protein_table`; the package's own when None.
+    genes
+        Names of the measured genes, in whose spelling ``var["gene"]`` is written.
+    drop_controls
+        Whether isotype controls go.
+
+    Returns
+    -------
+    The batches; var has ``gene`` (the main one, ``""`` when not known), ``genes`` (all, separated by ``;``) and
+    ``original_name``.
+
+    Examples
+    --------
+    >>> import anndata, numpy, midas
+    >>> a, b = anndata.AnnData(numpy.ones((2, 3))), anndata.AnnData(numpy.ones((2, 3)))
+    >>> a.var_names = ["cd3.1", "cd3.2", "ncam"]
+    >>> b.var_names = ["CD3_TotalSeqB", "CD56(NCAM)Recombinant", "IgG2a_control_TotalSeqB"]
+    >>> step = midas.pp.harmonise_proteins({"a": a, "b": b})
+    >>> step.batches["a"].var_names.tolist(), step.batches["b"].var_names.tolist()
+    (['CD3', 'CD56'], ['CD3', 'CD56'])
+    """
+    check_batches(batches)
+    table = table or _own()
+    notes: list[str] = []
+    out: dict[str, AnnData] = {}
+    unknown: dict[str, str] = {}  # first spelling of each name that the table lacks
+    for batch, adata in batches.items():
+        original = adata.var_names.astype(str)
+        control = [drop_controls and is_control(name) for name in original]
+        if any(control):
+            dropped = [name for name, yes in zip(original, control, strict=True) if yes]
+            notes.append(f"Batch {batch!r}: {len(dropped)} isotype controls were dropped: {listed(dropped)}.")
+        kept = adata[:, [not yes for yes in control]].copy()
+        kept.var["original_name"] = kept.var_names.astype(str)
+        proteins = [table.find(name) for name in kept.var_names]
+        names = [p.name if p.known else unknown.setdefault(squeeze(p.name), p.name) for p in proteins]
+        told = kept.var["gene"].astype(str) if "gene" in kept.var.columns else [""] * kept.n_vars
+        kept.var["genes"] = [";".join(p.genes) if p.known else t for p, t in zip(proteins, told, strict=True)]
+        joined = pd.Series(kept.var_names.astype(str)).groupby(names, sort=False).agg("+".join)
+        several = [f"{name} ({joined[name]})" for name in joined.index if "+" in joined[name] and names.count(name) > 1]
+        if several:
+            notes.append(f"Batch {batch!r}: antibodies against one protein were summed: {listed(several)}.")
+        out[batch] = summed(kept, pd.Index(names, dtype=object))
+    _link(out, genes)
+    strangers = sorted({n for a in out.values() for n in a.var_names[a.var["gene"] == ""]})
+    if strangers:
+        notes.append(
+            f"{len(strangers):,} proteins have no known gene: {listed(strangers)}. Extend the table of proteins."
+        )
+    return Step(out, (*notes, *_lookalikes(out)))
+
+
+def _link(batches: Mapping[str, AnnData], genes: pd.Index | None) -> None:
+    """Write ``var["gene"]``: the main gene, spelled as the RNA has it; a protein may be called like its gene."""
+    spelled = {} if genes is None else {str(gene).upper(): str(gene) for gene in reversed(genes)}
+    for adata in batches.values():
+        links, alls = [], []
+        for name, text in zip(adata.var_names, adata.var["genes"], strict=True):
+            own = _split(text) or ((str(name),) if str(name).upper() in spelled else ())
+            here = [spelled.get(gene.upper(), gene) for gene in own]
+            measured = [gene for gene in here if gene.upper() in spelled]
+            links.append((measured or here or [""])[0])
+            alls.append(";".join(here))
+        adata.var["gene"], adata.var["genes"] = links, alls
+
+
+def _lookalikes(batches: Mapping[str, AnnData]) -> list[str]:
+    """Proteins of one gene that never share a panel: they may be one protein under two names."""
+    panels: dict[str, set[str]] = {}
+    gene: dict[str, str] = {}
+    for batch, adata in batches.items():
+        for name, text in zip(adata.var_names, adata.var["genes"], strict=True):
+            panels.setdefault(str(name), set()).add(batch)
+            gene[str(name)] = str(text)
+    pairs = [
+        f"{a} and {b}"
+        for a in sorted(panels)
+        for b in sorted(panels)
+        if a < b and gene[a] and gene[a] == gene[b] and not panels[a] & panels[b]
+    ]
+    if not pairs:
+        return []
+    return [
+        f"Kept apart, though of one gene and never in one panel: {listed(pairs, 8)}. If they are one, give them an alias."
+    ]

@@ -1,0 +1,108 @@
+"""Which cells are good enough? Every cut-off is named, and every cell that falls is counted under the first that it fails."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from midas.pp.cutoffs import Cutoffs
+from midas.pp.samples import csr
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+# More barcodes than a run can have cells: the unfiltered output, most of it empty droplets.
+_UNFILTERED = 200_000
+_MITO = 0.3
+_WHOLE = 10_000  # more genes than any selection has
+_FEW = {"rna": (200, 0.01), "atac": (200, 0.001)}
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Cells of one modality of one batch, looked at.
+
+    Attributes
+    ----------
+    keep
+        `(n_cells,)`, which cells pass.
+    metrics
+        Cells x measures: ``n_counts``, ``n_features`` and, for RNA, ``mito`` (share of mitochondrial counts).
+    dropped
+        Number of cells by the cut-off that they fail first, in words.
+    notes
+        One sentence each.
+    """
+
+    keep: NDArray[np.bool_]
+    metrics: pd.DataFrame
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def check_cells(adata: AnnData, modality: str, cutoffs: Cutoffs | None = None) -> Quality:
+    """Measure cells and hold them against the cut-offs; nothing is removed.
+
+    Parameters
+    ----------
+    adata
+        Raw counts of one modality of one batch.
+    modality
+        ``rna``, ``adt`` or ``atac``.
+    cutoffs
+        The defaults when None.
+
+    Examples
+    --------
+    >>> import midas
+    >>> rna = midas.simulate.mosaic()["rna"]
+    >>> quality = midas.pp.check_cells(rna, "rna", midas.pp.Cutoffs(min_genes=50))
+    >>> rna[quality.keep].n_obs == quality.keep.sum()
+    np.True_
+    """
+    cutoffs = cutoffs or Cutoffs()
+    counts = csr(adata.X)
+    total = np.asarray(counts.sum(1), dtype=np.float64).ravel()
+    found = np.diff(counts.indptr) - np.bincount(
+        np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr))[counts.data == 0], minlength=counts.shape[0]
+    )
+    metrics = pd.DataFrame({"n_counts": total, "n_features": found}, index=adata.obs_names)
+    notes: list[str] = []
+    tests: list[tuple[str, NDArray[np.bool_]]] = []
+    if modality == "rna":
+        least = _least(cutoffs.min_genes, "rna", adata.n_vars)
+        tests += [(f"under {least:,} genes", found < least)]
+        tests += [(f"under {cutoffs.min_counts:,} counts", total < cutoffs.min_counts)]
+        mito = np.asarray(adata.var_names.astype(str).str.upper().str.startswith("MT-"))
+        if mito.any():
+            share = np.asarray(counts[:, np.flatnonzero(mito)].sum(1)).ravel() / np.maximum(total, 1)
+            metrics["mito"] = share
+            most = (_MITO if adata.n_vars > _WHOLE else 1.0) if cutoffs.max_mito is None else cutoffs.max_mito
+            tests += [(f"over {most:.0%} mitochondrial", share > most)]
+        elif adata.n_vars > _WHOLE:
+            notes.append("No mitochondrial genes by name (MT-), so their share could not be looked at.")
+    elif modality == "adt":
+        tests += [(f"under {cutoffs.min_protein_counts:,} protein counts", total < cutoffs.min_protein_counts)]
+    else:
+        least = _least(cutoffs.min_peaks, "atac", adata.n_vars)
+        tests += [(f"under {least:,} peaks", found < least)]
+    if adata.n_obs > _UNFILTERED:
+        notes.append(f"{adata.n_obs:,} barcodes: is this the unfiltered matrix? The filtered one is the better input.")
+    keep = np.ones(adata.n_obs, dtype=bool)
+    dropped: dict[str, int] = {}
+    for reason, fails in tests:
+        n = int((keep & fails).sum())
+        if n:
+            dropped[reason] = n
+        keep &= ~fails
+    return Quality(keep, metrics, dropped, tuple(notes))
+
+
+def _least(given: int | None, modality: str, n_features: int) -> int:
+    most, share = _FEW[modality]
+    return given if given is not None else min(most, int(share * n_features))

@@ -1,0 +1,134 @@
+"""Files as they come from the sequencing centre: 10x .h5, mtx folders, .h5ad and .h5mu, by modality."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from mudata import MuData
+
+from midas.data.blocks import parse_peaks
+from midas.io import DataFileError, read_file
+from midas.modality import PRESETS, preset
+from midas.pp.extra import needs
+from midas.pp.mtx import find_mtx, read_mtx
+from midas.pp.proteins import looks_like_proteins
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def read_10x(path: str | Path) -> dict[str, AnnData]:
+    """Read the output of 10x Genomics: an ``.h5`` file, or a folder with matrix.mtx, barcodes.tsv and features.tsv.
+
+    Files of Cell Ranger 2 (genes.tsv) and later (features.tsv), compressed or not, of RNA, proteins, peaks or all of them.
+
+    Parameters
+    ----------
+    path
+        The file or folder.
+
+    Returns
+    -------
+    Raw counts by modality: ``rna``, ``adt``, ``atac``. Other feature types keep their own names.
+
+    Raises
+    ------
+    DataFileError
+        When there is no such file, it is damaged, or of another kind.
+
+    Examples
+    --------
+    >>> import midas
+    >>> parts = midas.pp.read_10x("filtered_feature_bc_matrix.h5")  # doctest: +SKIP
+    >>> parts["rna"], parts["adt"]  # doctest: +SKIP
+    """
+    file = Path(path)
+    if file.is_dir():
+        found = find_mtx(file)
+        if len(found) != 1:
+            names = ", ".join(f.matrix.name for f in found) or ", ".join(sorted(p.name for p in file.iterdir())[:8])
+            msg = f"{file}: expected one matrix.mtx (or .mtx.gz), found {names or 'an empty folder'}."
+            raise DataFileError(msg)
+        return by_modality(read_mtx(found[0]))
+    return by_modality(read_10x_h5(file))
+
+
+def read_10x_h5(file: Path) -> AnnData:
+    """Read an ``.h5`` file of 10x Genomics, all its features.
+
+    Raises
+    ------
+    DataFileError
+        As :func:`read_10x`.
+    """
+    if not file.is_file():
+        msg = f"{file}: expected a file or folder, found none."
+        raise DataFileError(msg)
+    with needs("scanpy"):
+        import scanpy as sc  # noqa: PLC0415 - optional, and slow to import
+    import warnings  # noqa: PLC0415
+
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*names are not unique")
+            adata: AnnData = sc.read_10x_h5(file, gex_only=False)
+    except Exception as error:
+        msg = (
+            f"{file}: expected an .h5 file of 10x Genomics (filtered_feature_bc_matrix.h5), found a damaged or foreign file "
+            f"({type(error).__name__}: {error})."
+        )
+        raise DataFileError(msg) from error
+    return adata
+
+
+def by_modality(data: AnnData | MuData) -> dict[str, AnnData]:
+    """Take an object apart by modality; names that are understood become ``rna``, ``adt`` and ``atac``.
+
+    An AnnData without ``var["feature_types"]`` is peaks when its names are peaks, proteins when most of its names are
+    proteins, and RNA otherwise.
+    """
+    if isinstance(data, MuData):
+        return {canonical(name): adata for name, adata in data.mod.items()}
+    return {
+        name: data if mine.all() else data[:, mine].copy() for name, mine in _columns(data).items() if mine.any()
+    } or {"rna": data}
+
+
+def canonical(name: str) -> str:
+    """Name of the preset that a modality's name stands for; other names stay."""
+    kind = preset(str(name))
+    return next((key for key, known in PRESETS.items() if known is kind), str(name))
+
+
+def _columns(adata: AnnData) -> dict[str, NDArray[np.bool_]]:
+    if "feature_types" in adata.var.columns:
+        kinds = adata.var["feature_types"].astype(str).map(canonical)
+        return {str(kind): (kinds == kind).to_numpy() for kind in kinds.unique()}
+    whole = np.ones(adata.n_vars, dtype=bool)
+    names = pd.Index(adata.var_names.astype(str))
+    if adata.n_vars and parse_peaks(names) is not None:
+        return {"atac": whole}
+    return {"adt" if looks_like_proteins(names) else "rna": whole}
+
+
+def read_any(path: Path) -> tuple[AnnData | MuData, str]:
+    """Read a file of any kind that is understood, and say which kind it is.
+
+    Raises
+    ------
+    DataFileError
+        When the kind is not understood.
+    """
+    if path.suffix == ".h5":
+        return read_10x_h5(path), "10x h5"
+    if path.suffix in {".h5ad", ".h5mu"}:
+        return read_file(path), path.suffix[1:]
+    msg = (
+        f"{path}: expected an .h5 file of 10x Genomics, a folder with matrix.mtx, an .h5ad or an .h5mu file, found "
+        f"{'no such file or folder' if not path.exists() else repr(path.suffix or 'no ending')}."
+    )
+    raise DataFileError(msg)

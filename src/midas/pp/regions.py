@@ -1,0 +1,124 @@
+"""Regions of the genome: read from names and BED files, sorted, merged; which chromosomes are autosomes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from midas.data.blocks import parse_peaks
+from midas.io import DataFileError
+from midas.pp.extra import needs
+from midas.pp.samples import listed
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_NUMBERED = re.compile(r"^(?:chr)?(?:\d{1,3}[A-Da-d]?|\d[LR])$", re.IGNORECASE)
+_ROMAN = re.compile(r"^(?:chr)?[IVX]+$")
+
+
+def regions(names: pd.Index, label: str = "peaks") -> pd.DataFrame:
+    """Read peaks in any notation.
+
+    Returns
+    -------
+    Columns `chrom`, `start`, `end`, one row per name.
+
+    Raises
+    ------
+    ValueError
+        Naming those that are no peaks.
+    """
+    parts = parse_peaks(names)
+    if parts is None:
+        wrong = [name for name in names if parse_peaks(pd.Index([name])) is None]
+        msg = f"{label}: expected names of peaks such as chr1:100-600, found {listed(wrong)}."
+        raise ValueError(msg)
+    backwards = (parts["end"] <= parts["start"]).to_numpy()
+    if backwards.any():
+        msg = f"{label}: expected peaks that end after their start, found {listed(list(names[backwards]))}."
+        raise ValueError(msg)
+    return parts
+
+
+def autosomes(chroms: Iterable[str]) -> set[str]:
+    """Find the autosomes by name, whatever the species: numbered ones (chr1, 2, 2A, 3L), not X, Y, Z, W, M, scaffolds.
+
+    Roman numbers count where a genome has them (yeast, worm); X is then an autosome only if there is an XI.
+
+    Examples
+    --------
+    >>> sorted(midas.pp.autosomes(["chr1", "chrX", "chrM", "chr1_random", "KI270711.1", "2A"]))
+    ['2A', 'chr1']
+    """
+    names = {str(chrom) for chrom in chroms}
+    roman = {name for name in names if _ROMAN.match(name)}
+    plain = {name.removeprefix("chr") for name in roman}
+    if not plain & {"I", "II", "III", "IV"}:
+        roman = set()
+    elif "XI" not in plain:
+        roman = {name for name in roman if name.removeprefix("chr") != "X"}
+    return {name for name in names if _NUMBERED.match(name)} | roman
+
+
+def natural_order(table: pd.DataFrame) -> NDArray[np.int64]:
+    """Order of regions: chr2 before chr10, then by place."""
+
+    def key(chrom: str) -> tuple[tuple[int, int, str], ...]:
+        pieces = re.findall(r"\d+|\D+", chrom)
+        return tuple((0, int(p), "") if p.isdigit() else (1, 0, p) for p in pieces)
+
+    rank = {chrom: i for i, chrom in enumerate(sorted(table["chrom"].unique(), key=key))}
+    order: NDArray[np.int64] = np.lexsort((table["end"], table["start"], table["chrom"].map(rank))).astype(np.int64)
+    return order
+
+
+def merged(table: pd.DataFrame) -> pd.DataFrame:
+    """Join regions that overlap; those that only touch stay apart. Sorted by chromosome and place."""
+    with needs("bioframe"):
+        import bioframe  # noqa: PLC0415 - optional
+    joined: pd.DataFrame = bioframe.merge(table[["chrom", "start", "end"]], min_dist=None)[["chrom", "start", "end"]]
+    joined = joined.astype({"chrom": str, "start": np.int64, "end": np.int64})
+    return joined.iloc[natural_order(joined)].reset_index(drop=True)
+
+
+def overlapping(table: pd.DataFrame, others: pd.DataFrame) -> NDArray[np.bool_]:
+    """Which regions overlap any of the others."""
+    with needs("bioframe"):
+        import bioframe  # noqa: PLC0415 - optional
+    hit = np.zeros(len(table), dtype=bool)
+    if len(table) and len(others):
+        pairs = bioframe.overlap(
+            table[["chrom", "start", "end"]].reset_index(drop=True), others, how="inner", return_index=True
+        )
+        hit[pairs["index"].to_numpy(dtype=np.int64)] = True
+    return hit
+
+
+def read_bed(path: str | Path) -> pd.DataFrame:
+    """Read the first three columns of a BED file, compressed or not.
+
+    Raises
+    ------
+    DataFileError
+        When it is missing or no BED file.
+    """
+    try:
+        table = pd.read_csv(
+            path, sep="\t", header=None, comment="#", usecols=[0, 1, 2], names=["chrom", "start", "end"], dtype=str
+        )
+        lines = ~table["chrom"].str.startswith(("track", "browser"))
+        return table[lines].astype({"start": np.int64, "end": np.int64}).reset_index(drop=True)
+    except (ValueError, OSError, EOFError) as error:
+        msg = f"{path}: expected a BED file (chromosome, start, end), found something else ({error})."
+        raise DataFileError(msg) from error
+
+
+def names_of(table: pd.DataFrame) -> pd.Index:
+    """Write regions as ``chr1:100-600``."""
+    return pd.Index(table["chrom"] + ":" + table["start"].astype(str) + "-" + table["end"].astype(str), dtype=object)

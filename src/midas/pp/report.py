@@ -1,0 +1,88 @@
+"""What a preparation found, kept and did, as a record that prints well."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import Any
+
+import pandas as pd
+
+from midas.pp.cutoffs import Cutoffs
+
+
+@dataclass(frozen=True)
+class PartReport:
+    """One modality of one batch, from the file to the mosaic.
+
+    Attributes
+    ----------
+    source, kind
+        The file and what it is.
+    batch, modality
+        What it became.
+    cells_found, features_found
+        In the file.
+    cells_kept, features_kept
+        In the mosaic; features that the batch measured.
+    dropped
+        Number of cells by the reason for which they were left out.
+    """
+
+    source: str
+    kind: str
+    batch: str
+    modality: str
+    cells_found: int
+    features_found: int
+    cells_kept: int
+    features_kept: int
+    dropped: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PrepareReport:
+    """A whole preparation.
+
+    Attributes
+    ----------
+    parts
+        One for each modality of each batch.
+    notes
+        What is worth knowing, one sentence each.
+    cutoffs
+        All that was used.
+    """
+
+    parts: tuple[PartReport, ...]
+    notes: tuple[str, ...]
+    cutoffs: Cutoffs
+
+    def frame(self) -> pd.DataFrame:
+        """One row per part; reasons and numbers of dropped cells as text."""
+        rows: list[dict[str, Any]] = []
+        for part in self.parts:
+            row = {name: getattr(part, name) for name in PartReport.__dataclass_fields__ if name != "dropped"}
+            dropped = ", ".join(f"{n:,} {reason}" for reason, n in part.dropped.items())
+            rows.append({**row, "dropped": dropped})
+        return pd.DataFrame(rows)
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Batch, modality, cells, features, file and cells left out of each part, as text."""
+        return [
+            (
+                part.batch,
+                part.modality,
+                f"{part.cells_kept:,} of {part.cells_found:,}",
+                f"{part.features_kept:,} of {part.features_found:,}",
+                PurePath(part.source).name,
+                ", ".join(f"{n:,} {reason}" for reason, n in part.dropped.items()),
+            )
+            for part in self.parts
+        ]
+
+    def __str__(self) -> str:
+        columns = ["batch", "modality", "cells", "features", "file", "cells left out"]
+        table = pd.DataFrame(self.rows(), columns=columns).to_string(index=False)
+        return "\n".join([table, *(f"! {note}" for note in self.notes)])

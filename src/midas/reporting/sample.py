@@ -1,0 +1,97 @@
+"""Which cells are drawn, where, and their counts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy.sparse as sp
+
+from midas.data import gather
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from midas.data import Mosaic
+
+# Every group keeps this many cells if it has them, so that a rare type is not lost to the sample.
+_LEAST = 20
+_ROWS_AT_ONCE = 4096
+# Fewer cells than this make no neighbourhood graph worth a UMAP.
+_FEW = 15
+
+
+def stratified(strata: Sequence[NDArray[np.int64]], n: int, seed: int) -> NDArray[np.int64]:
+    """Draw `n` cells in rising order, each combination of `strata` in proportion, but for the rarest.
+
+    Parameters
+    ----------
+    strata
+        Codes, each `(n_cells,)`.
+    """
+    table = np.stack(strata, axis=1)
+    if len(table) <= n:
+        return np.arange(len(table), dtype=np.int64)
+    _, group = np.unique(table, axis=0, return_inverse=True)
+    group = group.reshape(-1)
+    sizes = np.bincount(group)
+    least = np.minimum(sizes, _LEAST)
+    if least.sum() > n:
+        least = np.zeros_like(sizes)
+    left = sizes - least
+    # Largest remainders: the shares are whole numbers and sum to n.
+    exact = least + left * ((n - least.sum()) / left.sum())
+    quota = np.floor(exact).astype(np.int64)
+    short = n - int(quota.sum())
+    quota[np.argsort(quota - exact, kind="stable")[:short]] += 1
+    rng = np.random.default_rng(seed)
+    drawn = [rng.permutation(np.flatnonzero(group == g))[: quota[g]] for g in range(len(sizes))]
+    return np.sort(np.concatenate(drawn)).astype(np.int64)
+
+
+def plane(z: NDArray[np.float32], seed: int) -> tuple[NDArray[np.float32], str]:
+    """Lay cells out in two dimensions.
+
+    Returns
+    -------
+    `(n_cells, 2)`, and the name of the method: UMAP, or principal components for a handful of cells.
+    """
+    if len(z) < _FEW:
+        centred = z - z.mean(0) if len(z) else z
+        if len(z) < 3 or z.shape[1] < 2:
+            flat = np.zeros((len(z), 2), dtype=np.float32)
+            flat[:, 0] = np.arange(len(z))
+            return flat, "position"
+        left, size, _ = np.linalg.svd(centred, full_matrices=False)
+        return np.asarray(left[:, :2] * size[:2], dtype=np.float32), "principal components"
+    import umap  # noqa: PLC0415 - optional, and slow to import
+
+    reducer = umap.UMAP(n_neighbors=min(30, len(z) - 1), min_dist=0.3, random_state=seed, n_jobs=1)
+    return np.asarray(reducer.fit_transform(z), dtype=np.float32), "UMAP"
+
+
+def counts_of(mosaic: Mosaic, modality: str, cells: NDArray[np.int64]) -> sp.csr_matrix:
+    """Measured counts of `cells`, `(n, n_features)` in the schema's order; zero where nothing was measured."""
+    blocks = list(_blocks(mosaic, modality, cells))
+    width = mosaic.schema.modalities[modality].n_features
+    return sp.vstack(blocks, format="csr") if blocks else _empty(0, width)
+
+
+def _blocks(mosaic: Mosaic, modality: str, cells: NDArray[np.int64]) -> Iterator[sp.csr_matrix]:
+    width = mosaic.schema.modalities[modality].n_features
+    for start in range(0, len(cells), _ROWS_AT_ONCE):
+        index = cells[start : start + _ROWS_AT_ONCE]
+        part = gather(mosaic, index, frozenset({modality})).counts.get(modality)
+        if part is None:
+            yield _empty(len(index), width)
+            continue
+        row, column = np.divmod(part.flat.numpy(), width)
+        at = (part.cells.numpy()[row], column)
+        yield sp.csr_matrix((part.values.numpy(), at), shape=(len(index), width), dtype=np.float32)
+
+
+def _empty(n: int, width: int) -> sp.csr_matrix:
+    empty: sp.csr_matrix = sp.csr_matrix((n, width), dtype=np.float32)  # type: ignore[arg-type]
+    return empty

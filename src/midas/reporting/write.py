@@ -1,0 +1,91 @@
+"""``midas.report``: from a model and its data to a page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from midas.files import replacing
+from midas.reporting.choices import Choices, check_page
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from mudata import MuData
+
+    from midas.model import MIDAS
+
+
+def report(  # noqa: PLR0913 - one keyword each
+    model: MIDAS,
+    data: MuData | AnnData,
+    path: str | Path,
+    *,
+    columns: Sequence[str] | None = None,
+    label: str | None = None,
+    features: Sequence[str] = (),
+    cell_names: bool = True,
+    most_cells: int = 50_000,
+    title: str = "MIDAS integration",
+    command: str | None = None,
+    seed: int = 0,
+) -> Path:
+    """Write one self-contained HTML page about an integration. It opens offline and asks nothing of any server.
+
+    The page has what went in, how training went, the embedding as an interactive plot, diagnostics in plain sentences, what to
+    try next, and how to repeat the run. It holds the names of the cells drawn and the columns shown: choose them before you pass
+    a page on.
+
+    Parameters
+    ----------
+    model
+        A trained model.
+    data
+        Its own data, or new cells; one row of obs per cell.
+    path
+        The page, ``.html``; replaced in one step once it is whole.
+    columns
+        Columns of obs to show; None for up to 16 that can be drawn. The batch and each cell's modalities are always there.
+    label
+        Column of obs with the cells' types, by which the diagnostics judge; None for the first called ``cell_type`` or the like.
+    features
+        Features to colour by besides the most telling ones: ``CD3E``, or ``adt:CD3`` to name the modality.
+    cell_names
+        Whether the page has the cells' names.
+    most_cells
+        Cells in the plot. Of more, a sample is drawn, in proportion to batches, modalities and types, and the page says so.
+    title
+        Of the page.
+    command
+        What repeats the run, shown at the end of the page; None for lines of Python.
+    seed
+        Of samples and layout.
+
+    Returns
+    -------
+    The path.
+
+    Examples
+    --------
+    >>> import midas
+    >>> mdata = midas.simulate.mosaic(midas.simulate.SimulationConfig(n_cells=120, n_genes=40, n_peaks=60, n_proteins=8))
+    >>> config = midas.Config.from_dict({"training": {"epochs": 2}})
+    >>> model = midas.MIDAS(mdata, config=config).fit(progress=False)
+    >>> midas.report(model, mdata, "report.html", label="cell_type", features=["adt:PROT01"]).name
+    'report.html'
+    """
+    page = Path(path)
+    check_page(page)
+    # What the page needs is slow to import, and optional.
+    from midas.reporting.content import gather_content  # noqa: PLC0415
+    from midas.reporting.render import render  # noqa: PLC0415
+
+    named = (columns, features)
+    if any(isinstance(value, str) for value in named):
+        raise TypeError("Expected columns and features as lists of names, found a single text. Put it in a list.")
+    choices = Choices(None if columns is None else tuple(columns), label, tuple(features), cell_names, most_cells)
+    content = gather_content(model, data, choices, seed=seed, title=title, command=command)
+    text = render(content)
+    with replacing(page) as scratch:
+        scratch.write_text(text, encoding="utf-8")
+    return page

@@ -1,0 +1,92 @@
+"""Counts of some of a model's own cells, to be kept beside it."""
+
+from __future__ import annotations
+
+import mudata
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+from anndata import AnnData
+from mudata import MuData
+from numpy.typing import NDArray
+
+from midas import keys
+from midas.data import read_mosaic
+from midas.data.combine import chosen
+from midas.data.minibatch import gather
+from midas.data.mosaic import Mosaic
+from midas.data.schema import MosaicSchema
+
+# Regions of the latent space that each get their share of a sample, so that rare types are in it.
+_REGIONS = 50
+_ROW = "midas_row"
+
+
+def evenly(group: NDArray[np.int64], n: int, seed: int) -> NDArray[np.int64]:
+    """Choose up to `n` positions: as many of each group as of any other, as far as it has them; in rising order."""
+    if len(group) <= n:
+        return np.arange(len(group))
+    rng = np.random.default_rng([seed, 8])
+    # The r-th member of every group comes before the (r+1)-th of any.
+    shuffled = rng.permutation(len(group))
+    rank = pd.Series(group[shuffled]).groupby(group[shuffled]).cumcount().to_numpy()
+    return np.sort(shuffled[np.lexsort((rng.random(len(group)), rank))[:n]])
+
+
+def representative(cells: AnnData, rows: NDArray[np.int64], n: int, seed: int) -> NDArray[np.int64]:
+    """Choose up to `n` of the positions `rows` of a table of cells, evenly over batches and regions of the latent space."""
+    from sklearn.cluster import MiniBatchKMeans  # noqa: PLC0415 - slow to import
+
+    c = np.asarray(cells.obsm[keys.LATENT])[rows]
+    usable = np.flatnonzero(np.isfinite(c).all(1))
+    if len(usable) <= n:
+        return usable
+    batch, _ = pd.factorize(cells.obs[keys.BATCH].astype(str).to_numpy()[rows[usable]])
+    regions = min(_REGIONS, len(usable))
+    region = MiniBatchKMeans(regions, random_state=seed, n_init=1).fit_predict(c[usable])
+    return usable[evenly(batch * regions + region, n, seed)]
+
+
+def sampled(mosaic: Mosaic, rows: NDArray[np.int64], cells: AnnData, n: int, seed: int) -> MuData:
+    """Counts of up to `n` cells as MuData.
+
+    Parameters
+    ----------
+    mosaic
+        Where the counts are.
+    rows
+        Row in `cells` of each cell of the mosaic, `(n_cells,)`.
+    cells
+        Latents and batches.
+    """
+    at = representative(cells, rows, n, seed)
+    some = chosen(mosaic, at)
+    obs = pd.DataFrame(
+        {keys.BATCH: np.asarray(some.batches)[some.batch], _ROW: rows[at]},
+        index=pd.Index([f"cell-{row}" for row in rows[at]], dtype=object),
+    )
+    parts = {}
+    for name, schema in some.schema.modalities.items():
+        present = np.flatnonzero(some.modalities[name].present)
+        if not len(present):
+            continue
+        counts = gather(some, present, frozenset({name})).counts[name]
+        row, column = np.divmod(counts.flat.numpy(), schema.n_features)
+        shape = (len(present), schema.n_features)
+        matrix = sp.csr_matrix((counts.values.numpy(), (row, column)), shape=shape)
+        flags = {
+            f"{keys.MEASURED_PREFIX}{batch}": measured
+            for batch, measured in zip(some.batches, some.modalities[name].measured, strict=True)
+        }
+        var = pd.DataFrame(flags, index=schema.features.astype(object))
+        parts[name] = AnnData(matrix, obs=obs.iloc[present].copy(), var=var)
+    with mudata.set_options(pull_on_update=False):
+        sample = MuData(parts)
+    sample.obs = obs.reindex(sample.obs_names)
+    return sample
+
+
+def read_sampled(sample: MuData, schema: MosaicSchema) -> tuple[Mosaic, NDArray[np.int64]]:
+    """Read what :func:`sampled` made: the counts, and each cell's row in the model's table of cells."""
+    mosaic = read_mosaic(sample, batch_key=keys.BATCH, schema=schema)
+    return mosaic, mosaic.obs[_ROW].to_numpy(dtype=np.int64)

@@ -1,0 +1,206 @@
+"""Features that differ between groups, asked of the model, with how sure it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from midas.inference import decode
+from midas.likelihoods import LIKELIHOODS
+from midas.tl.inputs import as_text, by_cell, group_names, known_names
+from midas.tl.latents import mosaic_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from midas.data import Mosaic, MosaicData
+    from midas.inference import Encoded
+    from midas.model import MIDAS
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How features are compared.
+
+    Attributes
+    ----------
+    delta
+        Least absolute log2 fold change that matters.
+    fdr
+        Expected share of wrong ones among the features called.
+    interval
+        Probability that the interval of the fold change covers.
+    draws
+        Number of draws of the fold change.
+    cells
+        At most so many cells of a group make up one draw; more make it narrower, and slower.
+    pseudocount
+        Added to both means, so that features which are hardly there do not have large fold changes.
+    normalize
+        Compare shares of a cell's counts (scaled to the mean sum) instead of counts: then a type with more RNA per cell
+        does not have all genes up.
+    """
+
+    delta: float = 0.5
+    fdr: float = 0.05
+    interval: float = 0.95
+    draws: int = 100
+    cells: int = 100
+    pseudocount: float = 0.01
+    normalize: bool = False
+
+    def __post_init__(self) -> None:
+        self._check("delta", self.delta >= 0, "0 or more")
+        for name in ("fdr", "interval"):
+            self._check(name, 0 < getattr(self, name) < 1, "a number between 0 and 1")
+        self._check("draws", self.draws >= 2, "2 or more")
+        self._check("cells", self.cells >= 1, "1 or more")
+        self._check("pseudocount", self.pseudocount > 0, "a number above 0")
+
+    def _check(self, name: str, ok: bool, expected: str) -> None:  # noqa: FBT001 - a private assertion
+        if not ok:
+            msg = f"Comparison.{name}: expected {expected}, found {getattr(self, name)!r}."
+            raise ValueError(msg)
+
+
+def differential_features(
+    model: MIDAS,
+    modality: str,
+    groups: pd.Series | ArrayLike,
+    *,
+    only: Sequence[str] | None = None,
+    data: MosaicData | Mosaic | None = None,
+    test: Comparison | None = None,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Compare each group with all other cells, by batch-corrected counts that the model draws.
+
+    Every draw takes cells of each group with replacement, a biological state c from each one's posterior, and decodes it with
+    the standard noise; so the spread of the fold changes holds what the model does not know of a cell, and that there are
+    few cells. Cells that lack the modality take part: their counts are imputed.
+
+    Parameters
+    ----------
+    model
+        A trained model.
+    modality
+        What to decode. Its counts cannot be below zero, as logarithms are taken.
+    groups
+        Group of each cell: a Series by cell name, or values in the order of the cells. NaN for cells that take no part.
+    only
+        Groups to report; None for all.
+    data
+        New cells; None for the model's own.
+    test
+        Thresholds and numbers of draws.
+    seed
+        Of the draws.
+
+    Returns
+    -------
+    A row for each group and feature, the surest first: ``lfc`` (median log2 fold change) with ``low`` and ``high`` (its
+    interval), ``probability`` (that it exceeds delta, up or down), ``mean`` and ``mean_rest`` (expected counts),
+    ``expected_fdr`` (of all features up to this row), and ``differential`` (whether that is at most ``fdr``).
+
+    Examples
+    --------
+    >>> import midas
+    >>> size = midas.simulate.SimulationConfig(n_cells=200, n_genes=60, n_peaks=80, n_proteins=10)
+    >>> mdata = midas.simulate.mosaic(size)
+    >>> model = midas.MIDAS(mdata, config=midas.Config.from_dict({"training": {"epochs": 2}})).fit(progress=False)
+    >>> found = midas.tl.differential_features(model, "rna", mdata.obs["lineage"], test=midas.tl.Comparison(draws=10))
+    >>> found.shape, list(found.columns[:5])
+    ((120, 10), ['group', 'feature', 'lfc', 'low', 'high'])
+    """
+    test = test or Comparison()
+    if modality not in model.modalities:
+        msg = f"Expected a modality out of {', '.join(model.modalities)}, found {modality!r}."
+        raise ValueError(msg)
+    if LIKELIHOODS[model.kinds[modality].likelihood].support != "counts":
+        msg = f"Expected a modality of counts, found {modality!r}, which is {model.kinds[modality].likelihood}."
+        raise ValueError(msg)
+    mosaic = mosaic_of(model, data)
+    posterior = model.posterior(mosaic)
+    of = by_cell(groups, mosaic.cells.astype(str), "groups")
+    members = _members(of, np.isfinite(posterior.mean).min(axis=1))
+    wanted = list(members) if only is None else [str(name) for name in only]
+    known_names(members, wanted, "groups")
+    rows = mosaic.modalities[modality]
+    known = rows.input_columns >= 0
+    drawn = _means(model, modality, rows.input_columns[known], posterior, list(members.values()), test, seed)
+    size = np.array([len(m) for m in members.values()], dtype=np.float64)
+    names, tables = rows.input_names[known].astype(str), []
+    for g, name in enumerate(members):
+        if name in wanted:
+            others = np.where(np.arange(len(size)) == g, 0.0, size)
+            rest = np.einsum("g,sgd->sd", others / others.sum(), drawn)
+            tables.append(_table(name, names, drawn[:, g], rest, test))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _members(of: pd.Series, embedded: NDArray[np.bool_]) -> dict[str, NDArray[np.int64]]:
+    text = as_text(of)
+    members = {name: np.flatnonzero((text == name) & embedded).astype(np.int64) for name in group_names(of)}
+    members = {name: at for name, at in members.items() if len(at)}
+    if len(members) < 2:
+        msg = f"Expected two groups of cells or more, found {', '.join(members) or 'none'}."
+        raise ValueError(msg)
+    return members
+
+
+def _means(
+    model: MIDAS,
+    modality: str,
+    columns: NDArray[np.int64],
+    posterior: Encoded,
+    members: list[NDArray[np.int64]],
+    test: Comparison,
+    seed: int,
+) -> NDArray[np.float32]:
+    """Mean expected counts of each group in each draw, `(draws, n_groups, n_features)`."""
+    rng = np.random.default_rng(seed)
+    sizes = [min(len(m), test.cells) for m in members]
+    starts = np.cumsum([0, *sizes[:-1]])
+    means = np.empty((test.draws, len(members), len(columns)), dtype=np.float32)
+    for s in range(test.draws):
+        cells = np.concatenate([rng.choice(m, n) for m, n in zip(members, sizes, strict=True)])
+        noise = rng.standard_normal((len(cells), posterior.mean.shape[1]), dtype=np.float32)
+        c = posterior.mean[cells] + np.sqrt(posterior.variance[cells]) * noise
+        z = np.hstack([c, np.broadcast_to(model.standard_noise, (len(cells), len(model.standard_noise)))])
+        values = np.concatenate(list(decode(model.vae, model.schema, z, modality, columns)))
+        if test.normalize:
+            depth = values.sum(1, keepdims=True)
+            values *= depth.mean() / depth
+        means[s] = np.add.reduceat(values, starts, axis=0) / np.asarray(sizes, dtype=np.float32)[:, None]
+    return means
+
+
+def _table(
+    group: str, names: pd.Index, mean: NDArray[np.float32], rest: NDArray[np.float32], test: Comparison
+) -> pd.DataFrame:
+    """Summarise the draws `(draws, n_features)` of a group and of the rest."""
+    change = np.log2((mean + test.pseudocount) / (rest + test.pseudocount))
+    tail = 50 * (1 - test.interval)
+    low, middle, high = np.percentile(change, [tail, 50, 100 - tail], axis=0)
+    table = pd.DataFrame(
+        {
+            "group": group,
+            "feature": names,
+            "lfc": middle,
+            "low": low,
+            "high": high,
+            "probability": (np.abs(change) > test.delta).mean(0),
+            "mean": mean.mean(0),
+            "mean_rest": rest.mean(0),
+        }
+    )
+    order = np.lexsort((-np.abs(middle), -table["probability"].to_numpy()))
+    table = table.iloc[order].reset_index(drop=True)
+    table["expected_fdr"] = (1 - table["probability"]).cumsum() / np.arange(1, len(table) + 1)
+    table["differential"] = table["expected_fdr"] <= test.fdr
+    return table

@@ -1,0 +1,132 @@
+"""Gene sets among the features that go along with a dimension."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from midas.data.checks import describe_names
+
+
+def read_gmt(path: str | Path) -> dict[str, list[str]]:
+    r"""Read gene sets from a GMT file: a set on each line, its name, a description, and its genes, separated by tabs.
+
+    Examples
+    --------
+    >>> import midas, pathlib, tempfile
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> file = pathlib.Path(folder.name, "sets.gmt")
+    >>> _ = file.write_text("HEME\thttps://example.org\tALAS2\tHBB\n")
+    >>> midas.tl.read_gmt(file)
+    {'HEME': ['ALAS2', 'HBB']}
+    """
+    sets = {}
+    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        name, *rest = line.rstrip("\r").split("\t")
+        genes = [gene.strip() for gene in rest[1:] if gene.strip()]
+        if not genes:
+            msg = f"{path}, line {number}: expected a name, a description and genes, separated by tabs, found {line[:60]!r}."
+            raise ValueError(msg)
+        sets[name] = genes
+    if not sets:
+        msg = f"{path}: expected gene sets, one on each line, found an empty file."
+        raise ValueError(msg)
+    return sets
+
+
+def gene_set_enrichment(
+    scores: pd.Series | pd.DataFrame,
+    gene_sets: str | Path | Mapping[str, Sequence[str]],
+    *,
+    min_size: int = 10,
+    max_size: int = 500,
+    permutations: int = 1000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Find gene sets whose genes have high or low scores together: preranked GSEA, by the package gseapy. Works offline.
+
+    Names of genes are compared without regard to case. Needs the extra ``analysis``.
+
+    Parameters
+    ----------
+    scores
+        A score per gene, such as a row of what :func:`midas.tl.latent_correlation` gives; or a table scores x genes.
+    gene_sets
+        A GMT file, or genes by the name of the set.
+    min_size, max_size
+        Sets with fewer or more genes among the scored ones are left out.
+    permutations
+        Of the genes, for p values.
+    seed
+        Of the permutations.
+
+    Returns
+    -------
+    A row for each score and set, the smallest false discovery rate first: ``score``, ``gene_set``, ``es`` and ``nes``
+    (enrichment score, plain and normalised), ``p_value``, ``fdr``, ``genes`` (the leading ones, joined by ``;``).
+
+    Examples
+    --------
+    >>> import midas, numpy as np, pandas as pd
+    >>> scores = pd.Series(np.linspace(1, -1, 100), index=[f"G{i}" for i in range(100)])
+    >>> sets = {"top": [f"g{i}" for i in range(12)], "spread": [f"g{i}" for i in range(0, 100, 8)]}
+    >>> found = midas.tl.gene_set_enrichment(scores, sets, permutations=100)
+    >>> found["gene_set"].tolist(), bool(found["fdr"][0] < 0.05), bool(found["fdr"][1] < 0.05)
+    (['top', 'spread'], True, False)
+    """
+    try:
+        import gseapy  # noqa: PLC0415 - optional, and slow to import
+    except ImportError as error:
+        raise ImportError('Gene-set enrichment needs gseapy: pip install "midas-mosaic[analysis]".') from error
+
+    sets = gene_sets if isinstance(gene_sets, Mapping) else read_gmt(gene_sets)
+    sets = {name: [str(gene).upper() for gene in genes] for name, genes in sets.items()}
+    table = scores.to_frame("score").T if isinstance(scores, pd.Series) else scores
+    _check_overlap(table.columns, sets, min_size, max_size)
+    found = []
+    for name, row in table.iterrows():
+        ranked = row.dropna().astype(float)
+        ranked.index = ranked.index.astype(str).str.upper()
+        # A name that stands for several genes counts once, by the strongest.
+        ranked = ranked.loc[ranked.abs().sort_values(ascending=False, kind="stable").index]
+        ranked = ranked[~ranked.index.duplicated()].sort_values(ascending=False, kind="stable")
+        result = gseapy.prerank(
+            rnk=ranked,
+            gene_sets=sets,
+            min_size=min_size,
+            max_size=max_size,
+            permutation_num=permutations,
+            seed=seed,
+            threads=1,
+            outdir=None,
+            no_plot=True,
+        ).res2d
+        part = pd.DataFrame(
+            {
+                "score": str(name),
+                "gene_set": result["Term"].astype(str),
+                "es": result["ES"].astype(float),
+                "nes": result["NES"].astype(float),
+                "p_value": result["NOM p-val"].astype(float),
+                "fdr": result["FDR q-val"].astype(float),
+                "genes": result["Lead_genes"].astype(str),
+            }
+        )
+        found.append(part.iloc[part["nes"].abs().argsort()[::-1]].sort_values("fdr", kind="stable"))
+    return pd.concat(found, ignore_index=True)
+
+
+def _check_overlap(genes: pd.Index, sets: Mapping[str, Sequence[str]], least: int, most: int) -> None:
+    scored = set(genes.astype(str).str.upper())
+    shared = {name: len(scored & set(members)) for name, members in sets.items()}
+    if not any(least <= n <= most for n in shared.values()):
+        largest = max(shared.values(), default=0)
+        msg = (
+            f"Expected gene sets that share {least} to {most} genes with the scores ({describe_names(genes)}), found "
+            f"{largest} shared genes at most in {len(sets)} sets. Are both gene symbols? Else lower min_size."
+        )
+        raise ValueError(msg)

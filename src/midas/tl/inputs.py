@@ -1,0 +1,151 @@
+"""What the functions of this package take: cells by name, a modality of a data object, which features were measured where."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+from mudata import MuData
+
+from midas import keys
+from midas.data.checks import describe_names
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from numpy.typing import ArrayLike, NDArray
+
+
+def by_cell(values: pd.Series | ArrayLike, cells: pd.Index, what: str) -> pd.Series:
+    """Give one value per cell, in the order of `cells`.
+
+    A Series is matched by name, and cells that it lacks get NaN; anything else has to come in the order of `cells`.
+    """
+    if isinstance(values, pd.Series) and not isinstance(values.index, pd.RangeIndex):
+        named = values.set_axis(values.index.astype(str))
+        if not named.index.is_unique:
+            msg = f"Expected {what} with one value per cell, found cell names that occur twice."
+            raise ValueError(msg)
+        if not cells.isin(named.index).any():
+            msg = (
+                f"Expected {what} by cell name, found none of the cells' names ({describe_names(cells)}) in its index."
+            )
+            raise KeyError(msg)
+        return named.reindex(cells)
+    array = np.asarray(values)
+    if array.ndim != 1 or len(array) != len(cells):
+        msg = f"Expected {what} with one value for each of {len(cells):,} cells, found shape {array.shape}."
+        raise ValueError(msg)
+    return pd.Series(array, index=cells)
+
+
+def group_names(groups: pd.Series) -> list[str]:
+    """Groups in order: of the categories where there are any, else sorted; empty ones and NaN left out."""
+    there = groups.dropna()
+    if isinstance(there.dtype, pd.CategoricalDtype):
+        return [str(name) for name in there.cat.categories if (there == name).any()]
+    return sorted(there.astype(str).unique())
+
+
+def as_text(groups: pd.Series) -> NDArray[np.object_]:
+    """Group of each cell as text, None for NaN, `(n_cells,)`."""
+    text: NDArray[np.object_] = groups.astype(str).to_numpy(dtype=object).copy()
+    text[groups.isna().to_numpy()] = None
+    return text
+
+
+def modality_of(data: MuData | AnnData, modality: str | None) -> AnnData:
+    """Take one modality of a MuData; an AnnData is the modality itself."""
+    if not isinstance(data, MuData):
+        return data
+    if modality not in data.mod:
+        msg = f"Expected modality= to be one of {', '.join(data.mod)}, found {modality!r}."
+        raise KeyError(msg)
+    return data.mod[modality]
+
+
+def is_sparse(values: Any) -> bool:  # noqa: ANN401 - sparse or dense
+    """Whether values are a sparse matrix."""
+    return bool(sp.issparse(values))
+
+
+def values_of(adata: AnnData, layer: str | None) -> Any:  # noqa: ANN401 - sparse or dense, as it comes
+    """Values of a layer, or of X; CSR or a dense array, also of a backed object."""
+    if layer is not None and layer not in adata.layers:
+        msg = f"Expected a layer {layer!r}, found: {', '.join(adata.layers) or 'none'}. model.annotate() writes layers."
+        raise KeyError(msg)
+    values = adata.X if layer is None else adata.layers[layer]
+    if hasattr(values, "to_memory"):
+        values = values.to_memory()
+    return sp.csr_matrix(values) if is_sparse(values) else np.asarray(values)
+
+
+def embedding_of(data: MuData | AnnData, basis: str) -> NDArray[np.float64]:
+    """Take an embedding from obsm, `(n_cells, dim)`."""
+    if basis not in data.obsm:
+        msg = f"Expected an embedding {basis!r} in obsm, found: {', '.join(data.obsm) or 'none'}. model.annotate() writes it."
+        raise KeyError(msg)
+    found: NDArray[np.float64] = np.asarray(data.obsm[basis], dtype=np.float64)
+    return found
+
+
+def column_of(data: MuData | AnnData, name: str) -> pd.Series:
+    """Take a column of obs."""
+    if name not in data.obs.columns:
+        there = ", ".join(map(str, data.obs.columns))
+        msg = f"Expected a column {name!r} in obs, found: {there or 'none'}."
+        raise KeyError(msg)
+    column: pd.Series = data.obs[name]
+    return column
+
+
+@dataclass(frozen=True)
+class Panels:
+    """Which features each batch measured.
+
+    Attributes
+    ----------
+    batch
+        Batch of each cell, an index into `measured`, `(n_cells,)`.
+    measured
+        `(n_batches, n_features)`.
+    """
+
+    batch: NDArray[np.int64]
+    measured: NDArray[np.bool_]
+
+
+def panels_of(adata: AnnData, batch_key: str | None) -> Panels:
+    """Read ``var["measured_<batch>"]``; a batch without such a column measured every feature."""
+    if batch_key is None or batch_key not in adata.obs.columns:
+        flags = [str(c) for c in adata.var.columns if str(c).startswith(keys.MEASURED_PREFIX)]
+        if flags and batch_key is not None:
+            msg = f"Expected a column {batch_key!r} in obs, as var has {flags[0]!r}; found: {', '.join(adata.obs.columns)}."
+            raise KeyError(msg)
+        return Panels(np.zeros(adata.n_obs, dtype=np.int64), np.ones((1, adata.n_vars), dtype=bool))
+    codes, names = pd.factorize(adata.obs[batch_key].astype(str))
+    measured = np.ones((len(names), adata.n_vars), dtype=bool)
+    for b, name in enumerate(names):
+        flag = f"{keys.MEASURED_PREFIX}{name}"
+        if flag in adata.var.columns:
+            measured[b] = adata.var[flag].astype(bool).to_numpy()
+    return Panels(codes.astype(np.int64), measured)
+
+
+def sums(codes: NDArray[np.int64], n: int, values: Any) -> NDArray[np.float64]:  # noqa: ANN401 - sparse or dense
+    """Sum rows by their code, `(n, n_features)`; rows of code -1 are left out."""
+    rows = np.flatnonzero(codes >= 0)
+    pick = sp.csr_matrix((np.ones(len(rows)), (codes[rows], rows)), shape=(n, len(codes)))
+    total = pick @ values
+    return np.asarray(total.toarray() if is_sparse(total) else total, dtype=np.float64)
+
+
+def known_names(names: Mapping[str, object] | pd.Index, wanted: list[str], what: str) -> None:
+    """Refuse names that are not there."""
+    unknown = [name for name in wanted if name not in names]
+    if unknown:
+        msg = f"Expected {what} out of {describe_names(pd.Index(list(names)))}, found {', '.join(unknown)}."
+        raise KeyError(msg)

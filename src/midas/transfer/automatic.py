@@ -1,0 +1,91 @@
+"""Mapping and labelling in one call each, by the best way that the reference allows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from midas.transfer.config import Mode
+from midas.transfer.mapping import Mapped, Query, encode, query_to_reference, reciprocal, reference_to_query
+from midas.transfer.voting import LabelConfig, label_cells
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from midas.data import MosaicData
+    from midas.model import MIDAS
+
+_MODES: Mapping[Mode, Callable[[MIDAS, Query | MosaicData], Mapped]] = MappingProxyType(
+    {"reciprocal": reciprocal, "query": query_to_reference, "transfer": reference_to_query, "encode": encode}
+)
+
+
+def map_query(reference: MIDAS, query: Query | MosaicData, *, mode: Mode | None = None) -> Mapped:
+    """Map a query to a reference.
+
+    Parameters
+    ----------
+    reference
+        A trained model, or one that was loaded.
+    query
+        Data, or a :class:`midas.transfer.Query` where they need more than the defaults.
+    mode
+        ``reciprocal``, ``query`` (:func:`query_to_reference`), ``transfer`` (:func:`reference_to_query`) or ``encode``. None for
+        the best that the reference allows: ``reciprocal`` where it has counts, ``query`` where it has not.
+
+    Examples
+    --------
+    >>> import midas
+    >>> mdata = midas.simulate.mosaic(midas.simulate.SimulationConfig(n_cells=300, n_genes=60, n_peaks=80, n_proteins=10))
+    >>> config = midas.Config.from_dict({"training": {"epochs": 2}})
+    >>> reference = midas.MIDAS(mdata, config=config).fit(progress=False)
+    >>> mapped = midas.transfer.map_query(reference, mdata, mode="encode")
+    >>> mapped.query.obsm["X_midas"].shape
+    (300, 32)
+    """
+    return _MODES[check_mode(reference, mode)](reference, query)
+
+
+def check_mode(reference: MIDAS, mode: str | None) -> Mode:
+    """Find the mode that is meant: the best that the reference allows, if none is named.
+
+    Raises
+    ------
+    ValueError, NotFittedError
+        When there is no such mode, or the reference has not what it needs; before any work is done.
+    """
+    best: Mode = "reciprocal" if reference.has_counts else "query"
+    for name in _MODES:
+        if (mode or best) == name:
+            if name in {"reciprocal", "transfer"}:
+                reference.counts()
+            return name
+    msg = f"Expected a mode out of {', '.join(_MODES)}, found {mode!r}."
+    raise ValueError(msg)
+
+
+def labels(
+    reference: MIDAS,
+    query: Query | MosaicData,
+    columns: str | Sequence[str],
+    *,
+    mode: Mode | None = None,
+    config: LabelConfig | None = None,
+) -> pd.DataFrame:
+    """Give a query the reference's labels, with a confidence, and tell cells of no known type.
+
+    Parameters
+    ----------
+    reference, query, mode
+        As in :func:`map_query`.
+    columns
+        Columns of the reference's obs.
+    config
+        Neighbours and unknown cells.
+
+    Returns
+    -------
+    One row per query cell; for each column ``<column>_transferred``, ``<column>_confidence``, ``<column>_unknown_score``.
+    """
+    return label_cells(map_query(reference, query, mode=mode), columns, config=config).table

@@ -1,0 +1,61 @@
+"""How a reference is carried over to new data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Tune = Literal["batches", "encoders", "all"]
+Mode = Literal["reciprocal", "query", "transfer", "encode"]
+
+
+@dataclass(frozen=True)
+class TransferConfig:
+    """Choices of a transfer; the defaults are what measured best.
+
+    Attributes
+    ----------
+    tune
+        What is trained. ``batches``: the query's batch encoder, batch decoder and discriminators alone (and the networks of
+        modalities that the reference lacks); ``encoders``: the encoders too; ``all``: the decoders as well.
+    share
+        Steps, as a share of those of a run from scratch on the query.
+    learning_rate, discriminator_learning_rate
+        Of AdamW.
+    adversarial
+        Weight of the term that makes batches mix, reference and query among them.
+    anchor
+        Weight of the squared distance of reference cells from where they lay before.
+    hold
+        Likewise, of query cells from where the reference places them.
+    replay
+        Reference cells to train beside for each query cell.
+    teach_first
+        Steps of the discriminators alone, before the model moves.
+    add_features
+        Whether features that the reference lacks are added; they are left out otherwise.
+    """
+
+    tune: Tune = "all"
+    share: float = 0.1
+    learning_rate: float = 5e-4
+    discriminator_learning_rate: float = 4e-3
+    adversarial: float = 60.0
+    anchor: float = 50.0
+    hold: float = 20.0
+    replay: float = 1.0
+    teach_first: int = 50
+    add_features: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("share", "learning_rate", "discriminator_learning_rate"):
+            if not getattr(self, name) > 0:
+                msg = f"TransferConfig.{name}: expected a number above 0, found {getattr(self, name)!r}."
+                raise ValueError(msg)
+        for name in ("adversarial", "anchor", "hold", "replay", "teach_first"):
+            if not getattr(self, name) >= 0:
+                msg = f"TransferConfig.{name}: expected 0 or more, found {getattr(self, name)!r}."
+                raise ValueError(msg)
+        if self.tune not in get_args(Tune):
+            msg = f"TransferConfig.tune: expected one of {', '.join(get_args(Tune))}, found {self.tune!r}."
+            raise ValueError(msg)

@@ -1,0 +1,205 @@
+"""From a reference's networks to networks for a query: a schema that holds both, and the weights that carry over."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import torch
+
+from midas.data.blocks import parse_peaks
+from midas.data.minibatch import gather
+from midas.data.schema import ModalitySchema, MosaicSchema
+from midas.nn.decoder import ModalityOutput
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from midas.data.minibatch import Counts
+    from midas.data.mosaic import Mosaic
+    from midas.nn import VAE
+
+# Enough for a mean.
+_CELLS_FOR_MEANS = 2000
+
+
+def extended(
+    reference: MosaicSchema, query: MosaicSchema, *, keep_batches: bool, add_features: bool = True
+) -> MosaicSchema:
+    """Schema of a model for a query that goes on from a reference.
+
+    Parameters
+    ----------
+    reference, query
+        Of the reference's model and of the query's own data.
+    keep_batches
+        Whether the reference's batches stay, the query's being appended.
+    add_features
+        Whether the query's extra features are added, behind the reference's (of each block, where there are blocks).
+
+    Returns
+    -------
+    The reference's modalities and features in their order, then what the query adds.
+    """
+    new = tuple(name for name in query.batches if name not in reference.batches)
+    batches = (*reference.batches, *new) if keep_batches else query.batches
+    modalities: dict[str, ModalitySchema] = dict(reference.modalities)
+    for name, part in query.modalities.items():
+        if name not in modalities:
+            modalities[name] = part
+        elif add_features:
+            modalities[name] = _with_features(modalities[name], part.features)
+    return MosaicSchema(
+        batches,
+        modalities,
+        {
+            name: tuple(
+                (keep_batches and _has(reference, name, batch)) or _has(query, name, batch) for batch in batches
+            )
+            for name in modalities
+        },
+    )
+
+
+def _has(schema: MosaicSchema, modality: str, batch: str) -> bool:
+    return (
+        modality in schema.modalities
+        and batch in schema.batches
+        and schema.batches_with[modality][schema.batches.index(batch)]
+    )
+
+
+def _with_features(known: ModalitySchema, features: pd.Index) -> ModalitySchema:
+    extra = features[~features.isin(known.features)]
+    if not len(extra):
+        return known
+    ends = np.cumsum(known.blocks)
+    block = np.repeat(np.arange(len(known.blocks)), known.blocks)
+    of_extra = _block_of(extra, known, ends)
+    order = np.argsort(np.concatenate([block, of_extra]), kind="stable")
+    sizes = np.bincount(np.concatenate([block, of_extra]), minlength=len(known.blocks))
+    return ModalitySchema(known.modality, known.features.append(extra)[order], tuple(int(n) for n in sizes))
+
+
+def _block_of(extra: pd.Index, known: ModalitySchema, ends: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Block of each new feature: that of its chromosome, or else the last one."""
+    last = len(ends) - 1
+    old, new = parse_peaks(known.features), parse_peaks(extra)
+    if last == 0 or old is None or new is None:
+        return np.full(len(extra), last, dtype=np.int64)
+    block = np.repeat(np.arange(len(ends)), np.diff(ends, prepend=0))
+    at = dict(zip(old["chrom"], block.tolist(), strict=True))
+    return new["chrom"].map(lambda chrom: at.get(chrom, last)).to_numpy(dtype=np.int64)
+
+
+def carry_over(old: VAE, new: VAE, reference: MosaicSchema, schema: MosaicSchema) -> None:
+    """Copy a reference's weights into networks of an extended schema, in place.
+
+    Weights of features and batches go by name. Of what is new, batches start as the mean of the reference's batches, and
+    encoder columns at zero, so that cells lie where the reference places them until something has been learned; everything
+    else keeps its random start.
+    """
+    source, target = old.state_dict(), new.state_dict()
+    carried = {name: value for name, value in source.items() if name in target and target[name].shape == value.shape}
+    # Same shape does not mean same batches or features: these go by name.
+    carried = {
+        name: value for name, value in carried.items() if not name.startswith(("batch_encoder", "batch_decoder"))
+    }
+    target.update(carried)
+    _carry_batches(source, target, reference.batches, schema.batches)
+    for name, part in schema.modalities.items():
+        if name in reference.modalities and len(part.features) != len(reference.modalities[name].features):
+            _carry_features(source, target, name, reference.modalities[name], part)
+    new.load_state_dict(target)
+
+
+def start_features(vae: VAE, reference: MosaicSchema, query: Mosaic, seed: int) -> None:
+    """Let decoders of features that the reference lacks begin at the query's mean, whatever z is, in place.
+
+    Started at random they would cost so much that the first steps would move z for their sake alone.
+    """
+    rng = np.random.default_rng([seed, 10])
+    for name, part in query.schema.modalities.items():
+        old = reference.modalities[name].features if name in reference.modalities else pd.Index([])
+        new = ~part.features.isin(old)
+        cells = np.flatnonzero(query.modalities[name].present)
+        if not new.any() or not len(cells):
+            continue
+        some = np.sort(rng.choice(cells, min(_CELLS_FOR_MEANS, len(cells)), replace=False))
+        eta = _mean_eta(gather(query, some, frozenset({name})).counts[name], part.modality.likelihood)
+        output = vae.decoder.outputs[name]
+        assert isinstance(output, ModalityOutput)
+        layers = [output.linear] if output.blocks is None else list(output.blocks.last.children())
+        start = 0
+        with torch.no_grad():
+            for layer in layers:
+                assert isinstance(layer, torch.nn.Linear)
+                width = layer.out_features
+                rows = torch.from_numpy(np.flatnonzero(new[start : start + width]))
+                layer.weight[rows] = 0.0
+                layer.bias[rows] = eta[start : start + width][rows].to(layer.bias)
+                start += width
+
+
+def _mean_eta(counts: Counts, likelihood: str) -> torch.Tensor:
+    """Decoder output whose expected value is the mean over cells, `(n_features,)`."""
+    values = counts.dense("identity")
+    mean = values.mean(0)
+    if likelihood == "gaussian":
+        return mean
+    mean = mean.clamp(min=1 / (len(values) + 1))
+    return torch.logit(mean.clamp(max=1 - 1 / (len(values) + 1))) if likelihood == "bernoulli" else torch.log(mean)
+
+
+def _carry_batches(
+    source: dict[str, torch.Tensor], target: dict[str, torch.Tensor], old: Sequence[str], new: Sequence[str]
+) -> None:
+    for prefix in ("batch_encoder.net", "batch_decoder"):
+        inner = {name: value for name, value in source.items() if name.startswith(prefix)}
+        target.update({name: value for name, value in inner.items() if target[name].shape == value.shape})
+    first = "batch_encoder.net.hidden.0.linear.weight"
+    if first not in source:
+        first = "batch_encoder.net.out.weight"
+    target[first] = _by_name(source[first].T, old, new).T.contiguous()
+    for name in ("batch_decoder.out.weight", "batch_decoder.out.bias"):
+        target[name] = _by_name(source[name], old, new)
+
+
+def _by_name(rows: torch.Tensor, old: Sequence[str], new: Sequence[str]) -> torch.Tensor:
+    """Rows for the batches `new`: those of the same name in `old`, and their mean for the others."""
+    at = dict(zip(old, rows, strict=True))
+    return torch.stack([at.get(name, rows.mean(0)) for name in new])
+
+
+def _carry_features(
+    source: dict[str, torch.Tensor],
+    target: dict[str, torch.Tensor],
+    name: str,
+    old: ModalitySchema,
+    new: ModalitySchema,
+) -> None:
+    many = len(old.blocks) > 1
+    starts_old, starts_new = np.cumsum((0, *old.blocks)), np.cumsum((0, *new.blocks))
+    for i in range(len(old.blocks)):
+        mine = old.features[starts_old[i] : starts_old[i + 1]]
+        theirs = new.features[starts_new[i] : starts_new[i + 1]]
+        to = torch.from_numpy(theirs.get_indexer(mine).astype(np.int64))
+        into = f"encoder.inputs.{name}." + (f"blocks.first.{i}.weight" if many else "first.linear.weight")
+        columns = torch.zeros_like(target[into])
+        columns[:, to] = source[into]
+        target[into] = columns
+        if many:
+            bias = into.replace("weight", "bias")
+            target[bias] = source[bias]
+        out = f"decoder.outputs.{name}." + (f"blocks.last.{i}." if many else "linear.")
+        for kind in ("weight", "bias"):
+            rows = target[out + kind].clone()
+            rows[to] = source[out + kind]
+            target[out + kind] = rows
+    extra = f"decoder.outputs.{name}.extra"
+    if extra in source:
+        values = target[extra].clone()
+        values[torch.from_numpy(new.features.get_indexer(old.features).astype(np.int64))] = source[extra]
+        target[extra] = values

@@ -1,0 +1,235 @@
+"""Reference and query in one latent space: four ways, one result (METHOD section 8; He et al. 2024, Methods)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import anndata as ad
+import numpy as np
+from anndata import AnnData
+
+from midas import keys
+from midas.data import read_mosaic
+from midas.data.combine import recast, without_batch
+from midas.inference import encode as encode_cells
+from midas.results import cell_table
+from midas.training.loop import Surroundings
+from midas.transfer.config import Mode, TransferConfig
+from midas.transfer.extend import extended
+from midas.transfer.novelty import novelty
+from midas.transfer.replay import Replay, generated, real
+from midas.transfer.tune import replay_size, tune
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from midas.data import Mosaic, MosaicData
+    from midas.model import MIDAS
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """Cells of a reference and of a query in one latent space.
+
+    Attributes
+    ----------
+    model
+        What encodes both; itself a reference for the next query.
+    cells
+        Reference cells, then query cells in the order of their obs_names: obs columns of both, ``obs["midas_origin"]``
+        (``reference`` or ``query``), and the latents in ``obsm["X_midas"]`` and ``obsm["X_midas_u"]``. No counts.
+    mode
+        How it was made.
+    """
+
+    model: MIDAS
+    cells: AnnData
+    mode: Mode
+
+    @property
+    def is_query(self) -> NDArray[np.bool_]:
+        """Which of the cells are the query's, `(n_cells,)`."""
+        found: NDArray[np.bool_] = (self.cells.obs[keys.ORIGIN] == "query").to_numpy()
+        return found
+
+    @property
+    def query(self) -> AnnData:
+        """The query's cells."""
+        return self.cells[self.is_query].copy()
+
+    @property
+    def reference(self) -> AnnData:
+        """The reference's cells."""
+        return self.cells[~self.is_query].copy()
+
+
+@dataclass(frozen=True)
+class Query:
+    """A query, and how it is to be read and mapped.
+
+    Attributes
+    ----------
+    data, batch_key, measured, layer
+        As in :class:`midas.MIDAS`.
+    config
+        Of the tuning.
+    seed
+        Same seed, same data, same machine: same result.
+    progress
+        Whether to draw a progress bar.
+    """
+
+    data: MosaicData
+    batch_key: str | None = "batch"
+    measured: Mapping[str, pd.DataFrame] | None = None
+    layer: str | None = None
+    config: TransferConfig = field(default_factory=TransferConfig)
+    seed: int = 0
+    progress: bool = True
+
+
+def encode(reference: MIDAS, query: Query | MosaicData) -> Mapped:
+    """Place a query's cells in a reference's space without training; batches that the reference does not know are left out.
+
+    Parameters
+    ----------
+    reference
+        A trained model.
+    query
+        Data, or a :class:`Query` where they need more than the defaults. Any modalities, any number of batches.
+    """
+    q = _as_query(query)
+    mosaic = reference.read(q.data, batch_key=q.batch_key, measured=q.measured, layer=q.layer)
+    found = encode_cells(reference.vae, mosaic, reference.modalities)
+    table = cell_table(mosaic, found, reference.config.network.dim_c)
+    table.obs[keys.NOVELTY] = novelty(reference, mosaic)
+    return Mapped(reference, together(reference.cells, table), "encode")
+
+
+def transfer_model(reference: MIDAS, query: Query | MosaicData) -> MIDAS:
+    """Model transfer: a model of the query's batches that starts from the reference's weights.
+
+    Needs no reference cells, and takes a tenth of the steps of a model from scratch. The query may have modalities and
+    features that the reference lacks.
+
+    Parameters
+    ----------
+    reference, query
+        As in :func:`encode`.
+    """
+    q = _as_query(query)
+    mosaic = _read(reference, q, keep_batches=False)
+    model = _model_of(reference, mosaic, q)
+    tune(reference, model, mosaic, q.config, Surroundings(progress=q.progress))
+    return model
+
+
+def query_to_reference(reference: MIDAS, query: Query | MosaicData) -> Mapped:
+    """Tune on the query while the reference's space is held by cells that the reference makes from its own latents.
+
+    Needs the latents that every saved reference has, but no counts.
+
+    Parameters
+    ----------
+    reference, query
+        As in :func:`encode`.
+    """
+    return _beside_reference(reference, _as_query(query), "query")
+
+
+def reciprocal(reference: MIDAS, query: Query | MosaicData) -> Mapped:
+    """Reciprocal reference mapping: tune on query and reference cells together, the reference's held where they lay.
+
+    Needs counts of reference cells: the reference's own data, or the sample that ``save(with_cells=)`` put beside it.
+
+    Parameters
+    ----------
+    reference, query
+        As in :func:`encode`.
+    """
+    return _beside_reference(reference, _as_query(query), "reciprocal")
+
+
+def reference_to_query(reference: MIDAS, query: Query | MosaicData) -> Mapped:
+    """Tune on the query alone, then encode the reference's cells with the tuned model. Needs their counts.
+
+    Parameters
+    ----------
+    reference, query
+        As in :func:`encode`.
+    """
+    counts, rows = reference.counts()
+    model = transfer_model(reference, query)
+    mosaic = without_batch(recast(counts, model.schema))
+    table = cell_table(mosaic, encode_cells(model.vae, mosaic, model.modalities), model.config.network.dim_c)
+    table.obs = reference.cells.obs.iloc[rows].copy()
+    return Mapped(model, together(table, _scored(reference, model)), "transfer")
+
+
+def together(reference: AnnData, query: AnnData) -> AnnData:
+    """One table of reference and query cells; see :class:`Mapped`."""
+    parts = [reference.copy(), query.copy()]
+    for part, origin in zip(parts, ("reference", "query"), strict=True):
+        part.obs[keys.ORIGIN] = origin
+    both = ad.concat(parts, join="outer")
+    both.obs[keys.ORIGIN] = both.obs[keys.ORIGIN].astype("category")
+    return both
+
+
+def _as_query(query: Query | MosaicData) -> Query:
+    return query if isinstance(query, Query) else Query(query)
+
+
+def _beside_reference(reference: MIDAS, q: Query, mode: Mode) -> Mapped:
+    mosaic = _read(reference, q, keep_batches=True)
+    model = _model_of(reference, mosaic, q)
+    n = replay_size(mosaic.n_cells, q.config)
+    replay = _real(reference, n, q.seed) if mode == "reciprocal" else _generated(reference, n, q.seed)
+    tune(reference, model, mosaic, q.config, Surroundings(progress=q.progress), replay=replay)
+    table = _scored(reference, model)
+    cells = together(reference.cells, table)
+    model.remember(cells, reference.standard_noise)
+    return Mapped(model, cells, mode)
+
+
+def _scored(reference: MIDAS, model: MIDAS) -> AnnData:
+    """The query's cells as the tuned model places them, with their novelty to the reference as it was."""
+    assert model.mosaic is not None
+    table = model.cells.copy()
+    table.obs[keys.NOVELTY] = novelty(reference, recast(model.mosaic, reference.schema))
+    return table
+
+
+def _real(reference: MIDAS, n: int, seed: int) -> Replay:
+    counts, rows = reference.counts()
+    return real(counts, _latents(reference)[rows], n, seed)
+
+
+def _generated(reference: MIDAS, n: int, seed: int) -> Replay:
+    return generated(reference, _latents(reference), reference.cells.obs[keys.BATCH].astype(str).to_numpy(), n, seed)
+
+
+def _latents(reference: MIDAS) -> NDArray[np.float32]:
+    cells = reference.cells
+    return np.concatenate([cells.obsm[keys.LATENT], cells.obsm[keys.TECHNICAL]], axis=1)
+
+
+def _read(reference: MIDAS, q: Query, *, keep_batches: bool) -> Mosaic:
+    own = read_mosaic(q.data, batch_key=q.batch_key, measured=q.measured, layer=q.layer, like=reference.schema)
+    if not set(own.schema.modalities) & set(reference.schema.modalities):
+        msg = (
+            f"Expected some of the reference's modalities ({', '.join(reference.modalities)}), found "
+            f"{', '.join(own.schema.modalities)}."
+        )
+        raise ValueError(msg)
+    schema = extended(reference.schema, own.schema, keep_batches=keep_batches, add_features=q.config.add_features)
+    return recast(own, schema)
+
+
+def _model_of(reference: MIDAS, mosaic: Mosaic, q: Query) -> MIDAS:
+    return type(reference)(
+        mosaic, batch_key=q.batch_key, measured=q.measured, layer=q.layer, config=reference.config, seed=q.seed
+    )

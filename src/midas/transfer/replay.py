@@ -1,0 +1,106 @@
+"""Reference cells that a model is tuned beside, so that it does not forget: real ones, or ones that it makes itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from midas.data.combine import chosen, joined, measured_like, recast
+from midas.data.mosaic import ModalityRows, Mosaic
+from midas.data.sources import MemorySource
+from midas.inference import Draw, decode
+from midas.sample import evenly
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from midas.data.schema import MosaicSchema
+    from midas.model import MIDAS
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Reference cells and where they lie.
+
+    Attributes
+    ----------
+    mosaic
+        The cells.
+    z
+        Their posterior means in the reference, `(n_cells, dim_z)`.
+    """
+
+    mosaic: Mosaic
+    z: NDArray[np.float32]
+
+
+def real(mosaic: Mosaic, z: NDArray[np.float32], n: int, seed: int) -> Replay:
+    """Choose up to `n` of the reference's cells, evenly from its batches."""
+    usable = np.flatnonzero(np.isfinite(z).all(1) & mosaic.measured_in(tuple(mosaic.modalities)))
+    at = usable[evenly(mosaic.batch[usable], n, seed)]
+    return Replay(chosen(mosaic, at), z[at])
+
+
+def generated(reference: MIDAS, z: NDArray[np.float32], batch: NDArray[np.object_], n: int, seed: int) -> Replay:
+    """Make up to `n` cells with all modalities: counts drawn from the reference's decoder at latents that it kept.
+
+    No count of a real cell is needed, so a model that travels without its cells can be tuned as well.
+
+    Parameters
+    ----------
+    z
+        Latents that the reference kept, `(n_cells, dim_z)`.
+    batch
+        Name of each one's batch, `(n_cells,)`.
+    """
+    usable = np.flatnonzero(np.isfinite(z).all(1))
+    codes, _ = pd.factorize(batch[usable])
+    at = usable[evenly(codes, n, seed)]
+    schema = reference.schema
+    where = pd.Index(schema.batches).get_indexer(pd.Index(batch[at]))
+    n_made = len(at)
+    rows = {}
+    for name, part in schema.modalities.items():
+        columns = np.arange(part.n_features)
+        blocks = decode(reference.vae, schema, z[at], name, columns, Draw(sample=True, seed=seed))
+        counts = sp.vstack([sp.csr_matrix(block) for block in blocks], format="csr")
+        rows[name] = ModalityRows(
+            sources=(MemorySource(counts),),
+            columns=(columns,),
+            source_of=np.zeros(n_made, dtype=np.int64),
+            row=np.arange(n_made),
+            measured=np.ones((len(schema.batches), part.n_features), dtype=bool),
+            input_names=part.features,
+            input_columns=columns,
+        )
+    mosaic = Mosaic(
+        schema=schema,
+        cells=pd.Index([f"made-{i}" for i in range(n_made)]),
+        batches=schema.batches,
+        batch=where.astype(np.int64),
+        known_batch=np.arange(len(schema.batches)),
+        modalities=rows,
+        obs=pd.DataFrame(index=[f"made-{i}" for i in range(n_made)]),
+    )
+    return Replay(mosaic, z[at])
+
+
+def shown_for(query: Mosaic, replay: Replay, schema: MosaicSchema, seed: int) -> Replay:
+    """Show half of the reference's cells as they are, half as the query would have measured them.
+
+    That is, with the modalities and features of a query cell each, so that the encoders learn to find the same place from what
+    the query has.
+    """
+    rng = np.random.default_rng([seed, 7])
+    cells = recast(replay.mosaic, schema)
+    usable = np.flatnonzero(query.measured_in(tuple(query.modalities)))
+    like = rng.choice(usable, cells.n_cells)
+    hidden = measured_like(cells, query, like)
+    as_query = rng.random(cells.n_cells) < 0.5
+    as_query &= hidden.measured_in(tuple(hidden.modalities))
+    parts = [chosen(hidden, np.flatnonzero(as_query)), chosen(cells, np.flatnonzero(~as_query))]
+    return Replay(joined(*parts), np.concatenate([replay.z[as_query], replay.z[~as_query]]))

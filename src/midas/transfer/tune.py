@@ -1,0 +1,110 @@
+"""Tuning a reference's model to a query, alone or beside reference cells."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from midas.data.combine import joined, recast
+from midas.inference import encode
+from midas.nn import VAE
+from midas.training.loop import Surroundings, fit
+from midas.training.plan import batch_size_for, full_steps
+from midas.training.step import Anchor
+from midas.transfer.extend import carry_over, start_features
+from midas.transfer.replay import shown_for
+
+if TYPE_CHECKING:
+    from midas.config import Config
+    from midas.data.mosaic import Mosaic
+    from midas.model import MIDAS
+    from midas.transfer.config import TransferConfig, Tune
+    from midas.transfer.replay import Replay
+
+# The fewest reference cells worth training beside: fewer would not cover the types.
+_FEWEST_REPLAYED, _MOST_REPLAYED = 500, 20_000
+
+
+def replay_size(n_query: int, options: TransferConfig) -> int:
+    """Reference cells that a query of `n_query` cells is tuned beside."""
+    return int(min(max(options.replay * n_query, _FEWEST_REPLAYED), _MOST_REPLAYED))
+
+
+def tune(
+    reference: MIDAS,
+    model: MIDAS,
+    query: Mosaic,
+    options: TransferConfig,
+    around: Surroundings,
+    *,
+    replay: Replay | None = None,
+) -> None:
+    """Carry a reference's weights over to an untrained model and train it on a query, in place.
+
+    Parameters
+    ----------
+    reference
+        Trained; left as it is.
+    model
+        Untrained, of an extended schema.
+    query
+        Read for that schema.
+    replay
+        Reference cells to train beside, held where they lay.
+    """
+    carry_over(reference.vae, model.vae, reference.schema, model.schema)
+    start_features(model.vae, reference.schema, query, model.seed)
+    _freeze(model.vae, options.tune, new=set(model.schema.modalities) - set(reference.schema.modalities))
+    mosaic, anchor = query, None
+    if replay is not None:
+        shown = shown_for(query, replay, model.schema, model.seed)
+        placed = encode(reference.vae, recast(query, reference.schema), reference.modalities).mean
+        target = np.concatenate([placed, shown.z])
+        weight = np.repeat(np.array([options.hold, options.anchor], dtype=np.float32), [len(placed), len(shown.z)])
+        mosaic, anchor = joined(query, shown.mosaic), Anchor(torch.from_numpy(target), torch.from_numpy(weight))
+    config = tuning_config(reference.config, query.n_cells, mosaic.n_cells, options)
+    history = fit(
+        model.vae,
+        model.discriminators,
+        mosaic,
+        config,
+        model.seed,
+        around,
+        anchor=anchor,
+        teach_first=options.teach_first,
+    )
+    model.vae.requires_grad_(requires_grad=True)
+    model.settle(history)
+
+
+def tuning_config(config: Config, n_query: int, n_all: int, options: TransferConfig) -> Config:
+    """Configuration of a tuning run: a share of the steps that the query alone would need from scratch."""
+    steps = options.share * full_steps(n_query, batch_size_for(n_query))
+    size = batch_size_for(n_all)
+    training = replace(
+        config.training,
+        epochs=max(1, math.ceil(steps / math.ceil(n_all / size))),
+        batch_size=min(size, n_all),
+        learning_rate=options.learning_rate,
+        discriminator_learning_rate=options.discriminator_learning_rate,
+        sampling="mixed",
+        schedule="warmup_stable_decay",
+        validation_fraction=0.0,
+        patience=None,
+    )
+    return replace(config, training=training, objective=replace(config.objective, adversarial=options.adversarial))
+
+
+def _freeze(vae: VAE, tune: Tune, *, new: set[str]) -> None:
+    vae.requires_grad_(requires_grad=tune == "all")
+    vae.batch_encoder.requires_grad_(requires_grad=True)
+    vae.batch_decoder.requires_grad_(requires_grad=True)
+    if tune == "encoders":
+        vae.encoder.requires_grad_(requires_grad=True)
+    for name in new:
+        vae.encoder.inputs[name].requires_grad_(requires_grad=True)
+        vae.decoder.outputs[name].requires_grad_(requires_grad=True)

@@ -1,0 +1,168 @@
+"""Figures contain what they should."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import anndata as ad
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import mudata as md
+import numpy as np
+import pandas as pd
+import pytest
+
+from midas import MIDAS, pl, tl
+
+mpl.use("Agg")
+
+
+@pytest.fixture(autouse=True)
+def _closed() -> Iterator[None]:
+    yield
+    plt.close("all")
+
+
+def embedded(kinds: list[object], dim: int = 2) -> ad.AnnData:
+    obs = pd.DataFrame({"kind": kinds}, index=[f"cell{i}" for i in range(len(kinds))])
+    adata = ad.AnnData(np.ones((len(kinds), 2), dtype=np.float32), obs=obs)
+    adata.obsm["X_midas_u"] = np.random.default_rng(0).normal(size=(len(kinds), dim))
+    return adata
+
+
+def entries(ax: plt.Axes) -> list[str]:
+    return [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+def test_mosaic_names_batches_features_and_bridges(mdata: md.MuData, fitted: MIDAS, tmp_path: Path) -> None:
+    ax = pl.mosaic(fitted.mosaic, save=tmp_path / "mosaic.png")
+    assert [t.get_text().split()[0] for t in ax.get_yticklabels()] == ["batch1", "batch2", "batch3"]
+    texts = [t.get_text() for t in ax.texts]
+    assert "rna\n30 features" in texts
+    both = len(mdata["rna"].obs_names.intersection(mdata["adt"].obs_names))
+    assert f"{both:,}" in texts
+    assert (tmp_path / "mosaic.png").stat().st_size > 5000
+
+
+def test_history_has_a_panel_for_each_term(fitted: MIDAS) -> None:
+    titles = [ax.get_title() for ax in pl.history(fitted)]
+    assert titles[0] == "total"
+    assert {"alignment", "kl c", "kl u", "reconstruction rna", "batch reconstruction"} <= set(titles)
+    with pytest.raises(KeyError, match="found nothing"):
+        pl.history(fitted, terms="nothing")
+    with pytest.raises(ValueError, match="fit"):
+        pl.history(pd.DataFrame())
+
+
+def test_missing_groups_are_named_and_missing_cells_left_out() -> None:
+    adata = embedded(["b", "a", None, "a"])
+    adata.obsm["X_midas_u"][1] = np.nan
+    (ax,) = pl.embedding(adata, "kind")
+    assert entries(ax) == ["a", "b", "not known"]
+    assert sum(len(c.get_offsets()) for c in ax.collections) == 3
+
+
+def test_many_groups_get_a_legend_of_several_columns_or_none() -> None:
+    (ax,) = pl.embedding(embedded([f"g{i % 40}" for i in range(80)]), "kind")
+    assert entries(ax)[1:3] == ["g1", "g2"]
+    (ax,) = pl.embedding(embedded([f"g{i}" for i in range(80)]), "kind")
+    assert ax.get_legend() is None
+    assert ax.get_title() == "kind (80 groups)"
+
+
+def test_one_pair_of_axes_takes_one_panel() -> None:
+    ax = plt.subplots()[1]
+    adata = embedded(["a"] * 12)
+    assert pl.embedding(adata, "kind", ax=ax) == [ax]
+    with pytest.raises(ValueError, match="one panel"):
+        pl.embedding(adata, ["kind", "modalities"], ax=ax)
+    with pytest.raises(KeyError, match="columns other"):
+        pl.embedding(adata, "other")
+
+
+def test_combinations_ignore_decoded_modalities(mdata: md.MuData) -> None:
+    before = pl.combinations(mdata)
+    assert set(before.dropna()) <= {"rna", "adt", "atac", "rna+adt", "rna+atac", "adt+atac", "rna+adt+atac"}
+    with md.set_options(pull_on_update=False):
+        more = md.MuData({**mdata.mod, "rna_imputed": mdata["rna"].copy()})
+    assert set(pl.combinations(more)) == set(before)
+
+
+def test_grid_says_what_was_not_measured() -> None:
+    z = np.random.default_rng(0).normal(size=(40, 3))
+    adt = np.where(np.arange(40)[:, None] < 20, np.nan, z)
+    axes = pl.grid({"adt": adt, "joint": z}, np.repeat(["x", "y"], 20), ["T"] * 40)
+    assert [t.get_text() for t in axes[0, 0].texts] == ["not measured"]
+    assert not axes[1, 0].texts
+    assert axes[1, 0].get_ylabel() == "joint"
+
+
+def test_imputed_takes_measured_values_alone() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.poisson(5, (40, 2)).astype(np.float32)
+    adata = ad.AnnData(x, obs=pd.DataFrame({"batch": ["a", "b"] * 20}, index=[str(i) for i in range(40)]))
+    adata.layers["imputed"] = x.copy()
+    adata.layers["imputed"][::2, 1] = 1000  # not measured there
+    adata.var["measured_a"] = [True, False]
+    assert pl.imputed(adata)[0].get_title() == "all 2 features: r = 1.00"
+    with pytest.raises(KeyError, match="found CD4"):
+        pl.imputed(adata, "CD4")
+
+
+def test_imputed_accessibility_has_an_auroc() -> None:
+    x = (np.arange(40).reshape(20, 2) % 2).astype(np.float32)
+    adata = ad.AnnData(x, layers={"imputed": 0.2 + 0.5 * x})
+    ax = pl.imputed(adata)[0]
+    assert ax.get_title() == "all 2 features: AUROC = 1.00"
+    assert entries(ax) == ["closed (n = 20)", "accessible (n = 20)"]
+
+
+def test_contributions_are_as_long_as_they_say() -> None:
+    ax = pl.contributions(pd.DataFrame({"rna": [0.7, np.nan], "adt": [0.3, np.nan]}, index=["B", "T"]))
+    assert [round(bar.get_width(), 2) for bar in ax.patches] == [0.7, 0, 0.3, 0]
+    assert "no cell has every modality" in [t.get_text() for t in ax.texts]
+
+
+def test_confusion_puts_unknown_last_and_matches_by_name() -> None:
+    known = pd.Series({"c1": "Z", "c2": "A", "c3": "A"})
+    ax = pl.confusion(known, pd.Series({"c3": "A", "c2": "Unknown", "c1": "Z", "c4": "A"}))
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["A", "Z", "Unknown"]
+    np.testing.assert_allclose(ax.images[0].get_array(), [[0.5, 0, 0.5], [0, 1, 0]])
+    with pytest.raises(ValueError, match="found 1 and 2"):
+        pl.confusion(["a"], ["a", "b"])
+
+
+def test_scores_show_their_cut() -> None:
+    ax = pl.unknown_score([0.1, np.nan, 0.8], 0.5, groups=["a", "a", None])
+    assert ax.lines[0].get_xdata()[0] == 0.5
+    assert ax.get_title().startswith("1 of 2 cells")
+    assert entries(ax) == ["a", "not known"]
+    ax = pl.accessibility(pd.Series([0.0, 0.3, 0.1]))
+    assert ax.get_title() == "1 of 3 cells (33%) below 2%"
+    assert sum(bar.get_height() for bar in ax.patches) == 3
+
+
+def test_fold_changes_name_groups_with_their_r() -> None:
+    raw = pd.DataFrame([[1.0, np.nan, 2.0]], index=["B"], columns=list("xyz"))
+    ax = pl.fold_changes(tl.FoldChanges(raw, raw, pd.Series({"B": 1.0}), 1.0))
+    assert entries(ax) == ["B  (1.000)"]
+    assert len(ax.collections[0].get_offsets()) == 2
+
+
+def test_the_curve_follows_the_cells() -> None:
+    adata = embedded(["a"] * 100)
+    time = np.linspace(0, 1, 100)
+    adata.obs["t"] = time
+    adata.obsm["X_midas"] = np.c_[np.sin(3 * time), np.zeros(100)]
+    (ax,) = pl.along_pseudotime(adata, [1], pseudotime="t")
+    x, y = ax.lines[-1].get_data()
+    np.testing.assert_allclose(y, np.sin(3 * x), atol=0.05)
+
+
+def test_correlation_shows_the_strongest() -> None:
+    r = pd.DataFrame([[0.9, 0.0, -0.7, np.nan], [0.0, 0.8, 0.1, np.nan]], index=["d1", "d2"], columns=list("wxyz"))
+    ax = pl.correlation(r, n=1)
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["w", "x"]
+    with pytest.raises(KeyError, match="found d9"):
+        pl.correlation(r, ["d9"])

@@ -1,0 +1,161 @@
+"""Which files are which batches, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers import joined, names, one, table
+from midas import CountsError, pp
+from midas.io import DataFileError, write_mudata
+from midas.pp.inputs import collect
+from rawlike import write_mtx
+
+
+def rna(cells: int = 5) -> ad.AnnData:
+    return one(names("c", cells), names("g", 4), None)
+
+
+def batches(sources: object, **options: object) -> list[tuple[str, str, int]]:
+    return [(s.batch, s.modality, s.adata.n_obs) for s in collect(sources, **options)]  # type: ignore[arg-type]
+
+
+def test_batches_are_called_like_files_and_folders(tmp_path: Path) -> None:
+    pp.write_10x(tmp_path / "one.h5", {"rna": rna(5)})
+    pp.write_10x(tmp_path / "donor2" / "outs" / "filtered_feature_bc_matrix.h5", {"rna": rna(6)})
+    write_mtx(tmp_path / "donor3" / "filtered_feature_bc_matrix", rna(7))
+    rna(8).write_h5ad(tmp_path / "four.h5ad")
+    sources = [
+        tmp_path / "one.h5",
+        str(tmp_path / "donor2/outs/filtered_feature_bc_matrix.h5"),
+        tmp_path / "donor3" / "filtered_feature_bc_matrix",
+        f"mine={tmp_path / 'four.h5ad'}",
+    ]
+    assert batches(sources) == [("one", "rna", 5), ("donor2", "rna", 6), ("donor3", "rna", 7), ("mine", "rna", 8)]
+    assert batches({"a": tmp_path / "one.h5"}) == [("a", "rna", 5)]
+
+
+def test_a_folder_of_samples(tmp_path: Path) -> None:
+    write_mtx(tmp_path / "geo", rna(5), prefix="GSM1_donor1_")
+    write_mtx(tmp_path / "geo", rna(6), prefix="GSM2_donor2_", version=2)
+    assert batches([tmp_path / "geo"]) == [("GSM1_donor1", "rna", 5), ("GSM2_donor2", "rna", 6)]
+    for donor, n in (("x", 5), ("y", 6)):
+        outs = tmp_path / "run" / donor / "outs"
+        pp.write_10x(outs / "raw_feature_bc_matrix.h5", {"rna": rna(9)})
+        pp.write_10x(outs / "filtered_feature_bc_matrix.h5", {"rna": rna(n)})
+        write_mtx(outs / "filtered_feature_bc_matrix", rna(n))
+    assert batches([tmp_path / "run"]) == [("x", "rna", 5), ("y", "rna", 6)]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataFileError, match=r"expected a folder with matrix.mtx.*found nothing"):
+        collect([tmp_path / "empty"])
+
+
+def test_batches_within_an_object_and_their_masks() -> None:
+    adata = one(names("c", 6), ["g0", "g1"], ["a", "a", "b", "b", "b", "b"])
+    adata.var["measured_a"] = [True, False]
+    found = collect([adata])
+    assert [(s.batch, s.adata.shape) for s in found] == [("a", (2, 1)), ("b", (4, 2))]
+    assert batches({"all": adata}) == [("all", "rna", 6)]
+    assert batches([adata], batch_key="donor") == [("batch1", "rna", 6)]
+
+
+def test_one_batch_in_two_files_holds_both_modalities(tmp_path: Path) -> None:
+    pp.write_10x(tmp_path / "r.h5", {"rna": rna()})
+    pp.write_10x(tmp_path / "p.h5", {"adt": one(names("c", 5), ["CD3", "CD4"], None)})
+    assert batches([f"d={tmp_path / 'r.h5'}", f"d={tmp_path / 'p.h5'}"]) == [("d", "rna", 5), ("d", "adt", 5)]
+    with pytest.raises(ValueError, match="Expected one rna matrix for batch 'd', found two"):
+        collect([f"d={tmp_path / 'r.h5'}", f"d={tmp_path / 'r.h5'}"])
+
+
+def test_a_mudata_keeps_its_columns(tmp_path: Path) -> None:
+    mdata = joined({"rna": one(["x", "y"], ["g"]), "prot": one(["y", "z"], ["CD3"])})
+    mdata.obs["type"] = ["T", "B", "NK"]
+    write_mudata(tmp_path / "m.h5mu", mdata)
+    found = {s.modality: s.adata for s in collect([tmp_path / "m.h5mu"])}
+    assert found["adt"].obs["type"].tolist() == ["B", "NK"]
+
+
+@pytest.mark.parametrize("kind", ["dense", "csc", "int", "layer"])
+def test_counts_of_any_kind(kind: str) -> None:
+    adata = rna()
+    expected = table(adata)
+    if kind == "layer":
+        adata.layers["counts"] = adata.X.copy()
+        adata.X = adata.X * 0.5
+    else:
+        change = {"dense": lambda x: x.toarray(), "csc": lambda x: x.tocsc(), "int": lambda x: x.astype(np.int64)}
+        adata.X = change[kind](adata.X)
+    found = collect([adata], layer="counts")[0].adata
+    np.testing.assert_array_equal(table(found), expected)
+    assert (found.X.format, found.X.dtype) == ("csr", np.float32)
+
+
+def test_modalities_of_a_plain_anndata_are_told_by_names() -> None:
+    kinds = {
+        "rna": ["CD3E", "MS4A1", "ACTB"],
+        "adt": ["CD3", "cd4.1", "IgG1_control"],
+        "atac": ["chr1:1-90", "chr2-5-70"],
+    }
+    for modality, features in kinds.items():
+        assert batches([one(["a", "b"], features, None)]) == [("batch1", modality, 2)]
+
+
+def test_other_features_are_left_out_and_said() -> None:
+    adata = one(["a", "b"], ["g0", "guide"], None)
+    adata.var["feature_types"] = ["Gene Expression", "CRISPR Guide Capture"]
+    found = collect([adata])
+    assert [s.modality for s in found] == ["rna"]
+    assert "'CRISPR Guide Capture' are left out" in found[0].notes[-1]
+    with pytest.raises(ValueError, match="Expected RNA, proteins or peaks in the files, found only 'CRISPR"):
+        collect([adata[:, 1].copy()])
+
+
+def test_repeated_barcodes_of_one_matrix_are_told_apart() -> None:
+    found = collect([one(["a", "a", "b"], ["g"], None)])[0]
+    assert found.adata.obs_names.tolist() == ["a", "a-1", "b"]
+    assert "1 barcodes occur again" in found.notes[0]
+
+
+def test_counts_are_found_in_raw() -> None:
+    adata = rna()
+    expected = table(adata)
+    adata.raw = adata.copy()
+    adata.X = np.log1p(adata.X)
+    found = collect([adata])[0]
+    np.testing.assert_array_equal(table(found.adata), expected)
+    assert "the counts were taken from raw" in found.notes[0]
+    adata.raw = adata.copy()
+    with pytest.raises(CountsError, match="expected raw counts"):
+        collect([adata])
+
+
+def test_a_slash_in_a_batch() -> None:
+    assert batches([one(["x"], ["g"], "a/b")]) == [("a_b", "rna", 1)]
+
+
+@pytest.mark.parametrize("value", [0.5, -1, np.nan, np.inf])
+def test_what_is_no_count_is_refused(value: float) -> None:
+    adata = rna()
+    adata.X.data[2] = value
+    with pytest.raises(CountsError, match="object 1, rna: expected raw counts"):
+        collect([adata])
+
+
+def test_bad_inputs_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="found none"):
+        collect([])
+    with pytest.raises(TypeError, match="found int"):
+        collect([3])  # type: ignore[list-item]
+    with pytest.raises(DataFileError, match="found no such file or folder"):
+        collect([tmp_path / "gone.txt"])
+    (tmp_path / "x.csv").touch()
+    with pytest.raises(DataFileError, match=r"found '\.csv'"):
+        collect([tmp_path / "x.csv"])
+    adata = rna()
+    adata.obs["batch"] = pd.Series(["a", "a", "a", "a", None], index=adata.obs_names)
+    with pytest.raises(ValueError, match="a batch for every cell in 'batch', found 1 without"):
+        collect([adata])

@@ -1,0 +1,196 @@
+"""Diagnostics with known answers, samples, chosen features and curves."""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import midas
+from helpers import simulated
+from midas.data.summary import summarise
+from midas.reporting.colours import choose_features, pack_column
+from midas.reporting.diagnose import (
+    Finding,
+    Sampled,
+    advise,
+    alignment,
+    batch_information,
+    batch_islands,
+    bridges,
+    kept_neighbours,
+    structure_kept,
+    training,
+    types_across,
+)
+from midas.reporting.pictures import draw_curves, draw_mosaic, short
+from midas.reporting.sample import plane, stratified
+
+RNG = np.random.default_rng(0)
+
+
+def test_batch_information_is_none_when_mixed_and_all_when_apart() -> None:
+    batch = np.repeat([0, 1, 2], 200)
+    mixed = RNG.normal(size=(600, 4))
+    assert batch_information(mixed, batch, None) < 0.08
+    assert batch_information(mixed + 50 * batch[:, None], batch, None) == 1
+    unequal = np.repeat([0, 1], [550, 50])
+    assert batch_information(mixed, unequal, None) < 0.2
+
+
+def test_a_type_that_one_batch_lacks_is_no_batch_effect() -> None:
+    batch = np.repeat([0, 0, 1], 200)
+    label = np.repeat([0, 1, 1], 200)  # type 0 in batch 0 alone
+    x = RNG.normal(size=(600, 4)) + 50 * label[:, None]
+    assert batch_information(x, batch, None) > 0.3
+    assert batch_information(x, batch, label) < 0.12
+
+
+def test_neighbours_kept_are_counted_against_chance() -> None:
+    x, batch = RNG.normal(size=(400, 3)), np.repeat([0, 1], 200)
+    assert kept_neighbours(x, x + 9 * batch[:, None], batch) == pytest.approx(199 / 30)
+    assert kept_neighbours(x, RNG.normal(size=(400, 3)), batch) == pytest.approx(1, abs=0.2)
+    assert kept_neighbours(x[:20], x[:20], batch[:20]) is None
+
+
+def test_types_across_batches() -> None:
+    label, batch = np.tile([0, 1], 200), np.repeat([0, 1], 200)
+    x = RNG.normal(size=(400, 2)) + 30 * label[:, None]
+    np.testing.assert_array_equal(types_across(x, batch, label), [1, 1])
+    swapped = np.where(batch == 1, 1 - label, label)  # each type lies on the other type of the other batch
+    np.testing.assert_array_equal(types_across(RNG.normal(size=(400, 2)) + 30 * swapped[:, None], batch, label), [0, 0])
+
+
+def test_alignment_of_two_modalities() -> None:
+    x = RNG.normal(size=(200, 4)).astype(np.float32)
+    common = {"cells": np.arange(200), "c": x, "u": x, "batch": np.zeros(200, int), "label": None, "label_names": ()}
+    assert alignment(Sampled(single={"a": x, "b": x}, **common)).level == "good"
+    assert alignment(Sampled(single={"a": x, "b": x[::-1]}, **common)).level == "poor"
+    assert alignment(Sampled(single={}, **common)).level == "none"
+
+
+def test_over_correction_is_seen() -> None:
+    mosaic = midas.read_mosaic(simulated(n_cells=200, mosaic=("rna", "rna")))
+    cells = np.arange(200)
+    label = np.tile([0, 1], 100)
+    space = {"rna": (cells, RNG.normal(size=(200, 3)) + 20 * label[:, None])}
+    lost, kept = RNG.normal(size=(200, 3)), space["rna"][1] + 0
+    levels = []
+    for c in (lost, kept):
+        sampled = Sampled(cells, c, c[:, :2], {}, mosaic.batch, label, ("T", "B"))
+        found = structure_kept(mosaic, sampled, space)
+        levels.append((found.level, "over-corrected" in found.sentence))
+    assert levels == [("poor", True), ("good", False)]
+
+
+def test_islands_of_batches() -> None:
+    tied = midas.read_mosaic(simulated(mosaic=("rna", "rna+adt", "adt")))
+    apart = midas.read_mosaic(simulated(mosaic=("rna", "adt", "rna"), unpaired_fraction=0.0))
+    assert batch_islands(tied) == [[0, 1, 2]]
+    assert batch_islands(apart) == [[0, 2], [1]]
+    assert bridges(apart, summarise(apart)).level == "poor"
+    assert apart.batches[1] in bridges(apart, summarise(apart)).sentence
+
+
+@pytest.mark.parametrize(
+    ("held_out", "level", "said"),
+    [
+        (np.linspace(100, 10, 40), "look", "still falling"),
+        (np.r_[np.linspace(100, 10, 20), np.linspace(10, 30, 20)], "look", "rose again after epoch 20"),
+        (np.r_[np.linspace(100, 10, 10), np.full(30, 10.0)], "good", "levelled off"),
+        (np.full(40, np.nan), "none", "No cells were held out"),
+    ],
+)
+def test_training(held_out: np.ndarray, level: str, said: str) -> None:
+    found = training([{"total": 9.0, "val_total": float(value)} for value in held_out])
+    assert found.level == level
+    assert said in found.sentence
+
+
+def test_advice_follows_from_findings_and_is_valid_toml() -> None:
+    def settings(*poor: str) -> dict[str, dict[str, float]]:
+        found = advise(
+            [Finding(key, key, "poor", "still falling, over-corrected", (("best epoch", "40 of 40"),)) for key in poor],
+            midas.Config(),
+        )
+        tables: dict[str, dict[str, float]] = {}
+        for advice in found:
+            for table, values in tomllib.loads(advice.toml).items():
+                tables.setdefault(table, {}).update(values)
+            midas.Config.from_dict(tomllib.loads(advice.toml))
+        return tables
+
+    usual = midas.Config().objective.adversarial
+    assert settings("batch")["objective"]["adversarial"] > usual
+    assert settings("structure")["objective"]["adversarial"] < usual
+    assert settings("batch", "structure") == {}  # no advice contradicts another
+    assert settings("alignment")["objective"]["alignment"] > midas.Config().objective.alignment
+    assert settings("training") == {"training": {"epochs": 80}}
+    assert settings("bridges") == settings() == {}
+
+
+def test_a_sample_is_in_proportion_but_for_the_rarest() -> None:
+    group = np.repeat([0, 1, 2], [8000, 1990, 10])
+    drawn = stratified((group,), 1000, seed=0)
+    assert len(drawn) == 1000
+    assert (np.diff(drawn) > 0).all()
+    counts = np.bincount(group[drawn])
+    assert counts[2] == 10
+    assert counts[0] / counts[1] == pytest.approx(4, rel=0.1)
+    np.testing.assert_array_equal(drawn, stratified((group,), 1000, seed=0))
+    assert len(stratified((np.arange(500),), 30, seed=0)) == 30
+    np.testing.assert_array_equal(stratified((group[:5],), 10, seed=0), np.arange(5))
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 5, 40])
+def test_a_plane_for_any_number_of_cells(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The library takes a minute to compile; the documentation's page on reports runs it.
+    fake = SimpleNamespace(UMAP=lambda **_: SimpleNamespace(fit_transform=lambda z: z[:, :2]))
+    monkeypatch.setitem(sys.modules, "umap", fake)
+    xy, method = plane(RNG.normal(size=(n, 4)).astype(np.float32), seed=0)
+    assert xy.shape == (n, 2)
+    assert np.isfinite(xy).all()
+    assert (method == "UMAP") == (n == 40)
+
+
+def test_features_that_tell_groups_apart_come_first() -> None:
+    mdata = simulated(n_cells=200, mosaic=("rna", "rna"))
+    group = np.tile([0, 1], 100)
+    x = mdata["rna"].X.toarray()
+    x[:, 7] = np.where(group == 0, 40, 0)
+    x[:, 11] = np.where(group == 1, 40, 0)
+    mdata["rna"].X = x
+    mosaic = midas.read_mosaic(mdata)
+    names = mosaic.schema.modalities["rna"].features
+    found = choose_features(mosaic, np.arange(200), group, [], 200)["rna"]
+    assert set(names[found[:2]]) == set(mdata["rna"].var_names[[7, 11]])
+    asked = str(names[3])
+    assert choose_features(mosaic, np.arange(200), group, [asked], 200)["rna"][0] == 3
+    with pytest.raises(ValueError, match="Expected at most"):
+        choose_features(mosaic, np.arange(200), group, list(names), 2_000_000)
+
+
+def test_columns_of_every_kind_are_packed() -> None:
+    kinds = [[True, False, None], [1, 2, 3], [1.5, np.nan, np.inf], ["a", None, ""], pd.Categorical(["x", "x", None])]
+    kinds += [pd.array([1, None, 3], dtype="Int64"), pd.to_datetime(["2020-01-01", None, "2021-01-01"]), [np.nan] * 3]
+    for values in kinds:
+        assert pack_column("name", pd.Series(values)).codes
+    assert pack_column("name", pd.Series(["a"] * 3)).categories == ("a",)
+
+
+def test_pictures_hold_what_they_are_given() -> None:
+    summary = summarise(midas.read_mosaic(simulated()))
+    picture = draw_mosaic(summary)
+    assert sum(tile.cells for tile in picture.tiles) == summary.cells.drop(columns="all").to_numpy().sum()
+    assert [arc.cells for arc in picture.bridges] == list(summary.bridges.values())
+    history = pd.DataFrame(
+        {"epoch": [0, 1], "total": [5.0, 3.0], "kl_c": [1.0, 2.0], "val_total": [6.0, 4.0], "seconds": [1, 2]}
+    )
+    total, kl = draw_curves(history, 1)
+    assert (total.name, total.last, kl.held_out) == ("total", ("3", "4"), "")
+    assert len(total.train.split()) == len(total.held_out.split()) == 2
+    assert [short(v) for v in (0, 1234, 0.25, 2e-5, np.nan)] == ["0", "1,234", "0.25", "2.0e-5", "–"]
