@@ -1,6 +1,6 @@
 """Show that our model computes what the authors' package scmidas 0.3.0 computes, given the same weights.
 
-For each case a small mosaic is cut from a data set, ``peers/export_scmidas.py`` (run with scmidas' own interpreter)
+For each case a small mosaic is cut from a data set, ``export_scmidas.py`` (run with scmidas' own interpreter)
 builds and briefly trains a scmidas model on it and writes down its weights, a minibatch of every batch, the noise of
 its draws, and all that it computes from them. Here the weights are put into our :class:`midas.nn.VAE` and
 :class:`midas.nn.Discriminators` under ``Config.paper()``, the same cells and the same noise are passed through, and
@@ -86,7 +86,7 @@ from midas.nn import VAE, Discriminators, Gaussian, Noise, Outputs
 from midas.training.loop import learner_for
 from midas.training.step import Learner, discriminator_input, train_step
 
-EXPORTER = Path(__file__).parent / "peers" / "export_scmidas.py"
+EXPORTER = Path(__file__).parent / "export_scmidas.py"
 Tensors = dict[str, Tensor]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from midas.cli.bench import bench
 from midas.cli.inspect import inspect
 from midas.cli.integrate import integrate
 from midas.cli.map import map_
@@ -19,6 +20,6 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 
-for command in (prepare, inspect, integrate, simulate):
+for command in (prepare, inspect, integrate, simulate, bench):
     app.command()(command)
 app.command("map")(map_)

@@ -1,6 +1,7 @@
 """Write down what the authors' package scmidas 0.3.0 computes on a few minibatches, for ``benchmarks/parity.py``.
 
-Runs in the environment that ``setup_env.sh scmidas`` makes. A model with the default configuration is built on a
+Runs in the environment of scmidas that ``midas bench OUT --setup --methods scmidas`` makes.
+A model with the default configuration is built on a
 mosaic, trained for a few epochs, and every parameter is then disturbed a little, so that none keeps a value (the ones
 and zeros of LayerNorm) that would hide a mistake in its use. Dropout is switched off. From every batch one minibatch is
 drawn and passed through the model twice, with the batch as an expert and without (``drop_s``); in the end scmidas'
@@ -36,13 +37,27 @@ import mudata as mu
 import numpy as np
 import scmidas
 import torch
-from run_scmidas import read_mosaic
 from scmidas.utils import filter_keys
 from torch import Tensor
 from torch.utils.data import default_collate
 
 EXPECTED = "0.3.0"
 Arrays = dict[str, np.ndarray]
+
+
+def read_mosaic(path: Path) -> mu.MuData:
+    """Read a mosaic and set the feature masks that scmidas looks for.
+
+    A modality's boolean columns ``var["measured_<batch>"]`` become ``uns["mask_<batch>"]``; a batch without such a
+    column measured everything.
+    """
+    mdata = mu.read_h5mu(path)
+    for mod in mdata.mod.values():
+        for batch in mod.obs["batch"].astype(str).unique():
+            column = f"measured_{batch}"
+            if column in mod.var:
+                mod.uns[f"mask_{batch}"] = mod.var[column].to_numpy().astype(np.float32)
+    return mdata
 
 
 def block_sizes(mdata: mu.MuData) -> dict[str, list[int]]:
@@ -302,7 +317,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     if version("scmidas") != EXPECTED:
-        parser.error(f"expected scmidas {EXPECTED}, found {version('scmidas')}; see setup_env.sh")
+        parser.error(f"expected scmidas {EXPECTED}, found {version('scmidas')}; see midas bench --setup")
 
     warnings.filterwarnings("ignore")
     for name in ("lightning", "lightning.pytorch", "lightning.fabric", "pytorch_lightning"):

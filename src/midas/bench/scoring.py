@@ -1,0 +1,122 @@
+"""How a result is scored: all of :func:`midas.metrics.evaluate`, and how well a known state is recovered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pandas as pd
+
+from midas.bench.data import Source
+from midas.bench.grid import Instrument, Settings
+from midas.bench.registry import Shape
+from midas.bench.tasks import read_task, write_task
+from midas.metrics import Result, Values, evaluate
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+STATE: Final = "X_truth"  # obsm of simulated data
+OVERALL: Final = "overall"
+# Score and heading, in the order of the table; every other score is in the CSV.
+TITLES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        OVERALL: "scIB overall",
+        "batch": "batch",
+        "bio": "bio",
+        "scmib_overall": "scMIB overall",
+        "scmib_modality": "modality alignment",
+        "split_foscttm": "FOSCTTM (split)",
+        "split_label_f1": "label F1 (split)",
+        "imputed_rna_r_log1p_feature": "r imputed RNA",
+        "imputed_adt_r_log1p_feature": "r imputed ADT",
+        "imputed_atac_auroc": "AUROC imputed ATAC",
+        "state_r2": "state R2",
+    }
+)
+COLUMNS: Final = tuple(TITLES)
+
+
+def instrument(data: Path | None) -> Instrument:
+    """Tasks from the files in a folder, and the scores of this module."""
+
+    def make(source: Source, task: str, settings: Settings, folder: Path) -> Shape:
+        return write_task(source.load(data), task, settings.cells, folder)
+
+    return Instrument(make, score)
+
+
+def score(_: Source, task: str, folder: Path, file: Path) -> dict[str, float]:
+    """Score one result.
+
+    Parameters
+    ----------
+    task
+        Its name.
+    folder
+        With ``task.h5mu`` and ``truth.h5mu``.
+    file
+        What a method wrote.
+
+    Returns
+    -------
+    Scores by name; those that cannot be had are left out. A result without an embedding is scored by its counts alone.
+    """
+    whole = read_task(folder, task)
+    result, embedded = read_result(file)
+    found = {str(name): float(value) for name, value in evaluate(whole, result).items()}
+    if not embedded:
+        found = {name: value for name, value in found.items() if name.startswith("imputed_")}
+    elif STATE in whole.truth.obsm:
+        z = result.embedding.of(whole.truth.obs_names)
+        found["state_r2"] = recovered_state(z, np.asarray(whole.truth.obsm[STATE]))
+    return {name: value for name, value in found.items() if np.isfinite(value)}
+
+
+def read_result(file: Path) -> tuple[Result, bool]:
+    """Read a result, rows without values left out; and whether it has an embedding (else one of noise stands in)."""
+    with np.load(file) as arrays:
+        embedded = "embedding" in arrays
+        content = {key: arrays[key] for key in arrays.files}
+    if not embedded:
+        content["embedding"] = np.random.default_rng(0).normal(size=(len(content["cells"]), 2))
+    result = Result.load(file) if embedded else _loaded(content)
+    counts = {
+        name: {key: _given(values) for key, values in getattr(result, name).items()}
+        for name in ("modality_latents", "corrected", "imputed", "translated")
+    }
+    changes: dict[str, Any] = {name: {k: v for k, v in of.items() if len(v.cells)} for name, of in counts.items()}
+    return replace(result, **changes), embedded
+
+
+def _loaded(content: Mapping[str, NDArray[Any]]) -> Result:
+    imputed = {
+        key.removeprefix("imputed/"): Values(
+            pd.Index(content["cells"]), values, pd.Index(content[key.replace("imputed/", "features/")])
+        )
+        for key, values in content.items()
+        if key.startswith("imputed/")
+    }
+    return Result(embedding=Values(pd.Index(content["cells"]), content["embedding"]), imputed=imputed)
+
+
+def _given(values: Values) -> Values:
+    rows = np.flatnonzero(np.isfinite(values.array).all(1))
+    return Values(values.cells[rows], values.array[rows], values.features)
+
+
+def recovered_state(z: NDArray[Any], state: NDArray[Any]) -> float:
+    """Share of the true state's variance that ridge regression on the embedding predicts in cells left out, from 0 to 1."""
+    from sklearn.linear_model import RidgeCV  # noqa: PLC0415 - keep --help fast
+    from sklearn.model_selection import KFold, cross_val_predict  # noqa: PLC0415
+    from sklearn.pipeline import make_pipeline  # noqa: PLC0415
+    from sklearn.preprocessing import StandardScaler  # noqa: PLC0415
+
+    model = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-2, 4, 7)))
+    predicted = cross_val_predict(model, z, state, cv=KFold(5, shuffle=True, random_state=0))
+    residual = ((state - predicted) ** 2).sum()
+    return float(max(0.0, 1 - residual / ((state - state.mean(0)) ** 2).sum()))
