@@ -18,9 +18,7 @@ from midas.io import read_file, write_mudata
 from midas.sample import evenly, read_sampled, representative, sampled
 
 
-@given(
-    sizes=st.lists(st.integers(1, 40), min_size=1, max_size=6), n=st.integers(0, 120), seed=st.integers(0, 5)
-)
+@given(sizes=st.lists(st.integers(1, 40), min_size=1, max_size=6), n=st.integers(0, 120), seed=st.integers(0, 5))
 def test_evenly_takes_as_many_of_each_group_as_it_has(sizes: list[int], n: int, seed: int) -> None:
     group = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)), sizes))
     at = evenly(group, n, seed)

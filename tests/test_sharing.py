@@ -88,7 +88,9 @@ def test_an_archive_of_something_else(web: tuple[Path, str], tmp_path: Path) -> 
 
 def test_the_hub_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(ImportError, match=r'huggingface_hub, found none\. Install it with pip install "midas-mosaic\[hub\]"'):
+    with pytest.raises(
+        ImportError, match=r'huggingface_hub, found none\. Install it with pip install "midas-mosaic\[hub\]"'
+    ):
         MIDAS.load("hf://somebody/model")
 
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from helpers import dense, joined, names, one
 from midas import MIDAS, read_mosaic
-from midas.data.combine import chosen, joined as put_together, measured_like, recast, without_batch
+from midas.data.combine import chosen, measured_like, recast, without_batch
+from midas.data.combine import joined as put_together
 from midas.data.minibatch import gather
 from midas.data.mosaic import Mosaic
 from midas.data.schema import ModalitySchema, MosaicSchema
