@@ -79,13 +79,8 @@ def test_cells_of_a_new_type_lie_among_query_cells(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "umap", types.SimpleNamespace(UMAP=_Layout))
     rng = np.random.default_rng(0)
     centre = np.eye(6)[:2] * 12
-    c = np.concatenate(
-        [
-            rng.normal(size=(250, 6)) + centre[0],
-            rng.normal(size=(60, 6)) + centre[0],
-            rng.normal(size=(60, 6)) + centre[1],
-        ]
-    )
+    new = np.repeat([0, 1], [310, 60])  # the last 60 cells are of a type that the reference lacks
+    c = centre[new] + rng.normal(size=(370, 6))
     c[260] = np.nan
     obs = pd.DataFrame({keys.ORIGIN: ["reference"] * 250 + ["query"] * 120}, index=[f"c{i}" for i in range(370)])
     share = share_of_query(AnnData(obs=obs, obsm={keys.LATENT: c.astype(np.float32)}), n_neighbors=40)
