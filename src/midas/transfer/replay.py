@@ -48,7 +48,8 @@ def real(mosaic: Mosaic, z: NDArray[np.float32], n: int, seed: int) -> Replay:
 def generated(reference: MIDAS, z: NDArray[np.float32], batch: NDArray[np.object_], n: int, seed: int) -> Replay:
     """Make up to `n` cells: counts drawn from the reference's decoder at latents that it kept.
 
-    Each has the modalities that its batch has in the reference: the discriminators know of no others there. No count of a real cell is needed, so a model that travels without its cells can be tuned as well.
+    Each has the modalities that its batch has in the reference: the discriminators know of no others there. No count of a
+    real cell is needed, so a model that travels without its cells can be tuned as well.
 
     Parameters
     ----------
