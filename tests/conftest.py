@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import mudata as md
 import pytest
 from hypothesis import settings
 
-from helpers import simulated, tiny
+from helpers import query_of, simulated, tiny
 from midas import MIDAS
 
 settings.register_profile("midas", deadline=None, derandomize=True, database=None)
@@ -42,3 +43,31 @@ def mdata(_mosaic: md.MuData) -> md.MuData:
 def fitted(_mosaic: md.MuData) -> MIDAS:
     """A model trained on `mdata`, not to be changed."""
     return MIDAS(_mosaic, config=tiny()).fit(progress=False)
+
+
+@pytest.fixture(scope="session")
+def _query() -> md.MuData:
+    return query_of()
+
+
+@pytest.fixture
+def query(_query: md.MuData) -> md.MuData:
+    """Cells of two batches that `mdata` lacks, without ATAC; a copy that a test may change."""
+    with md.set_options(pull_on_update=False):
+        return _query.copy()
+
+
+@pytest.fixture(scope="session")
+def saved(fitted: MIDAS, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of `fitted`, with its cells' latents, without counts; not to be changed."""
+    folder = tmp_path_factory.mktemp("saved") / "model"
+    fitted.save(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def saved_with_counts(fitted: MIDAS, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Likewise, with counts of 60 cells."""
+    folder = tmp_path_factory.mktemp("saved_with_counts") / "model"
+    fitted.save(folder, with_cells=60)
+    return folder

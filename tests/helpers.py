@@ -126,6 +126,19 @@ def by_name(values: np.ndarray, cells: Sequence[str] | pd.Index) -> pd.DataFrame
     return pd.DataFrame(values, index=pd.Index(cells)).sort_index()
 
 
+def query_of(reference_size: int = 120, seed: int = 0, **changes: object) -> md.MuData:
+    """Two batches of the same world that :func:`simulated` lacks: batch4 with RNA and protein, batch5 with RNA alone."""
+    more = {"mosaic": (*SIMULATION.mosaic, "rna+adt", "rna"), "n_cells": reference_size * 5 // 3, **changes}
+    whole = simulated(seed, **more)
+    part = {}
+    for name in ("rna", "adt"):
+        mine = whole.mod[name].obs["batch"].isin(["batch4", "batch5"]).to_numpy()
+        part[name] = whole.mod[name][mine].copy()
+    query = joined(part)
+    query.obs = whole.obs.loc[query.obs_names].copy()
+    return query
+
+
 def real_folder() -> Path | None:
     """Where real data are: the folder that MIDAS_DATA names, or shared/data beside the repository."""
     named = os.environ.get("MIDAS_DATA")

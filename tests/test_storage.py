@@ -225,3 +225,44 @@ def test_weights_are_plain_tensors(fitted: MIDAS, folder: Path) -> None:
     expected = fitted.vae.state_dict()
     assert set(found) == set(expected)
     assert all(torch.equal(found[name], expected[name].cpu()) for name in expected)
+
+
+# --- cells and counts beside the model --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (cut("cells.h5ad", 0.5), r"cells\.h5ad: the file is damaged .*Copy it again"),
+        (lambda folder: (folder / "cells.h5ad").unlink(), r"expected the file cells\.h5ad, found none"),
+    ],
+)
+def test_damaged_cells_are_refused(damage: Callable[[Path], object], message: str, folder: Path) -> None:
+    damage(folder)
+    with pytest.raises(ModelFileError, match=message):
+        MIDAS.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (cut("sample.h5mu", 0.5), r"sample\.h5mu: the file is damaged"),
+        (lambda folder: (folder / "sample.h5mu").unlink(), r"expected the file sample\.h5mu, found none"),
+    ],
+)
+def test_damaged_counts_are_refused_when_they_are_asked_for(
+    damage: Callable[[Path], object], message: str, fitted: MIDAS, tmp_path: Path
+) -> None:
+    fitted.save(tmp_path / "model", with_cells=30)
+    assert files_under(tmp_path / "model") == sorted([*FILES, "sample.h5mu"])
+    damage(tmp_path / "model")
+    model = MIDAS.load(tmp_path / "model")
+    with pytest.raises(ModelFileError, match=message):
+        model.counts()
+
+
+def test_cells_travel_only_when_they_may(fitted: MIDAS, tmp_path: Path) -> None:
+    fitted.save(tmp_path / "model", cells=False)
+    assert files_under(tmp_path / "model") == ["model.json", "weights.safetensors"]
+    with pytest.raises(NotFittedError, match=r"was saved without them\. Call fit\(\), or save it again"):
+        _ = MIDAS.load(tmp_path / "model").cells

@@ -15,7 +15,7 @@ from midas.data import Minibatch, gather
 from midas.nn import Noise
 from midas.training import Learner, train_step
 from midas.training.loop import learner_for
-from midas.training.step import check_finite, discriminator_input, losses_of, select
+from midas.training.step import Anchor, check_finite, discriminator_input, losses_of, select
 
 CPU = torch.device("cpu")
 
@@ -165,3 +165,26 @@ def test_what_cannot_be_repeated_without_noise_is_said(mdata: md.MuData) -> None
     with pytest.raises(NotFiniteError, match=r"found NaN or infinity: total \(by dropout or sampling\)"):
         check_finite({"total": float("nan"), "kl_c": 1.0}, learner, minibatch)
     check_finite({"total": 1.0}, learner, minibatch)
+
+
+def test_an_anchor_is_the_weighted_squared_distance() -> None:
+    target = torch.tensor([[1.0, 2.0], [torch.nan, torch.nan], [0.0, 0.0]])
+    anchor = Anchor(target, torch.tensor([2.0, 5.0, 3.0]))
+    mean = torch.tensor([[1.0, 1.0], [9.0, 9.0]])
+    assert anchor.distance(mean, np.array([2, 1])).item() == pytest.approx(3 * 2 / 2)  # NaN: free
+    assert anchor.distance(mean, np.array([0, 2])).item() == pytest.approx((2 * 1 + 3 * 162) / 2)
+
+
+def test_frozen_parameters_stay(mdata: md.MuData) -> None:
+    model = MIDAS(mdata, config=tiny())
+    model.vae.requires_grad_(requires_grad=False)
+    model.vae.batch_encoder.requires_grad_(requires_grad=True)
+    assert model.mosaic is not None
+    learner = learner_for(model.vae, model.discriminators, model.mosaic, model.config)
+    before = {name: value.clone() for name, value in model.vae.named_parameters()}
+    minibatch = gather(model.mosaic, np.arange(0, 120, 3))
+    for with_batch in (True, False):
+        report = train_step(learner, minibatch, Noise(0, CPU), with_batch=with_batch)
+    assert "anchor" not in report.named()
+    for name, value in model.vae.named_parameters():
+        assert torch.equal(value, before[name]) == (not name.startswith("batch_encoder")), name

@@ -74,12 +74,21 @@ class errors:  # noqa: N801 - used like a function
         expected = (ValueError, KeyError, TypeError, OSError, ArithmeticError, ImportError)
         if isinstance(error, KeyboardInterrupt):
             self._fail("Interrupted; nothing was written.", 130)
-        if isinstance(error, expected):
+        if isinstance(error, expected) or _not_fitted(error):
             self._fail(str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error), 1)
 
     def _fail(self, message: str, code: int) -> NoReturn:
         Console(stderr=True).print(f"[bold red]Error:[/] {escape(message)}", highlight=False, soft_wrap=True)
         raise typer.Exit(code)
+
+
+def _not_fitted(error: BaseException | None) -> bool:
+    """Whether a model lacks what was asked of it; other errors of the same base class are our own."""
+    if not isinstance(error, RuntimeError):
+        return False
+    from midas.model import NotFittedError  # noqa: PLC0415 - keep --help fast
+
+    return isinstance(error, NotFittedError)
 
 
 def escape(text: str) -> str:

@@ -46,9 +46,10 @@ def real(mosaic: Mosaic, z: NDArray[np.float32], n: int, seed: int) -> Replay:
 
 
 def generated(reference: MIDAS, z: NDArray[np.float32], batch: NDArray[np.object_], n: int, seed: int) -> Replay:
-    """Make up to `n` cells with all modalities: counts drawn from the reference's decoder at latents that it kept.
+    """Make up to `n` cells: counts drawn from the reference's decoder at latents that it kept.
 
-    No count of a real cell is needed, so a model that travels without its cells can be tuned as well.
+    Each has the modalities that its batch has in the reference: the discriminators know of no others there. No count of a
+    real cell is needed, so a model that travels without its cells can be tuned as well.
 
     Parameters
     ----------
@@ -72,7 +73,7 @@ def generated(reference: MIDAS, z: NDArray[np.float32], batch: NDArray[np.object
             sources=(MemorySource(counts),),
             columns=(columns,),
             source_of=np.zeros(n_made, dtype=np.int64),
-            row=np.arange(n_made),
+            row=np.where(np.asarray(schema.batches_with[name])[where], np.arange(n_made), -1),
             measured=np.ones((len(schema.batches), part.n_features), dtype=bool),
             input_names=part.features,
             input_columns=columns,

@@ -1,0 +1,209 @@
+"""Every way of mapping: what comes out, that the reference is left as it was, and that awkward queries work."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import mudata as md
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+
+from helpers import joined, tiny
+from midas import MIDAS, CountsError, NotFittedError, keys
+from midas.transfer import (
+    Mapped,
+    Query,
+    TransferConfig,
+    encode,
+    label_cells,
+    labels,
+    map_query,
+    query_to_reference,
+    reciprocal,
+    reference_to_query,
+    transfer_model,
+)
+from midas.transfer.automatic import check_mode
+from midas.transfer.replay import generated, real, shown_for
+
+Way = Callable[[MIDAS, Query], Mapped]
+WAYS: list[Way] = [encode, query_to_reference, reciprocal, reference_to_query]
+BRIEF = TransferConfig(share=0.002)
+
+
+def asked(data: object, **options: object) -> Query:
+    return Query(data, **{"config": BRIEF, "progress": False, **options})  # type: ignore[arg-type]
+
+
+def state(model: MIDAS) -> str:
+    digest = hashlib.sha256()
+    for value in model.vae.state_dict().values():
+        digest.update(value.numpy().tobytes())
+    digest.update(model.cells.obsm[keys.LATENT].tobytes())
+    digest.update(model.cells.obs.to_csv().encode())
+    return digest.hexdigest()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_all_cells_are_there_and_the_reference_is_as_it_was(
+    way: Way, fitted: MIDAS, query: md.MuData, saved_with_counts: Path
+) -> None:
+    before, files = state(fitted), contents(saved_with_counts)
+    found = way(fitted, asked(query))
+    assert state(fitted) == before
+    assert found.query.obs_names.tolist() == query.obs_names.tolist()
+    assert found.reference.obs_names.tolist() == fitted.cells.obs_names.tolist()
+    assert found.cells.X is None
+    assert np.isfinite(found.cells.obsm[keys.LATENT]).all()
+    assert np.isfinite(found.query.obs[keys.NOVELTY]).all()
+    assert found.reference.obs["cell_type"].astype(str).tolist() == fitted.cells.obs["cell_type"].astype(str).tolist()
+    # A reference that was saved gives the same numbers; of its counts it has a sample alone.
+    loaded = MIDAS.load(saved_with_counts)
+    again = way(loaded, asked(query))
+    assert contents(saved_with_counts) == files
+    if way in (encode, query_to_reference):
+        np.testing.assert_array_equal(again.cells.obsm[keys.LATENT], found.cells.obsm[keys.LATENT])
+    assert again.query.n_obs == query.n_obs
+
+
+def test_encode_is_the_reference_latent(fitted: MIDAS, query: md.MuData) -> None:
+    found = encode(fitted, asked(query))
+    np.testing.assert_array_equal(found.query.obsm[keys.LATENT], fitted.latent(query))
+    np.testing.assert_array_equal(found.query.obsm[keys.TECHNICAL], fitted.latent(query, part="u"))
+    assert found.model is fitted
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_order_of_features_changes_nothing(way: Way, fitted: MIDAS, query: md.MuData) -> None:
+    turned = joined({name: part[:, ::-1].copy() for name, part in query.mod.items()})
+    turned.obs = query.obs.copy()
+    found, other = (way(fitted, asked(data)).query for data in (query, turned))
+    np.testing.assert_allclose(other.obsm[keys.LATENT], found.obsm[keys.LATENT], atol=1e-6)
+
+
+def test_aliases_csc_floats_and_annadata(fitted: MIDAS, query: md.MuData) -> None:
+    other = joined({"prot": query["adt"].copy(), "rna": query["rna"].copy()})
+    other.obs = query.obs.loc[other.obs_names].copy()
+    for part in other.mod.values():
+        part.X = sp.csc_matrix(part.X).astype(np.float64)
+    expected = fitted.latent(query)[pd.Index(query.obs_names).get_indexer(other.obs_names)]
+    for way in (encode, query_to_reference):
+        found = way(fitted, asked(other))
+        assert found.model.modalities == fitted.modalities
+        if way is encode:
+            np.testing.assert_allclose(found.query.obsm[keys.LATENT], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_five_cells_of_one_batch(way: Way, fitted: MIDAS, query: md.MuData) -> None:
+    few = query["adt"][:5].copy()
+    few.obs["batch"] = "tiny"
+    found = way(fitted, asked({"adt": few}))
+    assert found.query.obs_names.tolist() == few.obs_names.tolist()
+    assert label_cells(found, "cell_type").table.shape == (5, 3)
+
+
+def test_a_query_with_a_modality_that_the_reference_lacks(mdata: md.MuData, query: md.MuData) -> None:
+    reference = MIDAS({"rna": mdata["rna"].copy()}, config=tiny()).fit(progress=False)
+    for way in (query_to_reference, reciprocal, reference_to_query):
+        found = way(reference, asked(query))
+        assert set(found.model.modalities) == {"rna", "adt"}
+        assert found.model.impute("adt").shape == (query.n_obs, query["adt"].n_vars)
+    assert set(transfer_model(reference, asked(query)).schema.batches) == {"batch4", "batch5"}
+
+
+@pytest.mark.parametrize("way", [query_to_reference, reciprocal])
+def test_three_queries_in_a_row(way: Way, fitted: MIDAS, query: md.MuData, tmp_path: Path) -> None:
+    model, n = fitted, 120
+    first = fitted.cells.obsm[keys.LATENT]
+    for i in range(3):
+        part = query["rna"][i::3].copy()
+        part.obs["batch"] = f"day{i}"
+        part.obs_names = [f"{name}-{i}" for name in part.obs_names]
+        model = way(model, asked({"rna": part})).model
+        n += part.n_obs
+        assert model.cells.n_obs == n
+        np.testing.assert_array_equal(model.cells.obsm[keys.LATENT][:120], first)
+    assert model.schema.batches[-3:] == ("day0", "day1", "day2")
+    model.save(tmp_path / "grown")
+    again = MIDAS.load(tmp_path / "grown")
+    np.testing.assert_array_equal(again.cells.obsm[keys.LATENT], model.cells.obsm[keys.LATENT])
+    np.testing.assert_array_equal(again.latent(query), model.latent(query))
+
+
+def test_reciprocal_needs_counts(saved: Path, saved_with_counts: Path, query: md.MuData) -> None:
+    bare = MIDAS.load(saved)
+    assert check_mode(bare, None) == "query"
+    assert check_mode(MIDAS.load(saved_with_counts), None) == "reciprocal"
+    for mode in ("reciprocal", "transfer"):
+        with pytest.raises(NotFittedError, match=r"Expected counts of the reference's cells.*save\(with_cells=20000\)"):
+            map_query(bare, asked(query), mode=mode)  # type: ignore[arg-type]
+    assert map_query(bare, asked(query)).mode == "query"
+
+
+def test_an_unknown_mode(fitted: MIDAS, query: md.MuData) -> None:
+    with pytest.raises(ValueError, match="Expected a mode out of reciprocal, query, transfer, encode, found 'magic'"):
+        map_query(fitted, query, mode="magic")  # type: ignore[arg-type]
+
+
+def test_labels_in_one_call(fitted: MIDAS, query: md.MuData) -> None:
+    table = labels(fitted, asked(query), ["lineage", "cell_type"], mode="encode")
+    assert table.index.tolist() == query.obs_names.tolist()
+    assert len(table.columns) == 6
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_bad_queries(way: Way, fitted: MIDAS, query: md.MuData) -> None:
+    before = state(fitted)
+    rna = query["rna"].copy()
+    mouse = rna.copy()
+    mouse.var_names = mouse.var_names.str.capitalize()
+    other = rna.copy()
+    other.var_names = [f"other{i}" for i in range(other.n_vars)]
+    logged = rna.copy()
+    logged.X = logged.X.log1p()
+    with pytest.raises(ValueError, match=r"none is shared\. 30 match when case is ignored: another species"):
+        way(fitted, asked({"rna": mouse}))
+    with pytest.raises(ValueError, match=r"none is shared\. Rename the features"):
+        way(fitted, asked({"rna": other}))
+    with pytest.raises(CountsError, match=r"expected raw counts .* values that are not whole"):
+        way(fitted, asked({"rna": logged}))
+    assert state(fitted) == before
+
+
+# --- replay -----------------------------------------------------------------------------------------------------------
+
+
+def test_made_cells_have_the_decoder_means_and_their_batch_modalities(fitted: MIDAS) -> None:
+    z = np.repeat(fitted.latent(part="z")[[0]], 4000, axis=0)
+    for batch in fitted.schema.batches:
+        made = generated(fitted, z, np.full(4000, batch, dtype=object), 4000, 0)
+        for name, part in made.mosaic.modalities.items():
+            there = fitted.schema.batches_with[name][fitted.schema.batches.index(batch)]
+            assert part.present.all() == part.present.any() == there
+            counts = part.sources[0].rows(np.arange(4000)).toarray()
+            mean = fitted.impute(name).X[0][np.argsort(fitted.mosaic.modalities[name].input_columns)]  # type: ignore[union-attr]
+            assert (np.abs(counts.mean(0) - mean) <= 6 * np.sqrt(mean / 4000) + 1e-3).all()
+
+
+def test_real_replay_and_what_the_query_would_have_shown(fitted: MIDAS, query: md.MuData) -> None:
+    counts, _ = fitted.counts()
+    z = fitted.latent(part="z")
+    replay = real(counts, z, 60, 0)
+    assert np.bincount(replay.mosaic.batch).tolist() == [20, 20, 20]
+    np.testing.assert_array_equal(replay.z, z[counts.cells.get_indexer(replay.mosaic.cells)])
+    rna = fitted.read({"rna": query["rna"].copy()})
+    shown = shown_for(rna, replay, fitted.schema, 0)
+    at = counts.cells.get_indexer(shown.mosaic.cells)
+    np.testing.assert_array_equal(shown.z, z[at])
+    assert sorted(shown.mosaic.cells) == sorted(replay.mosaic.cells)
+    only = shown.mosaic.combinations().to_numpy() == "rna"
+    assert 10 < only.sum() < 60
