@@ -107,6 +107,7 @@ class MIDAS:
         self._standard_u: NDArray[np.float32] | None = None
         self._encoded: Encoded | None = None
         self._cells: AnnData | None = None
+        self._counts: tuple[Mosaic, NDArray[np.int64]] | None = None
         self._folder: Path | None = None
         with _seeded(seed):
             self.vae = VAE(schema, config.network)
@@ -161,6 +162,7 @@ class MIDAS:
         self._standard_u = standard_noise(self._encoded.mean[:, self.config.network.dim_c :], self.mosaic)
         self._card = describe(self.mosaic)
         self._cells = cell_table(self.mosaic, self._encoded, self.config.network.dim_c)
+        self._counts = self.mosaic, np.arange(self.mosaic.n_cells)
 
     @property
     def cells(self) -> AnnData:
@@ -172,15 +174,19 @@ class MIDAS:
             )
         return self._cells
 
-    def remember(self, cells: AnnData, standard_noise: NDArray[np.float32]) -> None:
-        """Take over what a reference knew: its cells and its standard noise."""
-        self._cells, self._standard_u = cells, standard_noise
+    def remember(
+        self, cells: AnnData, standard_noise: NDArray[np.float32], counts: tuple[Mosaic, NDArray[np.int64]] | None
+    ) -> None:
+        """Take over what a reference knew: its cells, its standard noise, and counts of cells with their rows in `cells`.
+
+        Without counts of the reference's cells the model has none, so that nothing is tuned beside the last query alone.
+        """
+        self._cells, self._standard_u, self._counts = cells, standard_noise, counts
 
     @property
     def has_counts(self) -> bool:
         """Whether counts of the model's own cells, or of a sample of them, are at hand."""
-        trained_here = self._encoded is not None and self.mosaic is not None
-        return trained_here or (self._folder is not None and has_sample(self._folder))
+        return self._counts is not None or (self._folder is not None and has_sample(self._folder))
 
     def transfer(
         self,
@@ -217,9 +223,8 @@ class MIDAS:
         NotFittedError
             When the model was saved without them.
         """
-        if self._encoded is not None and self.mosaic is not None:  # trained in this process
-            n = self.cells.n_obs
-            return self.mosaic, np.arange(n - self.mosaic.n_cells, n)
+        if self._counts is not None:
+            return self._counts
         sample = None if self._folder is None else read_sample(self._folder)
         if sample is None:
             raise NotFittedError(

@@ -77,11 +77,11 @@ def map_(  # noqa: PLR0913 - one argument per option
         found = label_cells(mapped, labels, seed=seed) if labels else None
         if found is not None:
             _print_labels(console, found, labels or [])
+        write_mapped(output, content, mapped, None if found is None else found.table)
+        console.print(f"Result: {output}")
         if model is not None:
             mapped.model.save(model)
             console.print(f"Model: {model}")
-        write_mapped(output, content, mapped, None if found is None else found.table)
-        console.print(f"Result: {output}")
 
 
 def _print_labels(console: Console, found: Labels, columns: list[str]) -> None:

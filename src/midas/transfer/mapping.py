@@ -12,7 +12,7 @@ from anndata import AnnData
 
 from midas import keys
 from midas.data import read_mosaic
-from midas.data.combine import recast, without_batch
+from midas.data.combine import joined, recast, without_batch
 from midas.inference import encode as encode_cells
 from midas.results import cell_table
 from midas.training.loop import Surroundings
@@ -191,8 +191,16 @@ def _beside_reference(reference: MIDAS, q: Query, mode: Mode) -> Mapped:
     tune(reference, model, mosaic, q.config, Surroundings(progress=q.progress), replay=replay)
     table = _scored(reference, model)
     cells = together(reference.cells, table)
-    model.remember(cells, reference.standard_noise)
+    model.remember(cells, reference.standard_noise, _all_counts(reference, model) if mode == "reciprocal" else None)
     return Mapped(model, cells, mode)
+
+
+def _all_counts(reference: MIDAS, model: MIDAS) -> tuple[Mosaic, NDArray[np.int64]]:
+    """Counts of the reference's cells and of the query's, and their rows in the table of both."""
+    counts, rows = reference.counts()
+    assert model.mosaic is not None
+    query = reference.cells.n_obs + np.arange(model.mosaic.n_cells)
+    return joined(recast(counts, model.schema), model.mosaic), np.concatenate([rows, query])
 
 
 def _scored(reference: MIDAS, model: MIDAS) -> AnnData:

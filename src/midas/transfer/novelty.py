@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from midas import keys
 from midas.data.minibatch import gather
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _NEIGHBOURS = 15
 _CELLS_AT_ONCE = 1024
+_CELLS_FOR_A_SCALE = 100
 
 
 def novelty(reference: MIDAS, query: Mosaic) -> NDArray[np.float64]:
@@ -48,12 +50,13 @@ def novelty(reference: MIDAS, query: Mosaic) -> NDArray[np.float64]:
     near = np.asarray(reference.cells.obsm[keys.LATENT], dtype=np.float32)
     near = near[np.isfinite(near).all(1)]
     distance, _ = Neighbours(near).find(z[known, :dim_c], _NEIGHBOURS)
-    terms = [_standardised(np.log(np.maximum(distance.mean(1), 1e-12)))]
+    group, _ = pd.factorize(query.combinations().to_numpy()[known])
+    terms = [_standardised(np.log(np.maximum(distance.mean(1), 1e-12)), group)]
     misfits = []
     for name in reference.modalities:
         misfit = _misfit(reference, query, name, z)[known]
         if np.isfinite(misfit).any():
-            misfits.append(_standardised(misfit))
+            misfits.append(_standardised(misfit, group))
     if misfits:
         stacked = np.stack(misfits)
         has = np.isfinite(stacked)
@@ -88,8 +91,20 @@ def _row_correlation(a: NDArray[np.float32], b: NDArray[np.float32], seen: NDArr
     return r
 
 
-def _standardised(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Centre at the median, scale by the interquartile range: what a few outlying cells do not change."""
+def _standardised(values: NDArray[np.float64], group: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Centre at the median, scale by the interquartile range: what a few outlying cells do not change.
+
+    Cells with other modalities lie elsewhere and are rebuilt otherwise, so each combination has its own scale if it is not small.
+    """
+    scaled = _scaled(values)
+    for g in np.unique(group):
+        mine = group == g
+        if np.isfinite(values[mine]).sum() >= _CELLS_FOR_A_SCALE:
+            scaled[mine] = _scaled(values[mine])
+    return scaled
+
+
+def _scaled(values: NDArray[np.float64]) -> NDArray[np.float64]:
     low, middle, high = np.nanpercentile(values, [25, 50, 75])
     scaled: NDArray[np.float64] = (values - middle) / max(high - low, 1e-12)
     return scaled

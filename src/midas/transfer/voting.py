@@ -113,6 +113,8 @@ def label_cells(
     labels = [_column(reference, name, known, config) for name in names]
     z = np.asarray(query.obsm[keys.LATENT], dtype=np.float32)
     placed = np.isfinite(z).all(1)
+    if not placed.any():
+        raise ValueError("Expected query cells with latents, found none: no cell has a modality of the reference.")
     shares = [_shares(reference, column, z[placed], config, seed) for column in labels]
     picked = _agreeing(labels, shares)
     score = _unknown_score(query)
