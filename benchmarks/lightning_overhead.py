@@ -1,6 +1,6 @@
-"""What a step costs under Lightning's Trainer, under Fabric, and in a bare loop, the step being the same.
+"""What a step costs under Lightning's Trainer and in a bare loop, the step being the same.
 
-``python benchmarks/lightning_overhead.py DATA.h5mu``: the reason why training runs on Fabric.
+``python benchmarks/lightning_overhead.py DATA.h5mu``: the reason why training runs on a loop of its own.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def main() -> None:
         ).fit(plan, loader)  # fmt: skip
 
     rows = []
-    for name, run in (("Fabric, own loop", bare), ("Trainer, manual optimisation", trainer)):
+    for name, run in (("own loop", bare), ("Trainer, manual optimisation", trainer)):
         run()
         cpu = []
         for _ in range(3):

@@ -15,7 +15,7 @@ import scipy.sparse as sp
 
 from helpers import by_name, files_under, joined, names, one, table, tiny
 from midas import MIDAS
-from midas.io import DataFileError, check_target, read_file, write_mudata, write_result
+from midas.io import DataFileError, bytes_in_memory, check_target, read_file, too_large, write_mudata, write_result
 
 
 @pytest.fixture
@@ -172,6 +172,26 @@ def test_a_result_holds_the_data_and_everything_asked_for(fitted: MIDAS, mdata: 
             assert measured.tolist() == expected.index.isin(found[name].obs_names).tolist()
 
 
+def test_what_the_data_say_of_their_features_stays(fitted: MIDAS, mdata: md.MuData, tmp_path: Path) -> None:
+    n = mdata.n_vars
+    mdata.varm["loadings"] = np.random.default_rng(0).normal(size=(n, 2))
+    mdata.varp["links"] = sp.identity(n, format="csr")
+    mdata.var["chosen"], mdata.var["rank"], mdata.var["kind"] = np.arange(n) % 2 == 0, np.arange(n), "a"
+    expected = mdata.var[["chosen", "rank", "kind"]].copy()
+    loadings = mdata.varm["loadings"].copy()
+    for impute in (False, True):
+        write_result(tmp_path / "out.h5mu", mdata, fitted, impute=impute)
+        found = read_file(tmp_path / "out.h5mu")
+        assert (found.n_vars > n) is impute
+        assert found.var_names[:n].tolist() == expected.index.tolist()
+        for column in expected:
+            assert found.var[column].iloc[:n].tolist() == expected[column].tolist()
+            assert found.var[column].iloc[n:].isna().all()
+        np.testing.assert_array_equal(found.varm["loadings"][:n], loadings)
+        assert np.isnan(found.varm["loadings"][n:]).all()
+        assert (found.varp["links"] != 0).nnz == n
+
+
 def test_by_default_a_result_holds_the_embedding_alone(fitted: MIDAS, mdata: md.MuData, tmp_path: Path) -> None:
     write_result(tmp_path / "out.h5mu", mdata, fitted)
     found = read_file(tmp_path / "out.h5mu")
@@ -243,7 +263,11 @@ def test_a_result_that_breaks_leaves_the_older_one(
     assert files_under(tmp_path) == ["out.h5mu"]
 
 
-def test_data_left_on_disk_give_the_same_result(mdata: md.MuData, h5mu: Path) -> None:
+def test_data_left_on_disk_give_the_same_result(mdata: md.MuData, tmp_path: Path) -> None:
+    h5mu = tmp_path / "in.h5mu"
+    mdata["rna"].raw = mdata["rna"].copy()
+    mdata["rna"].layers["spliced"] = mdata["rna"].X.copy()
+    write_mudata(h5mu, mdata)
     results = []
     for backed in (False, True):
         data = read_file(h5mu, backed=backed)
@@ -251,6 +275,22 @@ def test_data_left_on_disk_give_the_same_result(mdata: md.MuData, h5mu: Path) ->
         write_result(h5mu.with_name(f"{backed}.h5mu"), data, model, impute=True)
         results.append(read_file(h5mu.with_name(f"{backed}.h5mu")))
     np.testing.assert_array_equal(results[0].obsm["X_midas"], results[1].obsm["X_midas"])
+    for found in results:
+        np.testing.assert_array_equal(found["rna"].raw.X.toarray(), mdata["rna"].X.toarray())
+        np.testing.assert_array_equal(found["rna"].layers["spliced"].toarray(), mdata["rna"].X.toarray())
     for name, adata in mdata.mod.items():
         pd.testing.assert_frame_equal(table(results[1][name]), table(adata))
         np.testing.assert_array_equal(results[0][name].layers["imputed"], results[1][name].layers["imputed"])
+
+
+def test_how_much_memory_counts_take_is_known_beforehand(
+    h5mu: Path, mdata: md.MuData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = [(adata.X.data, adata.X.indices, adata.X.indptr) for adata in mdata.mod.values()]
+    expected = sum(array.nbytes for part in parts for array in part)
+    assert bytes_in_memory(h5mu) == pytest.approx(expected, rel=0.2)
+    assert not too_large(h5mu)
+    monkeypatch.setattr("os.sysconf", lambda _: 100)
+    assert too_large(h5mu)
+    (h5mu.parent / "text.h5mu").write_text("no")
+    assert not too_large(h5mu.parent / "text.h5mu")

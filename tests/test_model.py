@@ -143,6 +143,7 @@ def test_streamed_results_are_those_in_memory(suffix: str, sample: bool, fitted:
         np.testing.assert_array_equal(values(adata), values(expected))
         pd.testing.assert_frame_equal(adata.obs, expected.obs)
         assert adata.var_names.tolist() == expected.var_names.tolist()
+    assert not isinstance(found.X, np.ndarray)  # left in the file
     if found.isbacked:
         found.file.close()
     other = fitted.correct("rna", out=out)  # takes the place of the first

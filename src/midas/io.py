@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,8 @@ import h5py
 import mudata
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
+from anndata import AnnData
 from mudata import MuData
 
 from midas import keys
@@ -19,8 +22,7 @@ from midas.files import obstacle, replacing
 from midas.results import all_layout, frame, own_layout, write_dense
 
 if TYPE_CHECKING:
-    from anndata import AnnData
-
+    from midas.data.mosaic import Mosaic
     from midas.model import MIDAS
     from midas.transfer.mapping import Mapped
 
@@ -47,16 +49,7 @@ def read_file(path: str | Path, *, backed: bool = False) -> MuData | AnnData:
         When there is no such file, it cannot be read, or its name ends otherwise.
     """
     file = Path(path)
-    if file.suffix not in _READERS:
-        kinds = " or ".join(f"{suffix} ({what})" for suffix, what in _READERS.items())
-        msg = f"{file}: expected a file that ends in {kinds}, found {file.suffix or 'no ending'!r}."
-        raise DataFileError(msg)
-    if not file.is_file():
-        folder = file.parent
-        there = sorted(p.name for p in folder.glob(f"*{file.suffix}")) if folder.is_dir() else []
-        found = f"files there: {', '.join(there)}" if there else f"no {file.suffix} file in that folder"
-        msg = f"{file}: expected a file, found none; {found}."
-        raise DataFileError(msg)
+    check_source(file)
     mode = "r" if backed else None
     read: Callable[..., Any] = mudata.read_h5mu if file.suffix == ".h5mu" else ad.read_h5ad
     try:
@@ -67,6 +60,70 @@ def read_file(path: str | Path, *, backed: bool = False) -> MuData | AnnData:
         msg = f"{file}: expected {_READERS[file.suffix]}, found a damaged or foreign file ({type(error).__name__}: {error})."
         raise DataFileError(msg) from error
     return data
+
+
+def check_source(file: Path) -> None:
+    """Refuse a file that is not there, or whose name ends otherwise.
+
+    Raises
+    ------
+    DataFileError
+        Saying what is there instead.
+    """
+    if file.suffix not in _READERS:
+        kinds = " or ".join(f"{suffix} ({what})" for suffix, what in _READERS.items())
+        msg = f"{file}: expected a file that ends in {kinds}, found {file.suffix or 'no ending'!r}."
+        raise DataFileError(msg)
+    if not file.is_file():
+        folder = file.parent
+        there = sorted(p.name for p in folder.glob(f"*{file.suffix}")) if folder.is_dir() else []
+        found = f"files there: {', '.join(there)}" if there else f"no {file.suffix} file in that folder"
+        msg = f"{file}: expected a file, found none; {found}."
+        raise DataFileError(msg)
+
+
+def obstacle_to(source: Path, target: Path) -> None:
+    """Refuse to write a file of another kind than the source, over the source, or where nothing can be written.
+
+    Raises
+    ------
+    DataFileError
+        Saying which of these.
+    """
+    if target.suffix != source.suffix:
+        msg = f"{target}: expected the name to end in {source.suffix} as the input, found {target.suffix or 'no ending'!r}."
+        raise DataFileError(msg)
+    if target.exists() and target.samefile(source):
+        msg = f"{target}: expected a file that is not the input, found the same file. Choose another name."
+        raise DataFileError(msg)
+    found = obstacle(target)
+    if found is not None:
+        msg = f"{target}: expected a folder that can be written to, found {found}. Choose another place."
+        raise DataFileError(msg)
+
+
+def bytes_in_memory(path: Path) -> int:
+    """Bytes that the counts of an ``.h5mu`` or ``.h5ad`` file take in memory."""
+    total = 0
+
+    def add(name: str, item: h5py.Group | h5py.Dataset) -> None:
+        nonlocal total
+        counts = name == "X" or name.startswith("X/") or name.endswith("/X") or "/X/" in name
+        if isinstance(item, h5py.Dataset) and counts:
+            total += int(np.prod(item.shape)) * item.dtype.itemsize
+
+    try:
+        with h5py.File(path) as file:
+            file.visititems(add)
+    except OSError:  # reading it says what is wrong
+        return 0
+    return total
+
+
+def too_large(path: Path) -> bool:
+    """Whether the counts of a file would take more than a third of the machine's memory."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 16 * 2**30
+    return 3 * bytes_in_memory(path) > memory
 
 
 def check_target(target: Path, source: Path | None = None) -> None:
@@ -99,7 +156,13 @@ def write_mudata(target: Path, mdata: MuData) -> None:
 
 
 def write_result(
-    path: str | Path, data: MuData | AnnData, model: MIDAS, *, impute: bool = False, correct: bool = False
+    path: str | Path,
+    data: MuData | AnnData,
+    model: MIDAS,
+    *,
+    impute: bool = False,
+    correct: bool = False,
+    mosaic: Mosaic | None = None,
 ) -> None:
     """Write the data with the model's results to an ``.h5mu`` file, decoded counts streamed.
 
@@ -113,11 +176,14 @@ def write_result(
         Result; replaced in one step once it is whole.
     data
         What the model was made with.
+    mosaic
+        What was read from `data`, so that large data are not read and encoded again.
     """
     target = Path(path)
     check_target(target)
     mdata = data if isinstance(data, MuData) else _as_mudata(data, model)
-    mosaic = model.read(mdata, batch_key=model.batch_key, layer=model.layer)
+    if mosaic is None:
+        mosaic = model.read(mdata, batch_key=model.batch_key, layer=model.layer)
     model.embed(mdata, mosaic)
     wanted = [layer for layer, on in ((keys.IMPUTED, impute), (keys.CORRECTED, correct)) if on]
     every = np.flatnonzero(np.isfinite(mdata.obsm[keys.LATENT]).all(1))
@@ -129,8 +195,12 @@ def write_result(
     }
     with replacing(target) as scratch, mudata.set_options(pull_on_update=False):
         frames = {key: frame(mosaic, name, layout) for key, (name, _, layout) in extra.items()}
-        _with_modalities(mdata, frames, model).write_h5mu(scratch)
+        hollow = {name: _hollow(adata) if adata.isbacked else adata for name, adata in mdata.mod.items()}
+        _with_modalities(mdata, {**hollow, **frames}, model).write_h5mu(scratch)
         with h5py.File(scratch, "r+") as file:
+            for name, adata in mdata.mod.items():
+                if adata.isbacked:
+                    _copy_counts(adata, file[f"mod/{name}"])
             for layer in wanted:
                 for name in set(model.modalities) & set(mdata.mod):
                     layout = own_layout(mosaic, name)
@@ -184,6 +254,7 @@ def _with_modalities(mdata: MuData, more: Mapping[str, AnnData], model: MIDAS) -
     """Add modalities; cells keep their order."""
     whole = MuData({**mdata.mod, **more}, obs=pd.DataFrame(index=mdata.obs_names))
     whole.obs = mdata.obs.copy()
+    _keep_features(mdata, whole)
     for key in {keys.LATENT, keys.TECHNICAL} & set(mdata.obsm):
         whole.obsm[key] = np.asarray(mdata.obsm[key])
     for key in set(mdata.obsm) - set(whole.obsm):
@@ -193,3 +264,37 @@ def _with_modalities(mdata: MuData, more: Mapping[str, AnnData], model: MIDAS) -
     whole.uns.update(mdata.uns)
     whole.uns[keys.PROVENANCE] = model.provenance()
     return whole
+
+
+def _keep_features(mdata: MuData, whole: MuData) -> None:
+    """Carry over what the MuData itself says of its features; they come first, those of added modalities after them."""
+    n = mdata.n_vars
+    if whole.var_names[:n].equals(mdata.var_names):
+        for column in mdata.var.columns.difference(whole.var.columns):
+            values = pd.Series(mdata.var[column].array)
+            values = values.astype("boolean") if values.dtype == bool and whole.n_vars > n else values
+            whole.var[column] = values.reindex(range(whole.n_vars)).array
+        for key in set(mdata.varm) - set(whole.varm):
+            table = np.asarray(mdata.varm[key])
+            padded = np.full((whole.n_vars, *table.shape[1:]), np.nan, dtype=np.result_type(table, np.float32))
+            padded[:n] = table
+            whole.varm[key] = table if whole.n_vars == n else padded
+        for key in mdata.varp:
+            square = sp.coo_matrix(mdata.varp[key])
+            whole.varp[key] = sp.csr_matrix((square.data, (square.row, square.col)), shape=(whole.n_vars, whole.n_vars))
+
+
+def _hollow(adata: AnnData) -> AnnData:
+    """All of a modality but its counts, which stay on disk."""
+    empty: sp.csr_matrix = sp.csr_matrix(adata.shape, dtype=np.float32)
+    parts = ("layers", "obsm", "varm", "obsp", "varp", "uns")
+    return AnnData(empty, obs=adata.obs, var=adata.var, **{part: dict(getattr(adata, part)) for part in parts})
+
+
+def _copy_counts(adata: AnnData, group: h5py.Group) -> None:
+    """Copy the counts of a backed modality from file to file, without reading them into memory."""
+    counts = adata.X.group if hasattr(adata.X, "group") else adata.X
+    del group["X"]
+    group.copy(counts, group, name="X")
+    if adata.raw is not None and "raw" in counts.parent:
+        group.copy(counts.parent["raw"], group, name="raw")

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 Support = Literal["counts", "real"]
 
+_ENTRIES_AT_ONCE = 500_000  # 2 MB in float32
+
 
 class _ExponentialFamily(torch.autograd.Function):
     """Sum over features of A(eta) - x eta for A = exp (Poisson) or softplus (Bernoulli), with A' - x as gradient.
@@ -37,30 +39,37 @@ class _ExponentialFamily(torch.autograd.Function):
         mask: Tensor | None,
         family: str,
     ) -> Tensor:
-        real = eta.float()
-        if family == "poisson":
-            mean = torch.exp(real)
-            mean = mean if mask is None else mean.mul_(mask)
-            nll = mean.sum(1)
-        else:
-            zero_cost = functional.softplus(real)
-            nll = (zero_cost if mask is None else zero_cost.mul_(mask)).sum(1)
-            del zero_cost  # wide modalities: one such array less at a time
-            mean = torch.sigmoid(real)
-            mean = mean if mask is None else mean.mul_(mask)
-        flat_eta = real.reshape(-1)[flat]
+        nll = eta.new_empty(len(eta), dtype=torch.float32)
+        mean = torch.empty_like(eta, dtype=torch.float32)
+        for part in _rows_at_once(eta):
+            real = eta[part].float()
+            if family == "poisson":
+                cost = torch.exp(real, out=mean[part])
+            else:
+                cost = functional.softplus(real)
+                torch.sigmoid(real, out=mean[part])
+            if mask is not None:
+                mean[part].mul_(mask[part])
+                cost = cost.mul_(mask[part]) if family != "poisson" else cost
+            torch.sum(cost, 1, out=nll[part])
+        flat_eta = eta.reshape(-1)[flat].float()
         rows = torch.div(flat, eta.shape[1], rounding_mode="floor")
         nll = nll.index_add(0, rows, values * flat_eta, alpha=-1)
         gradient = mean.view(-1).index_add_(0, flat, values, alpha=-1).view_as(mean)
-        ctx.save_for_backward(gradient)
-        ctx.dtype = eta.dtype
+        ctx.save_for_backward(gradient.to(eta.dtype))
         return nll
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         (gradient,) = ctx.saved_tensors
         # In place: nothing else looks at the saved array, and a second backward pass is not supported.
-        return gradient.mul_(grad_outputs[0][:, None]).to(ctx.dtype), None, None, None, None
+        return gradient.mul_(grad_outputs[0][:, None]), None, None, None, None
+
+
+def _rows_at_once(eta: Tensor) -> list[slice]:
+    """Cut the rows into portions that stay in a CPU's cache; wide modalities would need several more arrays of their size."""
+    size = len(eta) if eta.device.type != "cpu" else max(1, _ENTRIES_AT_ONCE // max(1, eta.shape[1]))
+    return [slice(i, i + size) for i in range(0, len(eta), max(1, size))]
 
 
 class Likelihood(ABC):

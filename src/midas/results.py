@@ -86,7 +86,7 @@ def cell_table(mosaic: Mosaic, encoded: Encoded, dim_c: int) -> AnnData:
 
 
 def fill(empty: AnnData, blocks: Iterator[NDArray[np.float32]], out: Path | None) -> AnnData:
-    """Put blocks of rows into `X`, in memory or in an ``.h5ad`` file or ``.zarr`` store, which is then opened."""
+    """Put blocks of rows into `X`, in memory or in an ``.h5ad`` file or ``.zarr`` store, then opened from there."""
     if out is None:
         values = list(blocks)
         empty.X = np.concatenate(values) if values else np.zeros(empty.shape, dtype=np.float32)
@@ -101,7 +101,16 @@ def fill(empty: AnnData, blocks: Iterator[NDArray[np.float32]], out: Path | None
             # Readers trust the consolidated metadata, which anndata wrote of the array that is replaced here.
             write_dense(zarr.open_group(scratch, mode="r+"), "X", empty.shape, blocks)
             zarr.consolidate_metadata(str(scratch))
-    return ad.read_h5ad(out, backed="r") if out.suffix == ".h5ad" else ad.read_zarr(out)
+    return _opened(out)
+
+
+def _opened(path: Path) -> AnnData:
+    """Open a result whose values stay in the file and are read as they are asked for."""
+    if path.suffix == ".h5ad":
+        return ad.read_h5ad(path, backed="r")
+    group = zarr.open_group(path, mode="r")
+    obs, var = (ad.io.read_elem(group[name]) for name in ("obs", "var"))
+    return AnnData(group["X"], obs=obs, var=var)
 
 
 def check_rows(mosaic: Mosaic, data: MuData | AnnData) -> None:

@@ -7,7 +7,7 @@ import torch
 
 from midas import TrainingConfig
 from midas.training import device
-from midas.training.device import accelerator_of, precision_of
+from midas.training.device import accelerator_of, multiplies_bf16
 
 
 def there(monkeypatch: pytest.MonkeyPatch, *, cuda: bool, mps: bool) -> None:
@@ -34,18 +34,18 @@ def test_what_is_not_there_is_refused_with_what_is(wanted: str, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("precision", "accelerator", "fast", "expected"),
     [
-        ("auto", "cpu", True, "bf16-mixed"),
-        ("auto", "cpu", False, "32-true"),
-        ("auto", "mps", True, "32-true"),
-        ("32", "cpu", True, "32-true"),
-        ("bf16", "cpu", False, "bf16-mixed"),
-        ("auto", "cuda", True, "bf16-mixed"),
-        ("auto", "cuda", False, "32-true"),
+        ("auto", "cpu", True, True),
+        ("auto", "cpu", False, False),
+        ("auto", "mps", True, False),
+        ("32", "cpu", True, False),
+        ("bf16", "cpu", False, True),
+        ("auto", "cuda", True, True),
+        ("auto", "cuda", False, False),
     ],
 )
 def test_bfloat16_where_the_hardware_multiplies_it(
-    precision: str, accelerator: str, fast: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+    precision: str, accelerator: str, fast: bool, expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(device, "_cpu_multiplies_bf16", lambda: fast)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: fast)
-    assert precision_of(TrainingConfig(precision=precision), accelerator) == expected  # type: ignore[arg-type]
+    assert multiplies_bf16(TrainingConfig(precision=precision), accelerator) is expected  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from midas.cli.bench import bench
+from midas.cli.convert import convert
 from midas.cli.inspect import inspect
 from midas.cli.integrate import integrate
 from midas.cli.map import map_
@@ -20,6 +21,6 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 
-for command in (prepare, inspect, integrate, simulate, bench):
+for command in (prepare, convert, inspect, integrate, simulate, bench):
     app.command()(command)
 app.command("map")(map_)

@@ -54,6 +54,15 @@ def integrate(  # noqa: PLR0913 - one argument per option
     report_names: Annotated[
         bool, typer.Option("--report-names/--no-report-names", help="Whether the page has the cells' names.")
     ] = True,
+    backed: Annotated[
+        bool | None,
+        typer.Option(
+            "--backed/--in-memory",
+            help="Leave the counts on disk and read them as they are needed; by default when they would take more than a "
+            "third of the memory. `midas convert` makes the file that is read fastest.",
+            show_default=False,
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
     """Train on a mosaic and write the data back with the results.
@@ -67,7 +76,7 @@ def integrate(  # noqa: PLR0913 - one argument per option
     console = Console(stderr=True, quiet=quiet)
     with errors(console):
         from midas.config import Config  # noqa: PLC0415
-        from midas.io import check_target, read_file, write_result  # noqa: PLC0415
+        from midas.io import check_target, read_file, too_large, write_result  # noqa: PLC0415
         from midas.model import MIDAS  # noqa: PLC0415
         from midas.reporting import Choices, check_choices, check_page  # noqa: PLC0415
         from midas.reporting import report as write_report  # noqa: PLC0415
@@ -83,7 +92,10 @@ def integrate(  # noqa: PLR0913 - one argument per option
         if report is not None:
             check_page(report, (data, output, *([] if config is None else [config])))
         settings = Config() if config is None else Config.from_toml(config)
-        content = read_file(data)
+        if backed is None and data.is_file() and too_large(data):
+            console.print("The counts would take more than a third of the memory: they are left on disk (--in-memory).")
+            backed = True
+        content = read_file(data, backed=bool(backed))
         fitted = MIDAS(content, batch_key=key_of(batch_key), layer=layer, config=settings, seed=seed)
         assert fitted.mosaic is not None
         check_rows(fitted.mosaic, content)
@@ -94,7 +106,7 @@ def integrate(  # noqa: PLR0913 - one argument per option
         if model is not None:
             fitted.save(model, with_cells=with_cells)
             console.print(f"Model: {model}")
-        write_result(output, content, fitted, impute=impute, correct=correct)
+        write_result(output, content, fitted, impute=impute, correct=correct, mosaic=fitted.mosaic)
         console.print(f"Result: {output}")
         if report is not None:
             write_report(

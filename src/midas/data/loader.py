@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
 
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
     from midas.data.mosaic import Mosaic
 
 _DONE = object()
+# Cells left on disk: this many neighbours are read together, and so many stored counts (8 bytes each) are held at a time; two
+# such buffers more are being read or wait.
+_CHUNK = 64
+_ENTRIES_AT_ONCE = 8_000_000
+
+Item = TypeVar("Item")
 
 
 def steps_per_epoch(sizes: NDArray[np.int64], batch_size: int, training: TrainingConfig) -> int:
@@ -34,6 +41,7 @@ def epoch_indices(
     batch_size: int,
     training: TrainingConfig,
     rng: np.random.Generator,
+    mosaic: Mosaic | None = None,
 ) -> list[NDArray[np.int64]]:
     """Draw the minibatches of one epoch.
 
@@ -43,9 +51,12 @@ def epoch_indices(
         Training cells in canonical order, `(n,)`.
     batch
         Batch of each of them, `(n,)`.
+    mosaic
+        Where they are; those left on disk are shuffled so that neighbours can be read together.
     """
     if training.sampling == "mixed":
-        order = rng.permutation(cells)
+        scattered = mosaic is not None and mosaic.on_disk and len(cells) > cells_at_once(mosaic)
+        order = _stored_order(cells, mosaic, rng) if mosaic is not None and scattered else rng.permutation(cells)
         n_steps = max(1, -(-len(order) // batch_size))
         return np.array_split(order, n_steps)  # even sizes: no last minibatch of a few cells
     members = [cells[batch == b] for b in np.unique(batch)]
@@ -57,13 +68,68 @@ def epoch_indices(
     return [minibatch for turn in zip(*rounds, strict=True) for minibatch in turn]
 
 
+def cells_at_once(mosaic: Mosaic) -> int:
+    """How many cells left on disk are held in memory, from which minibatches are drawn."""
+    return max(_CHUNK, int(_ENTRIES_AT_ONCE / max(1.0, mosaic.entries_per_cell)))
+
+
+def _stored_order(cells: NDArray[np.int64], mosaic: Mosaic, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Shuffle without reading single cells: chunks of neighbours in any order, then the cells of some chunks together."""
+    stored = cells[np.argsort(mosaic.place[cells], kind="stable")]
+    start = int(rng.integers(_CHUNK))  # chunks begin elsewhere in each epoch, so neighbours do not always meet
+    chunks = [part for part in np.split(stored, np.arange(start, len(stored), _CHUNK)) if len(part)]
+    mixed = [chunks[i] for i in rng.permutation(len(chunks))]
+    together = max(1, cells_at_once(mosaic) // _CHUNK)
+    groups = [np.concatenate(mixed[i : i + together]) for i in range(0, len(mixed), together)]
+    return np.concatenate([rng.permutation(group) for group in groups])
+
+
 def collect(
     mosaic: Mosaic, indices: list[NDArray[np.int64]], *, only: frozenset[str] | None = None, ahead: int = 2
-) -> Iterator[Minibatch]:
+) -> Generator[Minibatch]:
     """Collect minibatches in order, up to `ahead` of them before they are asked for.
 
-    An error while reading comes out of the iterator, not out of the thread.
+    Cells left on disk are read many at a time, in the order in which they are stored. An error while reading comes out of the
+    iterator, not out of the thread.
     """
+    if not mosaic.on_disk:
+        return in_thread((gather(mosaic, index, only) for index in indices), ahead)
+    buffers = in_thread((_buffer(mosaic, group, only) for group in _groups(indices, cells_at_once(mosaic))), 1)
+    return in_thread(_drawn(buffers, only), ahead)
+
+
+def _groups(indices: list[NDArray[np.int64]], most: int) -> Iterator[list[NDArray[np.int64]]]:
+    """Consecutive minibatches that together have at most so many cells, but at least one minibatch."""
+    group: list[NDArray[np.int64]] = []
+    for index in indices:
+        if group and sum(map(len, group)) + len(index) > most:
+            yield group
+            group = []
+        group.append(index)
+    if group:
+        yield group
+
+
+def _buffer(
+    mosaic: Mosaic, group: list[NDArray[np.int64]], only: frozenset[str] | None
+) -> tuple[Mosaic, NDArray[np.int64], list[NDArray[np.int64]]]:
+    cells = np.unique(np.concatenate(group))
+    return mosaic.load(cells, only), cells, group
+
+
+def _drawn(
+    buffers: Generator[tuple[Mosaic, NDArray[np.int64], list[NDArray[np.int64]]]], only: frozenset[str] | None
+) -> Iterator[Minibatch]:
+    try:
+        for loaded, cells, group in buffers:
+            for index in group:
+                yield replace(gather(loaded, np.searchsorted(cells, index), only), index=index)
+    finally:
+        buffers.close()
+
+
+def in_thread(items: Iterator[Item], ahead: int) -> Generator[Item]:
+    """Run an iterator in a thread, up to `ahead` items before they are asked for; its errors come out here."""
     ready: queue.Queue[object] = queue.Queue(maxsize=ahead)
     stop = threading.Event()
 
@@ -77,23 +143,32 @@ def collect(
 
     def work() -> None:
         try:
-            for index in indices:
+            for item in items:
+                put(item)
                 if stop.is_set():
-                    return
-                put(gather(mosaic, index, only))
+                    break
         except BaseException as error:  # noqa: BLE001 - whatever it is belongs to the reader of the iterator
-            put(error)
+            put(_Broken(error))
         else:
             put(_DONE)
+        finally:
+            if isinstance(items, Generator):
+                items.close()
 
     thread = threading.Thread(target=work, daemon=True, name="midas-minibatches")
     thread.start()
     try:
         while (item := ready.get()) is not _DONE:
-            if isinstance(item, BaseException):
-                raise item
-            assert isinstance(item, Minibatch)
-            yield item
+            if isinstance(item, _Broken):
+                raise item.error
+            yield cast("Item", item)
     finally:
         stop.set()
         thread.join()
+
+
+@dataclass(frozen=True)
+class _Broken:
+    """An error on its way out of a thread."""
+
+    error: BaseException

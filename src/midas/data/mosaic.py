@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from midas.data.schema import MosaicSchema
-from midas.data.sources import Source
+from midas.data.sources import MemorySource, Source
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,17 @@ class ModalityRows:
     def present(self) -> NDArray[np.bool_]:
         """Whether each cell was measured, `(n_cells,)`."""
         return self.row >= 0
+
+    def load(self, index: NDArray[np.int64]) -> ModalityRows:
+        """Read the rows of the cells `index` into memory."""
+        source_of, row = self.source_of[index], self.row[index].copy()
+        sources: list[Source] = []
+        for i, source in enumerate(self.sources):
+            mine = np.flatnonzero((source_of == i) & (row >= 0))
+            wanted = np.unique(row[mine])
+            sources.append(MemorySource(source.rows(wanted)))
+            row[mine] = np.searchsorted(wanted, row[mine])
+        return replace(self, sources=tuple(sources), source_of=source_of, row=row)
 
 
 @dataclass(frozen=True)
@@ -84,6 +96,34 @@ class Mosaic:
     def n_cells(self) -> int:
         """Number of cells, each counted once however many modalities it has."""
         return len(self.cells)
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether any counts are left on disk."""
+        return any(source.on_disk for rows in self.modalities.values() for source in rows.sources)
+
+    @property
+    def entries_per_cell(self) -> float:
+        """Mean number of stored counts of a cell, all modalities together."""
+        total = sum(source.entries for rows in self.modalities.values() for source in rows.sources)
+        return total / max(1, self.n_cells)
+
+    @cached_property
+    def place(self) -> NDArray[np.int64]:
+        """Each cell's rank in the order of storage, `(n_cells,)`: neighbours lie side by side, in the largest modality first."""
+        by_size = sorted(self.modalities.values(), key=lambda rows: sum(source.entries for source in rows.sources))
+        order = np.lexsort([key for rows in by_size for key in (rows.row, rows.source_of)])
+        place = np.empty(self.n_cells, dtype=np.int64)
+        place[order] = np.arange(self.n_cells)
+        return place
+
+    def load(self, index: NDArray[np.int64], only: frozenset[str] | None = None) -> Mosaic:
+        """Read the cells `index` into memory, with the modalities `only` if given: a mosaic of these cells in this order."""
+        modalities = {
+            name: rows.load(index) if only is None or name in only else replace(rows, row=np.full(len(index), -1))
+            for name, rows in self.modalities.items()
+        }
+        return replace(self, cells=self.cells[index], batch=self.batch[index], modalities=modalities)
 
     def canonical_order(self) -> NDArray[np.int64]:
         """Cells sorted by batch and name: training draws from this order, so the input's order changes nothing."""

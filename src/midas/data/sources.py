@@ -6,6 +6,7 @@ known outside, so that no source ever has to be copied into another order.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -16,12 +17,22 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+# Rows between two wanted ones that are read along rather than skipped: one access costs more than they do.
+_GAP = 16
+
+
 class Source(Protocol):
     """Rows of counts."""
+
+    on_disk: bool
 
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns."""
+
+    @property
+    def entries(self) -> int:
+        """Stored numbers, zeros left out where the format does."""
 
     def rows(self, index: NDArray[np.int64]) -> sp.csr_matrix:
         """Read the rows `index`, in that order."""
@@ -29,6 +40,8 @@ class Source(Protocol):
 
 class MemorySource:
     """A sparse or dense matrix in memory; CSC is turned to CSR once, dense stays and is cut row by row."""
+
+    on_disk = False
 
     def __init__(self, matrix: Any) -> None:  # noqa: ANN401 - whatever AnnData holds
         self._matrix: Any
@@ -46,27 +59,80 @@ class MemorySource:
         """Rows and columns."""
         return int(self._matrix.shape[0]), int(self._matrix.shape[1])
 
+    @property
+    def entries(self) -> int:
+        """Stored numbers."""
+        return int(getattr(self._matrix, "nnz", self._matrix.size))
+
     def rows(self, index: NDArray[np.int64]) -> sp.csr_matrix:
         """Read the rows `index`, in that order."""
         return sp.csr_matrix(self._matrix[index])
 
 
 class BackedSource:
-    """A CSR or dense matrix on disk, read row by row through anndata or h5py."""
+    """A CSR or dense matrix on disk, read through anndata, h5py or zarr in runs of neighbouring rows."""
+
+    on_disk = True
 
     def __init__(self, dataset: Any) -> None:  # noqa: ANN401 - anndata's sparse dataset or an h5py/zarr array
         self._dataset = dataset
+        self._file = _file_of(dataset)
+        self._size = self._file.stat().st_size if self._file is not None else 0
 
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns."""
         return int(self._dataset.shape[0]), int(self._dataset.shape[1])
 
+    @property
+    def entries(self) -> int:
+        """Stored numbers."""
+        if isinstance(self._dataset, CSRDataset):
+            return int(self._dataset.group["data"].shape[0])
+        return int(np.prod(self._dataset.shape))
+
     def rows(self, index: NDArray[np.int64]) -> sp.csr_matrix:
         """Read the rows `index`, in that order: on disk they are read in rising order, each once."""
         unique, inverse = np.unique(index, return_inverse=True)
-        block = sp.csr_matrix(self._dataset[unique])
+        if not len(unique):
+            return sp.csr_matrix(np.empty((0, self.shape[1]), dtype=np.float32))
+        runs = np.split(unique, np.flatnonzero(np.diff(unique) > _GAP) + 1)
+        blocks = [self._run(run) for run in runs]
+        block = blocks[0] if len(blocks) == 1 else sp.csr_matrix(sp.vstack(blocks, format="csr"))
         return block if np.array_equal(unique, index) else block[inverse]
+
+    def _run(self, run: NDArray[np.int64]) -> sp.csr_matrix:
+        """Read neighbouring rows with one access, and drop the few between them that were not asked for."""
+        first, end = int(run[0]), int(run[-1]) + 1
+        try:
+            # HDF5 reads zeros, without a word, where a file was cut short after it was opened.
+            if self._file is not None and self._file.stat().st_size != self._size:
+                raise ValueError("its size has changed")
+            block = sp.csr_matrix(self._dataset[first:end])
+        except (OSError, ValueError, RuntimeError, IndexError) as error:
+            msg = (
+                f"{place_of(self._dataset)}: expected to read rows {first:,} to {end - 1:,}, found a damaged or changed file "
+                f"({type(error).__name__}: {error}). Copy the file again, and leave it alone while it is read."
+            )
+            raise OSError(msg) from error
+        if block.shape[0] != end - first:
+            msg = (
+                f"{place_of(self._dataset)}: expected rows {first:,} to {end - 1:,}, found {block.shape[0]:,} of them."
+            )
+            raise OSError(msg)
+        return block if len(run) == end - first else block[run - first]
+
+
+def _file_of(dataset: Any) -> Path | None:  # noqa: ANN401 - as BackedSource
+    file = getattr(getattr(getattr(dataset, "group", dataset), "file", None), "filename", None)
+    return Path(file) if file is not None and Path(file).is_file() else None
+
+
+def place_of(dataset: Any) -> str:  # noqa: ANN401 - as BackedSource
+    """File and path within it, for messages."""
+    group = getattr(dataset, "group", dataset)
+    file = getattr(getattr(group, "file", None), "filename", "")
+    return f"{file or getattr(group, 'store', '')}{getattr(group, 'name', '')}"
 
 
 def open_source(matrix: Any) -> Source:  # noqa: ANN401 - whatever AnnData holds

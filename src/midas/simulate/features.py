@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 
 from midas.simulate.cells import type_centres
 from midas.simulate.config import FEATURES, SimulationConfig, generator
@@ -127,6 +126,8 @@ def _base(
 
 def _fragments(density: float, logits: NDArray[np.float64]) -> float:
     """Fragments per cell for which a share `density` of peaks has at least one; logits (types x peaks)."""
+    from scipy.optimize import brentq  # noqa: PLC0415 - 40 MB that nothing else needs
+
     profile = np.exp(logits - logits.max(1, keepdims=True))
     profile /= profile.sum(1, keepdims=True)
     low = float(np.log(density * logits.shape[1]))  # without any overlap of fragments

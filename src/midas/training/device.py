@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -10,6 +11,38 @@ if TYPE_CHECKING:
     from midas.config import TrainingConfig
 
 _KNOWN = ("cpu", "cuda", "mps")
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where and how precisely a run computes.
+
+    Attributes
+    ----------
+    device
+        Of the networks and minibatches.
+    bf16
+        Whether matrix products run in bfloat16.
+    """
+
+    device: torch.device
+    bf16: bool
+
+    def autocast(self) -> torch.autocast:
+        """Within this context, matrix products run in the chosen precision."""
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16)
+
+
+def compute_of(training: TrainingConfig) -> Compute:
+    """Choose device and precision.
+
+    Raises
+    ------
+    ValueError
+        When the device asked for is not there.
+    """
+    accelerator = accelerator_of(training)
+    return Compute(torch.device(accelerator), multiplies_bf16(training, accelerator))
 
 
 def accelerator_of(training: TrainingConfig) -> str:
@@ -30,13 +63,12 @@ def accelerator_of(training: TrainingConfig) -> str:
     return training.accelerator
 
 
-def precision_of(training: TrainingConfig, accelerator: str) -> Literal["32-true", "bf16-mixed"]:
-    """Choose the precision of matrix products: bfloat16 where the hardware multiplies it faster."""
+def multiplies_bf16(training: TrainingConfig, accelerator: str) -> bool:
+    """Whether matrix products run in bfloat16: if asked for, or where the hardware multiplies it faster."""
     fast = accelerator in _KNOWN[:2] and (
         torch.cuda.is_bf16_supported() if accelerator == "cuda" else _cpu_multiplies_bf16()
     )
-    wanted = training.precision == "bf16" or (training.precision == "auto" and fast)
-    return "bf16-mixed" if wanted else "32-true"
+    return training.precision == "bf16" or (training.precision == "auto" and fast)
 
 
 def _cpu_multiplies_bf16() -> bool:

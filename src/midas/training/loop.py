@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
-from lightning.fabric import Fabric
 
 from midas.data.loader import collect, epoch_indices
 from midas.nn import VAE, Discriminators, Noise
 from midas.training.checkpoint import Checkpoint, Position
-from midas.training.device import accelerator_of, precision_of
+from midas.training.device import compute_of
 from midas.training.plan import Plan, plan_training
 from midas.training.progress import Progress
 from midas.training.schedule import LearningRate, Watch
@@ -107,26 +106,21 @@ def fit(
 
 def _teach_first(learner: Learner, mosaic: Mosaic, plan: Plan, seed: int, steps: int) -> None:
     rng = np.random.default_rng([seed, 3])
-    noise = Noise(int(rng.integers(2**62)), learner.fabric.device)
+    noise = Noise(int(rng.integers(2**62)), learner.compute.device)
     _set_rate(learner.discriminator_optimizer, learner.config.training.discriminator_learning_rate)
     indices = [rng.choice(plan.train, min(plan.batch_size, len(plan.train)), replace=False) for _ in range(steps)]
-    with _minibatches(mosaic, indices, learner.fabric.device) as minibatches:
+    with _minibatches(mosaic, indices, learner.compute.device) as minibatches:
         for minibatch in minibatches:
             teach_discriminators(learner, minibatch, noise)
 
 
 def learner_for(vae: VAE, discriminators: Discriminators, mosaic: Mosaic, config: Config) -> Learner:
     """Choose device and precision, move the networks there, and give them their optimisers."""
-    accelerator = accelerator_of(config.training)
-    # Lightning announces its own choices; ours is one line, below.
-    for part in ("fabric", "pytorch"):  # which of the two speaks depends on what was imported
-        logging.getLogger(f"lightning.{part}").setLevel(logging.WARNING)
-    precision = precision_of(config.training, accelerator)
-    fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)
-    logger.info("On %s, matrix products in %s.", accelerator, "bfloat16" if "bf16" in precision else "float32")
+    compute = compute_of(config.training)
+    logger.info("On %s, matrix products in %s.", compute.device, "bfloat16" if compute.bf16 else "float32")
     for module in (vae, discriminators):
-        module.to(fabric.device)
-    fused = fabric.device.type in {"cpu", "cuda"}
+        module.to(compute.device)
+    fused = compute.device.type in {"cpu", "cuda"}
 
     def adamw(module: torch.nn.Module, rate: float) -> torch.optim.Optimizer:
         decay = config.training.weight_decay
@@ -138,7 +132,7 @@ def learner_for(vae: VAE, discriminators: Discriminators, mosaic: Mosaic, config
         discriminators,
         adamw(vae, config.training.learning_rate),
         adamw(discriminators, config.training.discriminator_learning_rate),
-        fabric,
+        compute,
         mosaic.schema,
         config,
     )
@@ -188,12 +182,12 @@ class _Run:
         learner, config = self.learner, self.learner.config
         rng = np.random.default_rng([self.seed, 2, epoch])
         # Seeds follow from the epoch, so a resumed run draws what the unbroken one would have drawn.
-        noise = Noise(int(rng.integers(2**62)), learner.fabric.device)
+        noise = Noise(int(rng.integers(2**62)), learner.compute.device)
         indices = epoch_indices(
-            self.plan.train, self.mosaic.batch[self.plan.train], self.plan.batch_size, config.training, rng
+            self.plan.train, self.mosaic.batch[self.plan.train], self.plan.batch_size, config.training, rng, self.mosaic
         )[: self.rate.end - self.step]
         sums: dict[str, torch.Tensor] = {}
-        with _minibatches(self.mosaic, indices, learner.fabric.device) as minibatches:
+        with _minibatches(self.mosaic, indices, learner.compute.device) as minibatches:
             for minibatch in minibatches:
                 factor = self.rate.factor(self.step)
                 _set_rate(learner.vae_optimizer, factor * config.training.learning_rate)
@@ -214,21 +208,29 @@ class _Run:
         size = self.plan.batch_size
         indices = [self.plan.validation[i : i + size] for i in range(0, len(self.plan.validation), size)]
         sums: dict[str, float] = {}
-        with torch.no_grad(), _minibatches(self.mosaic, indices, self.learner.fabric.device) as minibatches:
+        with torch.no_grad(), _minibatches(self.mosaic, indices, self.learner.compute.device) as minibatches:
             for minibatch in minibatches:
-                with self.learner.fabric.autocast():
+                with self.learner.compute.autocast():
                     outputs = self.learner.vae(minibatch, None)
                 for name, term in losses_of(self.learner, outputs, minibatch).named().items():
                     sums[name] = sums.get(name, 0.0) + float(term) * minibatch.n_cells
         terms = {f"val_{name}": total / len(self.plan.validation) for name, total in sums.items()}
         if self.watch.better(terms["val_total"], epoch):
-            self.best = {name: value.detach().clone() for name, value in self.learner.vae.state_dict().items()}
+            self._remember()
         elif self.watch.tired(epoch) and self.learner.config.training.schedule == "constant":
             self.rate = replace(self.rate, end=self.step)
         elif self.watch.tired(epoch) and self.step < self.rate.fall_from:
             self.rate = self.rate.wind_down(self.step)
             logger.info("No better validation loss for %s epochs: winding down.", self.watch.patience)
         return terms
+
+    def _remember(self) -> None:
+        """Copy the weights; into the former copy if there is one."""
+        weights = self.learner.vae.state_dict()
+        if self.best is None:
+            self.best = {name: torch.empty_like(value) for name, value in weights.items()}
+        for name, value in weights.items():
+            self.best[name].copy_(value)
 
     def _save(self, epoch: int, seconds: float) -> None:
         assert self.checkpoint is not None
@@ -262,7 +264,7 @@ def _minibatches(mosaic: Mosaic, indices: list[Any], device: torch.device) -> It
     try:
         yield (minibatch.to(device) for minibatch in source)
     finally:
-        source.close()  # type: ignore[attr-defined]
+        source.close()
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

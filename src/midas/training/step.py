@@ -13,13 +13,13 @@ from torch import Tensor
 from midas.losses import Losses, objective
 
 if TYPE_CHECKING:
-    from lightning.fabric import Fabric
     from numpy.typing import NDArray
 
     from midas.config import Config
     from midas.data.minibatch import Minibatch
     from midas.data.schema import MosaicSchema
     from midas.nn import VAE, Discriminators, Noise, Outputs
+    from midas.training.device import Compute
 
 
 class NotFiniteError(ArithmeticError):
@@ -56,11 +56,11 @@ class Learner:
     Attributes
     ----------
     vae, discriminators
-        Networks, set up by `fabric`.
+        Networks, on the device.
     vae_optimizer, discriminator_optimizer
-        Their optimisers, set up by `fabric`.
-    fabric
-        Device, precision and the backward pass.
+        Their optimisers.
+    compute
+        Device and precision.
     schema
         Of the data.
     config
@@ -73,7 +73,7 @@ class Learner:
     discriminators: Discriminators
     vae_optimizer: torch.optim.Optimizer
     discriminator_optimizer: torch.optim.Optimizer
-    fabric: Fabric
+    compute: Compute
     schema: MosaicSchema
     config: Config
     anchor: Anchor | None = None
@@ -125,8 +125,9 @@ def train_step(learner: Learner, minibatch: Minibatch, noise: Noise, *, with_bat
     NotFiniteError
         Before any weight is changed by it, on devices where looking costs nothing (the CPU).
     """
-    config, fabric = learner.config, learner.fabric
-    with fabric.autocast():
+    config, compute = learner.config, learner.compute
+    learner.vae_optimizer.zero_grad()  # before the forward pass, which then has the old gradients' memory
+    with compute.autocast():
         outputs = learner.vae(minibatch, noise, with_batch=with_batch)
     c, present = discriminator_input(outputs, learner.discriminators.names, config.network.dim_c)
     adversarial = config.objective.adversarial
@@ -141,20 +142,19 @@ def train_step(learner: Learner, minibatch: Minibatch, noise: Noise, *, with_bat
     if learner.anchor is not None:
         held = learner.anchor.distance(outputs.joint.posterior.mean, minibatch.index)
         report, total = replace(report, anchor=held), total + held
-    if fabric.device.type == "cpu":
+    if compute.device.type == "cpu":
         check_finite({"total": total.item(), "discriminator": guess.item()}, learner, minibatch)
     aim = total - adversarial * guess
     if aim.requires_grad:  # not when only the batch networks are tuned, and this step leaves the batch out
-        learner.vae_optimizer.zero_grad()
-        fabric.backward(aim)
-        _clip(learner, learner.vae, learner.vae_optimizer)
+        aim.backward()
+        _clip(learner, learner.vae)
         learner.vae_optimizer.step()
     return report
 
 
 def teach_discriminators(learner: Learner, minibatch: Minibatch, noise: Noise) -> None:
     """Update the discriminators alone, so that they know what they speak of before they move the model."""
-    with torch.no_grad(), learner.fabric.autocast():
+    with torch.no_grad(), learner.compute.autocast():
         outputs = learner.vae(minibatch, noise)
     c, present = discriminator_input(outputs, learner.discriminators.names, learner.config.network.dim_c)
     _teach(learner, c, present, minibatch.batch, noise)
@@ -164,8 +164,8 @@ def _teach(learner: Learner, c: Tensor, present: Tensor, batch: Tensor, noise: N
     for _ in range(learner.config.training.discriminator_steps):
         learner.discriminator_optimizer.zero_grad()
         guess = learner.discriminators(c, present, batch, noise).mean()
-        learner.fabric.backward(guess * learner.config.objective.adversarial)
-        _clip(learner, learner.discriminators, learner.discriminator_optimizer)
+        (guess * learner.config.objective.adversarial).backward()
+        _clip(learner, learner.discriminators)
         learner.discriminator_optimizer.step()
 
 
@@ -232,6 +232,6 @@ def select(minibatch: Minibatch, keep: Tensor) -> Minibatch:
     return replace(minibatch, index=minibatch.index[keep.cpu().numpy()], batch=minibatch.batch[keep], counts=counts)
 
 
-def _clip(learner: Learner, module: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def _clip(learner: Learner, module: torch.nn.Module) -> None:
     if learner.config.training.gradient_clip is not None:
-        learner.fabric.clip_gradients(module, optimizer, max_norm=learner.config.training.gradient_clip)
+        torch.nn.utils.clip_grad_norm_(module.parameters(), learner.config.training.gradient_clip)

@@ -1,0 +1,114 @@
+"""Rewrite the counts of a file so that portions of cells are read fast; portion by portion, so that any size will do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import h5py
+import numpy as np
+import scipy.sparse as sp
+from anndata.io import sparse_dataset
+
+from midas.data.sources import BackedSource
+from midas.files import replacing
+from midas.io import DataFileError, check_source, obstacle_to
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import DTypeLike
+
+# Entries of a chunk on disk: some tens of cells, so that reading 64 neighbours takes few chunks and little that is not wanted.
+_CHUNK = 32_768
+_ROWS = 4096  # read and written at a time
+
+
+def convert(source: Path, target: Path) -> None:
+    """Write `source` anew as `target`; both ``.h5mu``, or both ``.h5ad``.
+
+    Counts become CSR, in the smallest type of whole numbers that holds them. Everything else is copied as it is.
+
+    Raises
+    ------
+    DataFileError
+        When there is no such file, it is of another kind, or the target cannot be written.
+    """
+    check_source(source)
+    obstacle_to(source, target)
+    with replacing(target) as scratch:
+        try:
+            with h5py.File(source) as old, h5py.File(scratch, "w", userblock_size=old.userblock_size) as new:
+                _copy_group(old, new)
+                label = old.userblock_size
+            with source.open("rb") as head, scratch.open("r+b") as start:
+                start.write(head.read(label))  # by which a MuData file is known
+        except OSError as error:
+            msg = f"{source}: expected a file that can be copied to {target}, found: {error}."
+            raise DataFileError(msg) from error
+
+
+def _copy_group(old: h5py.Group, new: h5py.Group) -> None:
+    """Copy a group; counts (X of the file or of a modality) are rewritten."""
+    new.attrs.update(old.attrs)
+    for name, item in old.items():
+        if name == "X" and _is_matrix(item):
+            _rewrite(item, new)
+        elif name == "mod" or old.name == "/mod":
+            _copy_group(item, new.create_group(name, track_order=True))
+        else:
+            new.copy(item, new, name=name)
+
+
+def _is_matrix(item: h5py.Group | h5py.Dataset) -> bool:
+    kind = item.attrs.get("encoding-type", "")
+    return kind in {"csr_matrix", "csc_matrix", "array"}
+
+
+def _blocks(item: h5py.Group | h5py.Dataset) -> Iterator[sp.csr_matrix]:
+    if item.attrs["encoding-type"] == "csc_matrix":  # rows of a column-wise matrix need all of it
+        whole = sp.csr_matrix(sparse_dataset(item).to_memory())
+        yield from (whole[i : i + _ROWS] for i in range(0, whole.shape[0], _ROWS))
+        return
+    source = BackedSource(sparse_dataset(item) if isinstance(item, h5py.Group) else item)
+    for start in range(0, source.shape[0], _ROWS):
+        yield source.rows(np.arange(start, min(start + _ROWS, source.shape[0]), dtype=np.int64))
+
+
+def _smallest(item: h5py.Group | h5py.Dataset) -> DTypeLike:
+    """Find the smallest type of whole numbers that holds every value; the present one when they are not counts."""
+    most, present = 0.0, np.dtype(np.float32)
+    for block in _blocks(item):
+        present = block.dtype
+        if not len(block.data):
+            continue
+        with np.errstate(invalid="ignore"):
+            counts = bool((block.data >= 0).all()) and bool((block.data == np.rint(block.data)).all())
+        if not counts:
+            return present
+        most = max(most, float(block.data.max()))
+    return next((kind for kind in (np.uint8, np.uint16, np.uint32) if most <= np.iinfo(kind).max), present)
+
+
+def _rewrite(item: h5py.Group | h5py.Dataset, parent: h5py.Group) -> None:
+    shape = item.shape if isinstance(item, h5py.Dataset) else tuple(int(n) for n in item.attrs["shape"])
+    group = parent.create_group("X")
+    group.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": np.array(shape)})
+
+    def stream(name: str, kind: DTypeLike) -> h5py.Dataset:
+        return group.create_dataset(
+            name, shape=(0,), maxshape=(None,), dtype=kind, chunks=(_CHUNK,), compression="lzf", shuffle=True
+        )
+
+    data, indices = stream("data", _smallest(item)), stream("indices", np.int32)
+    indptr = [np.zeros(1, dtype=np.int64)]
+    for block in _blocks(item):
+        block.sort_indices()
+        kept = block.data != 0
+        filled = np.concatenate([[0], np.cumsum(kept)])[block.indptr]  # stored zeros are dropped
+        start, end = data.shape[0], data.shape[0] + int(filled[-1])
+        data.resize((end,))
+        indices.resize((end,))
+        data[start:end], indices[start:end] = block.data[kept], block.indices[kept]
+        indptr.append(filled[1:].astype(np.int64) + start)
+    group.create_dataset("indptr", data=np.concatenate(indptr))
