@@ -91,6 +91,7 @@ def test_the_paper_preset_is_the_published_set_up() -> None:
         activation="mish",
         dropout=0.2,
         discriminator_dropout=0.2,
+        thinning=0.0,
         encoder=(1024, 128),
         decoder=(128, 1024),
         block_encoder=(128, 32),

@@ -29,6 +29,9 @@ class NetworkConfig:
         Non-linearity of every hidden layer; a hidden layer is Linear, LayerNorm, activation, dropout.
     dropout, discriminator_dropout
         Share of hidden units that are set to zero in a training step, in the model and in the discriminators.
+    thinning
+        Largest share of a cell's counts that a training step hides from the encoders; each cell's share is drawn between zero
+        and this. The decoders still have to give the whole cell, so encoders learn not to lean on single counts.
     encoder
         Hidden sizes from a modality's input to z. The first layer is the modality's own, the rest is shared.
     decoder
@@ -46,6 +49,7 @@ class NetworkConfig:
     activation: Activation = "silu"
     dropout: float = 0.0
     discriminator_dropout: float = 0.2
+    thinning: float = 0.6
     encoder: tuple[int, ...] = (512, 128)
     decoder: tuple[int, ...] = (128, 512)
     block_encoder: tuple[int, ...] = (128, 32)
@@ -58,7 +62,7 @@ class NetworkConfig:
         _check_types(self)
         _check(self, "dim_c", self.dim_c >= 1, "1 or more")
         _check(self, "dim_u", self.dim_u >= 1, "1 or more")
-        for name in ("dropout", "discriminator_dropout"):
+        for name in ("dropout", "discriminator_dropout", "thinning"):
             _check(self, name, 0 <= getattr(self, name) < 1, "a share from 0 up to, not including, 1")
         for name in ("encoder", "decoder", "block_encoder", "block_decoder"):
             _check(self, name, len(getattr(self, name)) >= 1, "at least one layer")
@@ -198,6 +202,7 @@ class Config:
                 activation="mish",
                 dropout=0.2,
                 discriminator_dropout=0.2,
+                thinning=0.0,
                 encoder=(1024, 128),
                 decoder=(128, 1024),
                 block_encoder=(128, 32),

@@ -54,3 +54,41 @@ def test_numbers_follow_the_seed_alone() -> None:
     assert torch.equal(draw(5), first)
     assert not torch.equal(draw(6), first)
     torch.set_rng_state(before)
+
+
+@pytest.mark.parametrize("count", [1.0, 2.0, 4.0, 5.0, 30.0, 31.0, 500.0])
+def test_thinned_counts_are_binomial(count: float) -> None:
+    noise = Noise(0, torch.device("cpu"))
+    n, repeats = 20_000, 3
+    for _ in range(repeats):
+        out = noise.thinned(torch.full((n,), count), torch.arange(n), torch.zeros(n, dtype=torch.int64), 1, 0.6)
+        kept = out.mean().item() / count
+        assert 0.4 - 0.02 < kept <= 1.0
+        assert out.min() >= 0
+        assert out.max() <= count
+        assert torch.equal(out, out.round())
+        if kept < 0.9:  # near 1 the normal draw is cut at the count
+            assert out.var().item() == pytest.approx(count * kept * (1 - kept), rel=0.1)
+
+
+def test_each_row_is_thinned_by_a_share_of_its_own() -> None:
+    noise = Noise(0, torch.device("cpu"))
+    row = torch.repeat_interleave(torch.arange(200), 500)
+    out = noise.thinned(torch.ones(len(row)), torch.arange(len(row)), row, 200, 0.6).view(200, 500).mean(1)
+    assert out.min() < 0.45
+    assert out.max() > 0.95
+    assert out.mean().item() == pytest.approx(0.7, abs=0.05)
+
+
+def test_nothing_is_thinned_at_zero() -> None:
+    values = torch.tensor([1.0, 3.0, 20.0, 100.0])
+    row = torch.zeros(4, dtype=torch.int64)
+    assert torch.equal(Noise(0, torch.device("cpu")).thinned(values, torch.arange(4), row, 1, 0.0), values)
+
+
+def test_the_order_of_counts_changes_no_draw() -> None:
+    values, order = torch.poisson(torch.full((500,), 8.0)) + 1, torch.randperm(500)
+    row, flat = torch.zeros(500, dtype=torch.int64), torch.arange(500)
+    plain = Noise(3, torch.device("cpu")).thinned(values, flat, row, 1, 0.6)
+    mixed = Noise(3, torch.device("cpu")).thinned(values[order], flat[order], row, 1, 0.6)
+    assert torch.equal(mixed, plain[order])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -26,6 +27,7 @@ class ModalityInput(nn.Module):
     def __init__(self, schema: ModalitySchema, config: NetworkConfig) -> None:
         super().__init__()
         self.transform = schema.modality.transform
+        self.thinning = config.thinning
         self.blocks: BlockEncoder | None = None
         self.finish: Finish | None = None
         width = schema.n_features
@@ -38,6 +40,11 @@ class ModalityInput(nn.Module):
 
     def forward(self, counts: Counts, noise: Noise | None) -> Tensor:
         """Map counts of n cells to `(n, config.encoder[0])`."""
+        if noise is not None and self.thinning > 0 and self.transform != "identity":
+            row = torch.div(counts.flat, counts.n_features, rounding_mode="floor")
+            counts = replace(
+                counts, values=noise.thinned(counts.values, counts.flat, row, len(counts.cells), self.thinning)
+            )
         x = counts.dense(self.transform)
         if self.blocks is not None and self.finish is not None:
             x = self.finish(self.blocks(x, noise), noise)

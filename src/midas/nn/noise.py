@@ -5,6 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+# Up to this count binomial draws are exact; beyond it normal ones are as good.
+_EXACT_UP_TO = 20
+# Odd numbers that mix the bits of a position (Steele, Lea and Flood 2014).
+_FACTORS = (-4658895280553007687, -7723592293110705685, -4658895280553007687)
+
 
 class Noise:
     """Random numbers from one generator, so that nothing else in the process can change a run.
@@ -38,3 +43,49 @@ class Noise:
         words.random_(-(2**63), None, generator=self.generator)
         keep = words.view(torch.uint8)[: x.numel()].view(x.shape) >= threshold
         return x * (keep.to(x.dtype) * (256 / (256 - threshold)))
+
+    def thinned(self, values: Tensor, flat: Tensor, row: Tensor, n_rows: int, most: float) -> Tensor:
+        """Keep each of a cell's counts with a probability that the cell draws between 1 - `most` and 1.
+
+        That is what the cell might have shown had it been sequenced less deeply.
+
+        Parameters
+        ----------
+        values
+            Counts of 1 and more, `(nnz,)`.
+        flat
+            Their positions, `(nnz,)`: the draws depend on these, so that the order of the counts changes nothing.
+        row
+            Cell of each, `(nnz,)`, out of `n_rows`.
+        """
+        kept = 1 - most * torch.rand(n_rows, generator=self.generator, device=values.device)[row]
+        coin = self._uniform_at(flat)
+        out = torch.where(coin < kept, values, 0.0)  # right for counts of 1, the most frequent by far
+        few = torch.nonzero((values > 1) & (values <= _EXACT_UP_TO)).squeeze(1)
+        out[few] = _binomial(values[few], kept[few], coin[few])
+        many = torch.nonzero(values > _EXACT_UP_TO).squeeze(1)
+        mean = values[many] * kept[many]
+        spread = (mean * (1 - kept[many])).sqrt()
+        draw = mean + spread * torch.special.ndtri(coin[many].clamp(1e-6, 1 - 1e-6))
+        out[many] = draw.round().clamp(min=0).minimum(values[many])
+        return out
+
+    def _uniform_at(self, position: Tensor) -> Tensor:
+        """One number between 0 and 1 for each position: a hash of it and of one draw."""
+        x = position + torch.randint(2**62, (1,), generator=self.generator, device=position.device)
+        for factor in _FACTORS:
+            x = (x ^ (x >> 29)) * factor
+        return ((x >> 32) & 0xFFFFFF).to(torch.float32) / 2**24
+
+
+def _binomial(n: Tensor, p: Tensor, coin: Tensor) -> Tensor:
+    """Binomial draws from one uniform number each: how many terms of the distribution lie below it."""
+    out = torch.zeros_like(n)
+    p = p.clamp(max=1 - 1e-6)
+    term = (1 - p) ** n
+    below = term.clone()
+    for k in range(int(n.max().item()) if len(n) else 0):
+        out += (coin >= below) & (k < n)
+        term = term * (n - k).clamp(min=0) / (k + 1) * (p / (1 - p))
+        below += term
+    return out
