@@ -108,11 +108,22 @@ def forms(data: Path, out: Path, cells: int, seed: int, only: list[str] | None) 
         with clock(row, "transfer_s"):
             model = transfer.transfer_model(reference, query)
         row["transfer"] = _overall(model, task)
+        row["untrained"] = _overall(_as_it_is(reference, task), task)
         for mode in _MODES:
-            with clock(row, f"{mode}_s"):
+            label = "to_query" if mode == "transfer" else mode
+            with clock(row, f"{label}_s"):
                 mapped = transfer.map_query(reference, query, mode=mode)
-            row |= {f"{mode}_{key}": round(value, 4) for key, value in label_scores(mapped, truth, "cell_type").items()}
+            row |= {
+                f"{label}_{key}": round(value, 4) for key, value in label_scores(mapped, truth, "cell_type").items()
+            }
         table.add(row)
+
+
+def _as_it_is(reference: midas.MIDAS, task: tasks.Task) -> midas.MIDAS:
+    """The reference itself, its own cells taken to be the query's: what no tuning at all is worth."""
+    model = midas.MIDAS.load(reference._folder)
+    model.mosaic = model.read(task.mdata)
+    return model
 
 
 def _overall(model: midas.MIDAS, task: tasks.Task) -> float:

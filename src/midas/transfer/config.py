@@ -37,14 +37,14 @@ class TransferConfig:
     """
 
     tune: Tune = "all"
-    share: float = 0.1
+    share: float = 0.06
     learning_rate: float = 5e-4
     discriminator_learning_rate: float = 4e-3
     adversarial: float = 60.0
     anchor: float = 50.0
     hold: float = 20.0
     replay: float = 1.0
-    teach_first: int = 50
+    teach_first: int = 30
     add_features: bool = True
 
     def __post_init__(self) -> None:

@@ -59,13 +59,14 @@ def tune(
     carry_over(reference.vae, model.vae, reference.schema, model.schema)
     start_features(model.vae, reference.schema, query, model.seed)
     _freeze(model.vae, options.tune, new=set(model.schema.modalities) - set(reference.schema.modalities))
-    mosaic, anchor = query, None
+    mosaic, target = query, encode(reference.vae, recast(query, reference.schema), reference.modalities).mean
+    weight = np.full(len(target), options.hold, dtype=np.float32)
     if replay is not None:
         shown = shown_for(query, replay, model.schema, model.seed)
-        placed = encode(reference.vae, recast(query, reference.schema), reference.modalities).mean
-        target = np.concatenate([placed, shown.z])
-        weight = np.repeat(np.array([options.hold, options.anchor], dtype=np.float32), [len(placed), len(shown.z)])
-        mosaic, anchor = joined(query, shown.mosaic), Anchor(torch.from_numpy(target), torch.from_numpy(weight))
+        mosaic = joined(query, shown.mosaic)
+        target = np.concatenate([target, shown.z])
+        weight = np.concatenate([weight, np.full(len(shown.z), options.anchor, dtype=np.float32)])
+    anchor = Anchor(torch.from_numpy(target), torch.from_numpy(weight))
     config = tuning_config(reference.config, query.n_cells, mosaic.n_cells, options)
     history = fit(
         model.vae,
