@@ -1,7 +1,7 @@
 """scIB (Luecken et al. 2022) as He et al. (2024) use it: do batches mix, do types stay apart? Of an embedding or of a graph.
 
 The definitions are those of scib-metrics 0.5, computed with numpy, scikit-learn and igraph alone: the compilation that its own
-code needs takes minutes, the scores themselves seconds.
+code needs takes minutes, the scores themselves seconds. ``scib_package.py`` asks that package itself.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,9 @@ from scipy.sparse.linalg import ArpackError, eigsh
 from scipy.stats import chi2
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
+from midas.metrics import scib_package
 from midas.metrics.neighbours import Neighbours, neighbours
+from midas.metrics.scib_package import CLUSTER_K, KBET_K, LISI_K
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -28,8 +30,10 @@ BATCH_SCORES: Final = ("ilisi", "graph_connectivity", "kbet")
 BIO_SCORES: Final = ("nmi", "ari", "isolated_label_f1", "clisi")
 RESOLUTIONS: Final = tuple(round(0.2 * i, 1) for i in range(1, 11))
 """Of the Leiden clusterings among which the best is taken."""
+Engine: TypeAlias = Literal["own", "scib-metrics"]
+"""What computes the scores."""
 
-_LISI_K, _KBET_K, _CLUSTER_K, _PERPLEXITY = 90, 50, 15, 30
+_PERPLEXITY = 30
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,7 @@ def scib(
     *,
     unlabelled: Sequence[str] = ("unknown",),
     seed: int = 0,
+    engine: Engine = "own",
 ) -> ScibScores:
     """Score an embedding or a graph by the seven metrics of METHOD.
 
@@ -107,7 +112,24 @@ def scib(
         Labels that are none: their cells are left out. A graph must be made without them.
     seed
         Of the clustering.
+    engine
+        ``"own"``, or ``"scib-metrics"`` for that package (extra ``scib``), which compiles for minutes, on the same neighbours.
+
+    Notes
+    -----
+    The two engines differ in this:
+
+    - kBET: both look for neighbours in a diffusion map. The package keeps its eigenvectors in single precision and does not set
+      the vector from which the eigenvalue solver starts, so that its kBET varies from call to call; here the start is fixed.
+      Where a label falls into pieces the map has an eigenvalue of 1 for each, and their eigenvectors are mixed at random: both
+      engines may then accept cells whose batches lie apart.
+    - Isolated labels: the package knows only a silhouette. With either engine the F1 is the one of this module.
+    - Leiden: the package lists edges in another order, so that the same seed finds other clusters of about the same quality.
+    - LISI: the package takes single precision and an inexact search of the perplexity; the difference is below 0.0001 as a rule.
     """
+    if engine not in get_args(Engine):
+        msg = f"Expected an engine out of {', '.join(get_args(Engine))}, found {engine!r}."
+        raise ValueError(msg)
     batches, types = np.asarray(batch).astype(str), np.asarray(labels).astype(str)
     known = ~np.isin(types, list(unlabelled))
     if isinstance(x, Neighbours):
@@ -119,25 +141,36 @@ def scib(
     else:
         points = np.asarray(x)
         _check_lengths(len(points), batches, types)
-        graph = neighbours(points[known], _LISI_K, seed=seed)
+        graph = neighbours(points[known], LISI_K, seed=seed)
     batches, types = batches[known], types[known]
     _check_lengths(graph.n_cells, batches, types)
     nan = float("nan")
     notes = []
     found = dict.fromkeys((*BATCH_SCORES, *BIO_SCORES), nan)
     if len(set(batches)) > 1:
-        found |= {"ilisi": ilisi(graph, batches), "kbet": kbet(graph, batches, types)}
-        found["graph_connectivity"] = graph_connectivity(graph, types)
+        of = scib_package.batch_scores if engine == "scib-metrics" else _batch_scores
+        found |= of(graph, batches, types)
     else:
         notes.append("one batch: no batch scores, overall is bio")
     if len(set(types)) > 1:
         clusters = leiden(graph, seed=seed)
-        found["nmi"], found["ari"] = nmi_ari(clusters, types)
         found["isolated_label_f1"] = isolated_label_f1(clusters, types, batches)
-        found["clisi"] = clisi(graph, types)
+        if engine == "scib-metrics":
+            found |= scib_package.bio_scores(graph, types, seed=seed)
+        else:
+            nmi, ari = nmi_ari(clusters, types)
+            found |= {"nmi": nmi, "ari": ari, "clisi": clisi(graph, types)}
     else:
         notes.append("one label: no bio scores, overall is batch")
     return ScibScores(**found, note="; ".join(notes))
+
+
+def _batch_scores(graph: Neighbours, batch: NDArray[np.str_], labels: NDArray[np.str_]) -> dict[str, float]:
+    return {
+        "ilisi": ilisi(graph, batch),
+        "kbet": kbet(graph, batch, labels),
+        "graph_connectivity": graph_connectivity(graph, labels),
+    }
 
 
 def lisi(graph: Neighbours, groups: ArrayLike, *, perplexity: float = _PERPLEXITY) -> NDArray[np.float64]:
@@ -146,7 +179,7 @@ def lisi(graph: Neighbours, groups: ArrayLike, *, perplexity: float = _PERPLEXIT
     Neighbours weigh :math:`p_j \propto \exp(-\beta d_j)` with :math:`\beta` such that their entropy is the logarithm of the
     perplexity, at most a third of the neighbours; the index is :math:`1 / \sum_g (\sum_{j \in g} p_j)^2`.
     """
-    graph = graph.first(_LISI_K)
+    graph = graph.first(LISI_K)
     names, codes = np.unique(np.asarray(groups).astype(str), return_inverse=True)
     weight = _perplexity_weights(graph.distances[:, 1:], min(perplexity, graph.k / 3))
     near = codes[graph.indices[:, 1:]]
@@ -169,7 +202,7 @@ def clisi(graph: Neighbours, labels: ArrayLike) -> float:
 
 def graph_connectivity(graph: Neighbours, labels: ArrayLike) -> float:
     """Mean over labels of the share of its cells in the largest strongly connected component, of 15 neighbours."""
-    adjacency, types = graph.first(_CLUSTER_K).adjacency(), np.asarray(labels)
+    adjacency, types = graph.first(CLUSTER_K).adjacency(), np.asarray(labels)
     shares = []
     for label in np.unique(types):
         of = np.flatnonzero(types == label)
@@ -194,7 +227,7 @@ def kbet(graph: Neighbours, batch: ArrayLike, labels: ArrayLike, *, alpha: float
     alpha
         Level of the test.
     """
-    weights, types = graph.first(_KBET_K).connectivities(), np.asarray(labels)
+    weights, types = graph.first(KBET_K).connectivities(), np.asarray(labels)
     batches = np.unique(np.asarray(batch), return_inverse=True)[1]
     scores = []
     for label in np.unique(types):
@@ -218,7 +251,7 @@ def kbet(graph: Neighbours, batch: ArrayLike, labels: ArrayLike, *, alpha: float
 def leiden(graph: Neighbours, *, resolutions: Sequence[float] = RESOLUTIONS, seed: int = 0) -> NDArray[np.int64]:
     """Leiden clusters (modularity) of the graph of 15 neighbours, `(n_resolutions, n_cells)`. Needs the extra ``metrics``."""
     igraph = _igraph()
-    weights = sp.triu(graph.first(_CLUSTER_K).connectivities(), k=1).tocoo()
+    weights = sp.triu(graph.first(CLUSTER_K).connectivities(), k=1).tocoo()
     edges = np.column_stack([weights.row, weights.col]).tolist()
     network = igraph.Graph(n=graph.n_cells, edges=edges)
     found = []

@@ -1,0 +1,32 @@
+"""Drawing cells. Each kind of draw has a random generator of its own, by the seed and its key."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SUBSAMPLE: Final = 0
+CUT: Final = 1
+UNPAIR: Final = 2
+THIN: Final = 3
+
+
+def sample(groups: Sequence[str] | NDArray[Any], n: int, *, seed: int = 0) -> NDArray[np.int64]:
+    """Draw `n` positions, of each group in proportion to its size and at least one, in ascending order; all if fewer."""
+    codes, sizes = np.unique(np.asarray(groups), return_inverse=True, return_counts=True)[1:]
+    if n < 1:
+        msg = f"Expected to draw 1 cell or more, found {n}."
+        raise ValueError(msg)
+    if n >= len(codes):
+        return np.arange(len(codes))
+    share = n * sizes / len(codes)
+    quota = np.floor(share).astype(np.int64)
+    quota[np.argsort(quota - share, kind="stable")[: n - quota.sum()]] += 1
+    rng = np.random.default_rng([seed, SUBSAMPLE])
+    drawn = [rng.permutation(np.flatnonzero(codes == g))[: max(q, 1)] for g, q in enumerate(quota)]
+    return np.sort(np.concatenate(drawn))

@@ -1,0 +1,73 @@
+"""What a task is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import mudata as md
+import pandas as pd
+
+from midas import keys
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a method may see, and the truth.
+
+    Attributes
+    ----------
+    name
+        Of the task.
+    mdata
+        What a method may see: counts, the batch of each cell in obs, the features' own table, and for each batch with the
+        modality which features it measured, ``var["measured_<batch>"]``. No labels.
+    truth
+        The same cells under the same names in the same order, with all counts, labels and obsm of the data.
+    batch_key
+        Column of obs with the batch.
+    label_key
+        Column of the truth's obs with the labels; None if there are none.
+    origin
+        For each cell of the task its name in the data. Cells of one origin are measurements of one cell.
+    """
+
+    name: str
+    mdata: md.MuData
+    truth: md.MuData
+    batch_key: str
+    label_key: str | None
+    origin: pd.Series
+
+    @property
+    def batch(self) -> pd.Series:
+        """Each cell's batch."""
+        return obs_column(self.truth, self.batch_key)
+
+    @property
+    def labels(self) -> pd.Series | None:
+        """Each cell's label, None if there are none."""
+        return None if self.label_key is None else obs_column(self.truth, self.label_key)
+
+    def measured(self, modality: str) -> pd.DataFrame:
+        """Which features each batch measured in truth: batches x features."""
+        var: pd.DataFrame = self.truth[modality].var
+        flags = [c for c in var.columns if str(c).startswith(keys.MEASURED_PREFIX)]
+        return var[flags].astype(bool).T.rename(lambda flag: str(flag).removeprefix(keys.MEASURED_PREFIX))
+
+    def __repr__(self) -> str:
+        seen = ", ".join(f"{name} {mod.n_obs:,}" for name, mod in self.mdata.mod.items())
+        return f"Task {self.name!r}: {self.mdata.n_obs:,} cells, {self.batch.nunique()} batches; {seen}"
+
+
+def obs_column(mdata: md.MuData, column: str) -> pd.Series:
+    """A column of obs of the MuData, or else of its modalities."""
+    if column in mdata.obs.columns:
+        whole: pd.Series = mdata.obs[column].astype(str)
+        return whole
+    having = [mod.obs[column].astype(str) for mod in mdata.mod.values() if column in mod.obs.columns]
+    if not having:
+        there = ", ".join(map(str, mdata.obs.columns)) or "none"
+        msg = f"Expected a column {column!r} of obs, found the columns: {there}. Name it with batch_key= or label_key=."
+        raise KeyError(msg)
+    joined: pd.Series = pd.concat(having)
+    return joined[~joined.index.duplicated()].reindex(mdata.obs_names)
