@@ -14,7 +14,11 @@ def test_our_model_fills_all() -> None:
     mdata = simulated(mosaic=("rna+adt+atac",) * 4, n_cells=160, unpaired_fraction=0.0)
     task = tasks.make(mdata, "paired-abc")
     model = MIDAS(task.mdata, config=tiny()).fit(progress=False)
-    found = metrics.evaluate(task, metrics.midas_result(model, task))
+    result = metrics.midas_result(model, task)
+    found = metrics.evaluate(task, result, full=result)
+    assert np.isfinite(found[["batch_in_c", "type_in_u", "state_r2", "state_correlation"]]).all()
+    assert found[["full_overlap_10", "full_overlap_100", "full_label_f1"]].tolist() == [1, 1, 1]
+    assert np.isnan(found["full_overlap_300"])  # of 160 cells
     assert np.isfinite(found[["scmib_overall", "translated_adt+rna_atac_auroc", "imputed_atac_auroc"]]).all()
     assert np.isnan(found["split_foscttm"])
 
@@ -30,6 +34,8 @@ def test_a_perfect_result() -> None:
     ones = found[["foscttm_score", "imputed_rna_r_counts_cell", "imputed_adt_r_log1p_feature", "translated_adt"]]
     np.testing.assert_allclose(ones, 1)
     assert found["split_foscttm"] == 0
+    np.testing.assert_allclose(found[["state_r2", "state_correlation"]], 1)
+    assert np.isnan(found[["type_in_u", "full_label_f1", "full_overlap_10"]]).all()
     assert np.isnan(found["features_nmi"])  # nothing was corrected
     assert np.isnan(found["scmib_overall"])
 
@@ -43,3 +49,24 @@ def test_an_embedding_alone_and_one_that_lacks_cells() -> None:
     assert np.isnan(found["modality_asw"])
     with pytest.raises(ValueError, match="Expected an embedding of all 80 cells"):
         metrics.evaluate(task, Result(Values(cells[1:], z[1:])))
+
+
+def test_states_that_hold_what_they_should_not() -> None:
+    task = tasks.make(simulated(mosaic=("rna+adt",) * 2, n_cells=200, unpaired_fraction=0.0), "diagonal")
+    cells = task.truth.obs_names
+    noise = np.random.default_rng(0).normal(size=(200, 3))
+    by_batch = noise + 50 * (task.batch == task.batch.iloc[0]).to_numpy()[:, None]
+    by_type = noise + 50 * np.unique(task.labels, return_inverse=True)[1][:, None]
+    bad = metrics.evaluate(task, Result(Values(cells, by_batch), technical=Values(cells, by_type)))
+    assert bad["batch_in_c"] > 0.99
+    assert bad["type_in_u"] > 0.8  # types of few cells do not count
+    by_type += np.random.default_rng(1).normal(size=(200, 3)) - noise
+    full = Result(Values(cells[::-1], by_type[::-1]))
+    good = metrics.evaluate(task, Result(Values(cells, noise), technical=Values(cells, noise)), full=full)
+    assert good["batch_in_c"] < 0.2
+    assert good["type_in_u"] < 0.2
+    assert good["state_r2"] < 0.1
+    assert good["full_overlap_10"] == pytest.approx(10 / 199, abs=0.05)
+    assert good["full_label_f1"] < 0.7
+    with pytest.raises(ValueError, match="Expected that the result with all modalities has cells"):
+        metrics.evaluate(task, full, full=Result(Values(["x", "y"], noise[:2])))

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
@@ -50,7 +56,10 @@ def test_batches_and_labels_that_lie_apart_or_mix() -> None:
     assert by_label.kbet > 0.8
     by_batch = metrics.scib(z + 50 * (batch == "x")[:, None], batch, labels)
     assert by_batch.ilisi == pytest.approx(0, abs=1e-6)
-    assert by_batch.kbet < 0.2  # the diffusion map lets separate pieces overlap
+    # Not 0, as the diffusion map lets separate pieces overlap: scib-metrics has the same, and both have 0.005 for 1,000 cells.
+    assert by_batch.kbet == pytest.approx(0.105, abs=0.03)
+    many = rng.normal(size=(1000, 4)) + 50 * (np.arange(1000) < 500)[:, None]
+    assert kbet(metrics.neighbours(many), np.arange(1000) < 500, np.arange(1000) % 2) < 0.02
     assert by_batch.graph_connectivity == pytest.approx(0.5, abs=0.1)
     assert by_batch.nmi < 0.1
     assert by_label.overall == pytest.approx(0.4 * by_label.batch + 0.6 * by_label.bio)
@@ -67,6 +76,53 @@ def test_one_batch_and_unlabelled_cells(example: tuple[np.ndarray, ...]) -> None
     assert metrics.scib(x, example[1], named).to_series().equals(dropped.to_series())
     with pytest.raises(ValueError, match="Expected a graph of labelled cells"):
         metrics.scib(metrics.neighbours(x), example[1], named)
+
+
+def test_scib_metrics_itself(example: tuple[np.ndarray, ...]) -> None:
+    if not os.environ.get("MIDAS_SLOW_TESTS"):
+        pytest.skip("set MIDAS_SLOW_TESTS=1: compiling takes minutes")
+    pytest.importorskip("scib_metrics")
+    x, batch, labels = example
+    own, package = (metrics.scib(x, batch, labels, engine=engine).to_series() for engine in ("own", "scib-metrics"))
+    np.testing.assert_allclose(package, own, atol=0.07)
+    exact = ["ilisi", "clisi", "graph_connectivity", "isolated_label_f1"]
+    np.testing.assert_allclose(package[exact], own[exact], atol=1e-4)
+
+
+def test_engines_that_are_not_there(monkeypatch: pytest.MonkeyPatch, example: tuple[np.ndarray, ...]) -> None:
+    with pytest.raises(ValueError, match="Expected an engine out of own, scib-metrics, found 'scib'"):
+        metrics.scib(*example, engine="scib")
+    monkeypatch.setitem(sys.modules, "scib_metrics", None)
+    with pytest.raises(ImportError, match=r"midas-mosaic\[scib\]"):
+        metrics.scib(*example, engine="scib-metrics")
+
+
+def test_the_graph_goes_to_scib_metrics(monkeypatch: pytest.MonkeyPatch, example: tuple[np.ndarray, ...]) -> None:
+    """What the package computes is not ours to test, what it is given is."""
+    asked = {}
+
+    def score(name: str, value: object) -> Callable[..., object]:
+        def of(graph: Any, *_: object, **__: object) -> object:
+            asked[name] = graph.indices.shape[1]
+            return value
+
+        return of
+
+    names = {"ilisi_knn": 0.1, "kbet_per_label": 0.2, "graph_connectivity": 0.3, "clisi_knn": 0.4}
+    package = SimpleNamespace(**{name: score(name, value) for name, value in names.items()})
+    package.nmi_ari_cluster_labels_leiden = score("leiden", {"nmi": 0.5, "ari": 0.6})
+    monkeypatch.setitem(sys.modules, "scib_metrics", package)
+    monkeypatch.setitem(
+        sys.modules, "scib_metrics.nearest_neighbors", SimpleNamespace(NeighborsResults=metrics.Neighbours)
+    )
+    found = metrics.scib(*example, engine="scib-metrics")
+    assert [found.ilisi, found.kbet, found.graph_connectivity, found.clisi, found.nmi, found.ari] == [
+        *names.values(),
+        0.5,
+        0.6,
+    ]
+    assert asked == {"ilisi_knn": 90, "kbet_per_label": 50, "graph_connectivity": 15, "clisi_knn": 90, "leiden": 15}
+    assert found.isolated_label_f1 == metrics.scib(*example).isolated_label_f1
 
 
 def test_isolated_labels_by_hand() -> None:
@@ -130,6 +186,10 @@ def test_count_scores() -> None:
     binary = metrics.count_scores(guess, open_, measured=mask)
     assert binary.auroc == pytest.approx(roc_auc_score(open_[mask], guess[mask]))
     assert binary.average_precision == pytest.approx(average_precision_score(open_[mask], guess[mask]))
+    ties = metrics.count_scores(np.round(guess), open_)
+    assert ties.auroc == pytest.approx(roc_auc_score(open_.ravel(), np.round(guess).ravel()))
+    assert ties.average_precision == pytest.approx(average_precision_score(open_.ravel(), np.round(guess).ravel()))
+    assert metrics.count_scores(np.ones_like(true), open_).auroc == 0.5
 
 
 def test_overlap_and_labels() -> None:

@@ -13,6 +13,7 @@ from midas.metrics.embedding import foscttm, label_transfer_f1
 from midas.metrics.result import Result, Route, Values
 from midas.metrics.scib import scib
 from midas.metrics.scmib import ALIGNMENT, ModalityScores, ScmibScores, alignment, feature_space
+from midas.metrics.states import known_state, like_full, separation
 from midas.metrics.tasks import Task, sample
 from midas.metrics.wnn import weighted_neighbours
 from midas.modality import preset
@@ -24,7 +25,14 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    task: Task, result: Result, *, unlabelled: tuple[str, ...] = ("unknown",), n_cells: int = 2_000, seed: int = 0
+    task: Task,
+    result: Result,
+    *,
+    full: Result | None = None,
+    unlabelled: tuple[str, ...] = ("unknown",),
+    state_key: str = "X_truth",
+    n_cells: int = 2_000,
+    seed: int = 0,
 ) -> pd.Series:
     """Score a result against the truth of its task.
 
@@ -34,8 +42,12 @@ def evaluate(
         With labels.
     result
         What a method made of it.
+    full
+        What it made of the same cells with all modalities (the task ``full`` or ``paired``); None for no comparison.
     unlabelled
         Labels that are none.
+    state_key
+        Name of the true biological state in the truth's obsm, which simulated data have.
     n_cells
         Cells, drawn from all batches in proportion, that decoded counts are scored on.
     seed
@@ -45,7 +57,9 @@ def evaluate(
     -------
     The scores of :class:`~midas.metrics.scmib.ScmibScores`; ``imputed_<modality>_<score>`` of counts that the task hides;
     ``translated_<sources>_<target>_<score>``; ``split_foscttm`` and ``split_label_f1`` of the cells whose measurements the task
-    took apart. NaN where the task or the result does not allow a score.
+    took apart; ``batch_in_c`` and ``type_in_u``, which should be 0; ``state_r2`` and ``state_correlation`` with a known state;
+    ``full_overlap_<k>`` and ``full_label_f1`` (of clusters named by their most frequent label) against `full`. NaN where the
+    task or the result does not allow a score.
     """
     if task.labels is None:
         raise ValueError("Expected a task with labels, found one without. Name their column with label_key=.")
@@ -65,7 +79,10 @@ def evaluate(
         features=None if space is None else scib(space, batch[known], labels[known], unlabelled=(), seed=seed),
         modality=_modality_scores(task, result, counts, unlabelled),
     )
-    return pd.Series(scores.to_series().to_dict() | counts | _taken_apart(task, z, unlabelled), dtype=float)
+    states = separation(task, result, unlabelled, seed) | known_state(task, result, state_key, seed)
+    states |= like_full(task, result, full, unlabelled, seed)
+    apart = _taken_apart(task, z, unlabelled)
+    return pd.Series(scores.to_series().to_dict() | counts | apart | states, dtype=float)
 
 
 def midas_result(model: MIDAS, task: Task, *, n_cells: int | None = None, seed: int = 0) -> Result:

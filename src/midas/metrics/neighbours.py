@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.neighbors import NearestNeighbors
+
+from midas.neighbours import Index
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
-
-# Up to here comparing all cells is as fast as approximate search, whose libraries first have to be compiled.
-_EXACT_UP_TO = 30_000
 
 
 @dataclass(frozen=True)
@@ -83,25 +81,17 @@ class Neighbours:
 def neighbours(x: ArrayLike, k: int = 90, *, seed: int = 0) -> Neighbours:
     """Find the `k` nearest cells of each cell by Euclidean distance, itself first; all cells if there are fewer.
 
-    Exact up to 30,000 cells, by pynndescent (of the extra ``plots`` or ``metrics``) beyond.
+    Exact up to 30,000 cells, by pynndescent beyond.
     """
     points = np.asarray(x, dtype=np.float64)
     if points.ndim != 2 or not np.isfinite(points).all():
         msg = f"Expected finite numbers, cells x dimensions, found shape {points.shape} or values that are not finite."
         raise ValueError(msg)
-    k = min(k, len(points))
-    if len(points) <= _EXACT_UP_TO:
-        found = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(points).kneighbors(points)
-        return _self_first(*found)
-    from pynndescent import NNDescent  # noqa: PLC0415 - slow to import
-
-    indices, distances = NNDescent(points.astype(np.float32), n_neighbors=k, random_state=seed).neighbor_graph
-    return _self_first(distances, indices)
+    return _self_first(*Index(points, seed=seed).of_points(k))
 
 
 def _self_first(distances: NDArray[np.float64], indices: NDArray[np.int64]) -> Neighbours:
     """Put each cell first among those at distance 0, in place of the last neighbour where search left it out."""
-    distances, indices = distances.astype(np.float64), indices.astype(np.int64)
     own = np.arange(len(indices))
     at = indices == own[:, None]
     place = np.where(at.any(1), at.argmax(1), indices.shape[1] - 1)

@@ -263,11 +263,16 @@ def leiden(graph: Neighbours, *, resolutions: Sequence[float] = RESOLUTIONS, see
     return np.asarray(found, dtype=np.int64)
 
 
+def best_clustering(clusters: NDArray[np.int64], labels: ArrayLike) -> NDArray[np.int64]:
+    """Choose out of `(n_resolutions, n_cells)` the clustering that has the highest NMI (arithmetic mean), `(n_cells,)`."""
+    best: NDArray[np.int64] = clusters[int(np.argmax([normalized_mutual_info_score(labels, of) for of in clusters]))]
+    return best
+
+
 def nmi_ari(clusters: NDArray[np.int64], labels: ArrayLike) -> tuple[float, float]:
-    """NMI (arithmetic mean) and ARI of the clustering, out of `(n_resolutions, n_cells)`, that has the highest NMI."""
-    nmi = [normalized_mutual_info_score(labels, of) for of in clusters]
-    best = int(np.argmax(nmi))
-    return float(nmi[best]), float(adjusted_rand_score(labels, clusters[best]))
+    """NMI and ARI of :func:`best_clustering`."""
+    best = best_clustering(clusters, labels)
+    return float(normalized_mutual_info_score(labels, best)), float(adjusted_rand_score(labels, best))
 
 
 def isolated_label_f1(clusters: NDArray[np.int64], labels: ArrayLike, batch: ArrayLike) -> float:

@@ -10,7 +10,7 @@ import pandas as pd
 from midas import keys
 from midas.data.minibatch import gather
 from midas.inference import decode, encode
-from midas.transfer.neighbours import Neighbours
+from midas.neighbours import Index
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,7 +49,7 @@ def novelty(reference: MIDAS, query: Mosaic) -> NDArray[np.float64]:
         return score
     near = np.asarray(reference.cells.obsm[keys.LATENT], dtype=np.float32)
     near = near[np.isfinite(near).all(1)]
-    distance, _ = Neighbours(near).find(z[known, :dim_c], _NEIGHBOURS)
+    distance, _ = Index(near).find(z[known, :dim_c], _NEIGHBOURS)
     group, _ = pd.factorize(query.combinations().to_numpy()[known])
     terms = [_standardised(np.log(np.maximum(distance.mean(1), 1e-12)), group)]
     misfits = []

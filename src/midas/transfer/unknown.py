@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midas import keys
-from midas.transfer.neighbours import Neighbours
+from midas.neighbours import Index
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -87,7 +87,7 @@ def share_of_query(cells: AnnData, *, n_neighbors: int = 100, seed: int = 0) -> 
         latent[known]
     )
     mine = is_query[known]
-    _, at = Neighbours(layout).find(layout[mine], n_neighbors + 1)
+    _, at = Index(layout).find(layout[mine], n_neighbors + 1)
     share = np.full(int(is_query.sum()), np.nan)
     share[known[is_query]] = (np.asarray(mine)[at].sum(axis=1) - 1) / (at.shape[1] - 1)  # less the cell itself
     return share

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from midas import keys
-from midas.transfer.neighbours import Neighbours
+from midas.neighbours import Index
 from midas.transfer.unknown import Cut, cut
 
 if TYPE_CHECKING:
@@ -177,11 +177,11 @@ def _shares(
     """Each class's share of the neighbours' votes, `(n_query, n_classes)`."""
     voters = np.flatnonzero(column.codes >= 0)
     latent = np.asarray(reference.obsm[keys.LATENT], dtype=np.float32)[voters]
-    return _votes(Neighbours(latent, seed=seed), column.codes[voters], len(column.classes), z, config)
+    return _votes(Index(latent, seed=seed), column.codes[voters], len(column.classes), z, config)
 
 
 def _votes(
-    index: Neighbours, codes: NDArray[np.int64], n_classes: int, z: NDArray[np.float32], config: LabelConfig
+    index: Index, codes: NDArray[np.int64], n_classes: int, z: NDArray[np.float32], config: LabelConfig
 ) -> NDArray[np.float64]:
     distance, at = index.find(z, config.n_neighbors)
     weight = 1 / np.maximum(distance, 1e-9)
@@ -224,7 +224,7 @@ def _calibration(reference: AnnData, column: _Column, config: LabelConfig, seed:
         if not len(others):
             continue
         at = rng.permutation(held)[: max(1, _CALIBRATION_CELLS * len(held) // len(voters))]
-        votes = _votes(Neighbours(z[others]), codes[others], len(column.classes), z[at], config)
+        votes = _votes(Index(z[others]), codes[others], len(column.classes), z[at], config)
         share.append(votes.max(1))
         right.append(votes.argmax(1) == codes[at])
     fitted = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import types
 
 import numpy as np
 import pytest
 
-from midas.transfer import neighbours
-from midas.transfer.neighbours import Neighbours
+from midas import metrics, neighbours
+from midas.neighbours import Index
 
 RNG = np.random.default_rng(0)
 POINTS = RNG.normal(size=(400, 4)).astype(np.float32)
@@ -23,21 +24,21 @@ def brute(k: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_exact() -> None:
-    distance, at = Neighbours(POINTS).find(QUERIES, 7)
+    distance, at = Index(POINTS).find(QUERIES, 7)
     expected = brute(7)
     np.testing.assert_allclose(distance, expected[0], rtol=1e-4)
     np.testing.assert_array_equal(at, expected[1])
 
 
 def test_fewer_points_than_asked_for() -> None:
-    distance, at = Neighbours(POINTS[:3]).find(QUERIES, 11)
+    distance, at = Index(POINTS[:3]).find(QUERIES, 11)
     assert distance.shape == at.shape == (30, 3)
 
 
 def test_many_points_go_to_the_approximate_index(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its own answers are not ours to test, and compiling it takes minutes: the order of its results is."""
 
-    class Index:
+    class Approximate:
         def __init__(self, points: np.ndarray, **options: object) -> None:
             assert len(points) == 400
             assert options["random_state"] == 3
@@ -50,8 +51,31 @@ def test_many_points_go_to_the_approximate_index(monkeypatch: pytest.MonkeyPatch
             distance, at = brute(k)
             return at.astype(np.int32), distance.astype(np.float32)
 
-    monkeypatch.setitem(sys.modules, "pynndescent", types.SimpleNamespace(NNDescent=Index))
-    monkeypatch.setattr(neighbours, "_EXACT_UP_TO", 100)
-    distance, at = Neighbours(POINTS, seed=3).find(QUERIES, 7)
+    monkeypatch.setitem(sys.modules, "pynndescent", types.SimpleNamespace(NNDescent=Approximate))
+    monkeypatch.setattr(neighbours, "EXACT_UP_TO", 100)
+    distance, at = Index(POINTS, seed=3).find(QUERIES, 7)
     np.testing.assert_allclose(distance, brute(7)[0], rtol=1e-5)
     np.testing.assert_array_equal(at, brute(7)[1])
+
+
+def test_neighbours_of_the_points_themselves() -> None:
+    distance, at = Index(POINTS).of_points(5)
+    assert distance.shape == (400, 5)
+    np.testing.assert_array_equal(at[:, 0], np.arange(400))
+
+
+@pytest.mark.skipif(
+    not os.environ.get("MIDAS_SLOW_TESTS"), reason="set MIDAS_SLOW_TESTS=1: compiling takes half a minute"
+)
+def test_the_approximate_index_itself() -> None:
+    points = np.random.default_rng(1).normal(size=(30_500, 2)).astype(np.float32)
+    some = np.arange(0, 30_500, 100)
+    distance = np.sqrt(((points[some, None] - points[None]) ** 2).sum(-1))
+    nearest = np.argsort(distance, axis=1)[:, :15]
+    graph = metrics.neighbours(points, 15)
+    np.testing.assert_array_equal(graph.indices[:, 0], np.arange(30_500))
+    assert (np.diff(graph.distances) >= 0).all()
+    queried = Index(points).find(points[some], 15)[1]
+    for found in (graph.indices[some], queried):
+        shared = [len(set(a) & set(b)) for a, b in zip(found, nearest, strict=True)]
+        assert np.mean(shared) / 15 > 0.95
