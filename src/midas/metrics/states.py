@@ -81,7 +81,7 @@ def _named(z: NDArray[np.float64], types: NDArray[np.str_], seed: int) -> NDArra
     graph = neighbours(z, seed=seed)
     clusters = best_clustering(leiden(graph, seed=seed), types)
     table = pd.crosstab(clusters, types)
-    named: NDArray[np.str_] = table.idxmax(axis=1).loc[clusters].to_numpy().astype(str)
+    named: NDArray[np.str_] = table.idxmax(axis=1).loc[pd.Index(clusters)].to_numpy().astype(str)
     return named
 
 
