@@ -106,11 +106,6 @@ def test_the_truth_scores_best_and_what_is_left_out_does_not_count(folder: Path,
     assert found["state_r2"] > 0.99
 
 
-def test_a_state_that_is_not_there_is_not_recovered() -> None:
-    state = np.random.default_rng(0).normal(size=(200, 3))
-    assert scoring.recovered_state(np.random.default_rng(1).normal(size=(200, 3)), state) < 0.05
-
-
 def test_panels_are_joined_by_name_and_remembered() -> None:
     from helpers import one  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""How a result is scored: all of :func:`midas.metrics.evaluate`, and how well a known state is recovered."""
+"""How a result is scored: by :func:`midas.metrics.evaluate`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from midas.metrics import Result, Values, evaluate
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-STATE: Final = "X_truth"  # obsm of simulated data
 OVERALL: Final = "overall"
 # Score and heading, in the order of the table; every other score is in the CSV.
 TITLES: Final[Mapping[str, str]] = MappingProxyType(
@@ -71,9 +70,6 @@ def score(_: Source, task: str, folder: Path, file: Path) -> dict[str, float]:
     found = {str(name): float(value) for name, value in evaluate(whole, result).items()}
     if not embedded:
         found = {name: value for name, value in found.items() if name.startswith("imputed_")}
-    elif STATE in whole.truth.obsm:
-        z = result.embedding.of(whole.truth.obs_names)
-        found["state_r2"] = recovered_state(z, np.asarray(whole.truth.obsm[STATE]))
     return {name: value for name, value in found.items() if np.isfinite(value)}
 
 
@@ -107,16 +103,3 @@ def _loaded(content: Mapping[str, NDArray[Any]]) -> Result:
 def _given(values: Values) -> Values:
     rows = np.flatnonzero(np.isfinite(values.array).all(1))
     return Values(values.cells[rows], values.array[rows], values.features)
-
-
-def recovered_state(z: NDArray[Any], state: NDArray[Any]) -> float:
-    """Share of the true state's variance that ridge regression on the embedding predicts in cells left out, from 0 to 1."""
-    from sklearn.linear_model import RidgeCV  # noqa: PLC0415 - keep --help fast
-    from sklearn.model_selection import KFold, cross_val_predict  # noqa: PLC0415
-    from sklearn.pipeline import make_pipeline  # noqa: PLC0415
-    from sklearn.preprocessing import StandardScaler  # noqa: PLC0415
-
-    model = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-2, 4, 7)))
-    predicted = cross_val_predict(model, z, state, cv=KFold(5, shuffle=True, random_state=0))
-    residual = ((state - predicted) ** 2).sum()
-    return float(max(0.0, 1 - residual / ((state - state.mean(0)) ** 2).sum()))
