@@ -55,7 +55,7 @@ def group_fold_changes(
     rows = np.flatnonzero(groups >= 0)
     of = groups[rows] * n_batches + batch[rows]
     pick = sp.csr_matrix((np.ones(len(rows)), (of, rows)), shape=(n_groups * n_batches, len(groups)))
-    summed = pick @ counts
+    summed: Any = pick @ counts
     total = np.asarray(summed.toarray() if sp.issparse(summed) else summed, dtype=np.float64)
     total = np.where(measured, total.reshape(n_groups, n_batches, -1), 0.0).sum(1)
     number = np.bincount(of, minlength=n_groups * n_batches).reshape(n_groups, n_batches, 1)

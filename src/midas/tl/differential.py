@@ -47,8 +47,8 @@ class Comparison:
         Compare shares of a cell's counts (scaled to the mean sum) instead of counts: then a type with more RNA per cell
         does not have all genes up.
     model_error
-        Let intervals and probabilities hold the error of the model too, as far as the measured counts show it. Without,
-        they hold only what the model itself is unsure of, which is far too little.
+        Let intervals and probabilities hold the error of the model too, as far as the measured counts show it. Without, they
+        hold only what the model itself is unsure of: on simulated data a third of the features called were wrong.
     """
 
     delta: float = 0.5
@@ -88,8 +88,8 @@ def differential_features(
 
     Every draw takes cells of each group with replacement, a biological state c from each one's posterior, and decodes it with
     the standard noise; so the spread of the fold changes holds what the model does not know of a cell, and that there are
-    few cells. Cells that lack the modality take part: their counts are imputed. How far the model's fold changes are from those
-    of the measured counts, beyond noise, is added to the spread (`Comparison.model_error`).
+    few cells. Cells that lack the modality take part: their counts are imputed. To the spread is added the noise of the measured
+    counts, which the model was fitted to, and its distance from them (`Comparison.model_error`).
 
     Parameters
     ----------
@@ -140,20 +140,20 @@ def differential_features(
     rows = mosaic.modalities[modality]
     known = rows.input_columns >= 0
     drawn = _means(model, modality, rows.input_columns[known], posterior, list(members.values()), test, seed)
-    error = np.zeros(int(known.sum()))
+    error = np.zeros((len(members), int(known.sum())))
     if test.model_error:
         codes = np.full(len(of), -1, dtype=np.int64)
         for g, cells in enumerate(members.values()):
             codes[cells] = g
         columns = rows.input_columns[known]
-        error = model_error(model, mosaic, modality, columns, posterior, codes, test.pseudocount, seed)
+        error = model_error(model, mosaic, modality, columns, posterior, codes, test.pseudocount)
     size = np.array([len(m) for m in members.values()], dtype=np.float64)
     names, tables = rows.input_names[known].astype(str), []
     for g, name in enumerate(members):
         if name in wanted:
             others = np.where(np.arange(len(size)) == g, 0.0, size)
             rest = np.einsum("g,sgd->sd", others / others.sum(), drawn)
-            tables.append(_table(name, names, drawn[:, g], rest, error, test))
+            tables.append(_table(name, names, drawn[:, g], rest, error[g], test))
     return pd.concat(tables, ignore_index=True)
 
 

@@ -1,4 +1,4 @@
-"""How far the model's fold changes are from those of the counts, beyond what few counts explain."""
+"""How wrong the model's fold changes may be: their distance from those of the counts, and the noise of these."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 _ROWS_AT_ONCE = 4096
 _BINS = 10
 _LEAST_IN_BIN = 20
-_LEAST_CELLS = 10
 
 
 def model_error(
@@ -31,13 +30,12 @@ def model_error(
     posterior: Encoded,
     groups: NDArray[np.int64],
     pseudocount: float,
-    seed: int,
 ) -> NDArray[np.float64]:
-    """Estimate the standard deviation of the model's error in log2 fold changes of each feature, `(n_features,)`.
+    """Estimate the standard deviation of the error in log2 fold changes that the model decodes.
 
-    The measured cells are halved by chance. In each half, the fold changes of the counts differ from those that the model
-    decodes for the same cells by the model's error, which both halves share, and by noise, which they do not: so the
-    product of the two differences is the error's variance on average. Features of like abundance are averaged.
+    A model fits the mean counts of groups, and so the noise in them. The variance is therefore the sampling variance of the
+    counts' own fold changes, and the mean square of the distance between these and the model's for the same cells, over
+    features of like abundance. That is the most it can be: a model that sees through the noise is nearer.
     Counts are first scaled, per batch and feature, to what the model decodes: a batch effect is no error.
 
     Parameters
@@ -49,59 +47,86 @@ def model_error(
 
     Returns
     -------
-    0 where nothing can be compared: no group has enough measured cells.
+    `(n_groups, n_features)`. A group without measured cells gets the largest error of the others; 0 where nothing was
+    measured.
     """
     rows = mosaic.modalities[modality]
     cells = np.flatnonzero(rows.present & (groups >= 0)).astype(np.int64)
-    n_batches, n_groups = len(mosaic.batches), int(groups.max()) + 1
-    shape = (n_batches, 2, n_groups)
-    half = np.random.default_rng(seed).integers(0, 2, len(cells))
-    at = np.ravel_multi_index((mosaic.batch[cells], half, groups[cells]), shape)
-    counted = np.zeros((int(np.prod(shape)), len(columns)))
-    decoded = np.zeros_like(counted)
+    shape = (len(mosaic.batches), int(groups.max()) + 1)
+    at = np.ravel_multi_index((mosaic.batch[cells], groups[cells]), shape)
+    sums = np.zeros((3, int(np.prod(shape)), len(columns)))  # of counts, of their squares, of what is decoded
     for start in range(0, len(cells), _ROWS_AT_ONCE):
         block = cells[start : start + _ROWS_AT_ONCE]
-        pick = _pick(at[start : start + len(block)], len(counted))
-        c = posterior.mean[block]
-        z = np.hstack([c, np.broadcast_to(model.standard_noise, (len(c), len(model.standard_noise)))])
-        counted += np.asarray((pick @ measured_counts(mosaic, modality, block)[:, columns]).todense())
-        decoded += pick @ np.concatenate(list(decode(model.vae, model.schema, z, modality, columns)))
-    counted, decoded = (total.reshape(*shape, -1) for total in (counted, decoded))
-    number = np.bincount(at, minlength=int(np.prod(shape))).reshape(*shape, 1)
-    seen = counted.sum((1, 2), keepdims=True)
-    use = rows.measured[:, None, None, columns] & (seen > 0)
-    scale = np.where(use, decoded.sum((1, 2), keepdims=True) / np.where(seen > 0, seen, 1), 0.0)
-    cells_of = (number * use).sum(0)
-    raw, made = (counted * scale).sum(0), np.where(use, decoded, 0.0).sum(0)
-    change = _log2_change(raw, cells_of, pseudocount)
-    by_model = _log2_change(made.sum(0), cells_of.sum(0), pseudocount)
-    product = (change[0] - by_model) * (change[1] - by_model)
-    product[(cells_of < _LEAST_CELLS).any(0)] = np.nan
-    total = made.sum((0, 1)) / np.maximum(cells_of.sum((0, 1)), 1)
-    return np.sqrt(_by_abundance(product, total))
+        pick = sp.csr_matrix(
+            (np.ones(len(block)), (at[start : start + len(block)], np.arange(len(block)))), (sums.shape[1], len(block))
+        )
+        x = measured_counts(mosaic, modality, block)[:, columns].astype(np.float64)
+        z = np.hstack(
+            [posterior.mean[block], np.broadcast_to(model.standard_noise, (len(block), len(model.standard_noise)))]
+        )
+        sums[0] += (pick @ x).toarray()
+        sums[1] += (pick @ x.multiply(x)).toarray()
+        sums[2] += pick @ np.concatenate(list(decode(model.vae, model.schema, z, modality, columns)))
+    counted, squares, decoded = sums.reshape(3, *shape, -1)
+    seen = counted.sum(1, keepdims=True)
+    use = rows.measured[:, None, columns] & (seen > 0)
+    scale = np.where(use, decoded.sum(1, keepdims=True) / np.where(seen > 0, seen, 1), 0.0)
+    n = (np.bincount(at, minlength=sums.shape[1]).reshape(*shape, 1) * use).sum(0).astype(np.float64)
+    raw, made = (counted * scale).sum(0), (decoded * use).sum(0)
+    spread = (squares * scale**2).sum(0)
+    return _error(raw, spread, made, n, pseudocount)
 
 
-def _pick(at: NDArray[np.int64], n: int) -> sp.csr_matrix:
-    return sp.csr_matrix((np.ones(len(at)), (at, np.arange(len(at)))), shape=(n, len(at)))
-
-
-def _log2_change(total: NDArray[np.float64], cells: NDArray[np.int64], pseudocount: float) -> NDArray[np.float64]:
-    """Of each group against the rest; groups are the last dimension but one."""
-    others, rest = cells.sum(-2, keepdims=True) - cells, total.sum(-2, keepdims=True) - total
+def _error(
+    raw: NDArray[np.float64],
+    squares: NDArray[np.float64],
+    made: NDArray[np.float64],
+    n: NDArray[np.float64],
+    pseudocount: float,
+) -> NDArray[np.float64]:
+    """From sums over the cells of each group, `(n_groups, n_features)`, to the error."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        change: NDArray[np.float64] = np.log2((total / cells + pseudocount) / (rest / others + pseudocount))
+        distance = np.square(_change(raw, n, pseudocount) - _change(made, n, pseudocount))
+        noise = _noise(raw, squares, made, n, pseudocount)
+        noise += _noise(_rest(raw), _rest(squares), _rest(made), _rest(n), pseudocount)
+        abundance = made.sum(0) / n.sum(0)
+    largest = np.nanmax(np.where(np.isfinite(noise), noise, 0.0), axis=0)
+    noise = np.where(np.isfinite(noise), noise, largest)
+    error: NDArray[np.float64] = np.sqrt(noise + _by_abundance(distance, abundance))
+    return error
+
+
+def _rest(total: NDArray[np.float64]) -> NDArray[np.float64]:
+    rest: NDArray[np.float64] = total.sum(0) - total
+    return rest
+
+
+def _change(total: NDArray[np.float64], n: NDArray[np.float64], pseudocount: float) -> NDArray[np.float64]:
+    change: NDArray[np.float64] = np.log2((total / n + pseudocount) / (_rest(total) / _rest(n) + pseudocount))
     return change
 
 
-def _by_abundance(product: NDArray[np.float64], abundance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean of products `(n_groups, n_features)` over features of like abundance; never below zero."""
-    known = np.flatnonzero(np.isfinite(product).any(0))
-    variance = np.zeros(product.shape[1])
+def _noise(
+    raw: NDArray[np.float64],
+    squares: NDArray[np.float64],
+    made: NDArray[np.float64],
+    n: NDArray[np.float64],
+    pseudocount: float,
+) -> NDArray[np.float64]:
+    """Sampling variance of log2 means; never below what Poisson counts of the decoded mean would have."""
+    variance = np.maximum(squares / n - (raw / n) ** 2, made / n)
+    noise: NDArray[np.float64] = variance / n / ((raw / n + pseudocount) * np.log(2)) ** 2
+    return noise
+
+
+def _by_abundance(values: NDArray[np.float64], abundance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean of values `(n_groups, n_features)` over features of like abundance, `(n_features,)`."""
+    known = np.flatnonzero(np.isfinite(values).any(0) & np.isfinite(abundance))
     if not len(known):
-        return variance
+        return np.zeros(values.shape[1])
     order = known[np.argsort(abundance[known], kind="stable")]
     bins = np.array_split(order, max(1, min(_BINS, len(order) // _LEAST_IN_BIN)))
-    means = np.maximum([np.nanmean(product[:, members]) for members in bins], 0.0)
-    centres = np.array([np.median(abundance[members]) for members in bins])
-    variance[:] = np.interp(abundance, centres, means)
-    return variance
+    means = [np.mean(values[:, members][np.isfinite(values[:, members])]) for members in bins]
+    centres = [np.median(abundance[members]) for members in bins]
+    mean: NDArray[np.float64] = np.interp(np.nan_to_num(abundance), centres, means)
+    return mean
