@@ -56,7 +56,9 @@ def group_fold_changes(
     of = groups[rows] * n_batches + batch[rows]
     pick = sp.csr_matrix((np.ones(len(rows)), (of, rows)), shape=(n_groups * n_batches, len(groups)))
     summed: Any = pick @ counts
-    total = np.asarray(summed.toarray() if sp.issparse(summed) else summed, dtype=np.float64)
+    # The stubs know no sparse result of this product.
+    dense = summed.toarray() if hasattr(summed, "toarray") else summed
+    total = np.asarray(dense, dtype=np.float64)
     total = np.where(measured, total.reshape(n_groups, n_batches, -1), 0.0).sum(1)
     number = np.bincount(of, minlength=n_groups * n_batches).reshape(n_groups, n_batches, 1)
     cells = (number * measured).sum(1).astype(np.float64)
