@@ -7,6 +7,7 @@ import importlib
 import pkgutil
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import pytest
 
 from midas import metrics, pl, tl
@@ -19,7 +20,7 @@ MODULES = [f"{p.__name__}.{m.name}" for p in (tl, pl, metrics) for m in pkgutil.
 @pytest.mark.filterwarnings("ignore")
 def test_examples(name: str) -> None:
     found = doctest.testmod(importlib.import_module(name))
-    mpl.pyplot.close("all")
+    plt.close("all")
     assert found.failed == 0
 
 
