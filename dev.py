@@ -50,7 +50,7 @@ def setup() -> None:
 
 
 def demo() -> None:
-    """Simulate a mosaic, integrate it, and draw and measure the result; everything goes to demo/."""
+    """Simulate a mosaic, integrate it, and draw, measure and report the result; everything goes to demo/."""
     script = ROOT / "benchmarks" / "demo.py"
     if not script.is_file():
         msg = f"Expected {script.relative_to(ROOT)}, found none. Get the whole repository."
@@ -62,7 +62,8 @@ def demo() -> None:
     # One thread: the demo is small, and two threads that wait for a busy core are far slower than one.
     _run(*midas, "simulate", "-o", mosaic, OMP_NUM_THREADS="1")
     _run(*midas, "inspect", mosaic, OMP_NUM_THREADS="1")
-    _run(*midas, "integrate", mosaic, "-o", result, "--impute", "--model", folder / "model", OMP_NUM_THREADS="1")
+    outputs = ["-o", result, "--model", folder / "model", "--report", folder / "report.html"]
+    _run(*midas, "integrate", mosaic, *outputs, "--impute", "--report-label", "cell_type", OMP_NUM_THREADS="1")
     _run(PYTHON, script, f"demo{os.sep}", OMP_NUM_THREADS="1")
 
 

@@ -42,6 +42,8 @@ def main(folder: Path) -> None:
     Console().print(table)
     pl.umap(result, ["cell_type", "batch"], save=folder / "embedding.png")
     Console().print(f"Picture: {folder / 'embedding.png'}")
+    if (folder / "report.html").is_file():
+        Console().print(f"Report: {folder / 'report.html'}")
 
 
 if __name__ == "__main__":

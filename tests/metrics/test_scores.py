@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from midas import metrics
@@ -209,6 +210,10 @@ def test_fold_changes() -> None:
     assert table.loc["b"].tolist() == pytest.approx([-np.log(4), 0])
     assert metrics.fold_change_correlation(counts, counts * 3, labels, pseudocount=0) == pytest.approx(1)
     assert metrics.fold_change_correlation(counts, 1 / counts, labels, pseudocount=1e-9) < -0.9
+    sparse = metrics.group_fold_changes(csr_matrix(counts), np.array([0, 0, 1, -1]), 2, pseudocount=0)
+    np.testing.assert_allclose(sparse, table)
+    first = np.array([[True, False]])  # measured
+    assert np.isnan(metrics.group_fold_changes(counts, np.array([0, 0, 1, -1]), 2, measured=first)[:, 1]).all()
 
 
 def test_calibration() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -68,6 +69,22 @@ def test_two_commands_lead_from_files_to_a_result(folder: Path) -> None:
     assert np.isfinite(found.obsm["X_midas"]).all()
     assert {"midas", "midas_prepare"} <= set(found.uns)
     assert "bridge adt - rna: 160 cells" in midas("inspect", "mosaic.h5mu").stdout
+
+
+def test_two_commands_lead_from_files_to_a_page(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The layout's library takes long to compile and is left out."""
+    content = pytest.importorskip("midas.reporting.content")
+    monkeypatch.setattr(content, "plane", lambda z, _: (z[:, :2], "two dimensions"))
+    assert prepare("--quiet").exit_code == 0
+    options = ["--config", "tiny.toml", "--report", "report.html", "--report-features", "adt:CD4,CD3E"]
+    result = midas("integrate", "mosaic.h5mu", "-o", "result.h5mu", *options)
+    assert result.exit_code == 0, result.output
+    page = (folder / "report.html").read_text("utf-8")
+    for said in ("d1", "d2", "d3", "CD3E", "240", "integrate mosaic.h5mu --output result.h5mu --config tiny.toml"):
+        assert said in page
+    assert not re.search(r"(?:src|href)=[\"']?https?:", page)
+    assert files_under(folder).count("report.html") == 1
+    assert np.isfinite(read_file("result.h5mu").obsm["X_midas"]).all()
 
 
 def test_counts_are_those_of_the_files(folder: Path) -> None:

@@ -12,7 +12,7 @@ from midas.metrics.embedding import (
     neighbourhood_overlap,
 )
 from midas.metrics.evaluate import evaluate, midas_result
-from midas.metrics.fold_change import fold_change_correlation, fold_changes
+from midas.metrics.fold_change import fold_change_correlation, fold_changes, group_fold_changes, pearson
 from midas.metrics.information import canonical_correlation, information, recovered
 from midas.metrics.neighbours import Neighbours, neighbours
 from midas.metrics.result import Result, ResultError, Values
@@ -39,6 +39,7 @@ __all__ = [
     "fold_change_correlation",
     "fold_changes",
     "foscttm",
+    "group_fold_changes",
     "information",
     "label_agreement",
     "label_micro_f1",
@@ -49,6 +50,7 @@ __all__ = [
     "modality_weights",
     "neighbourhood_overlap",
     "neighbours",
+    "pearson",
     "recovered",
     "reliability",
     "scib",

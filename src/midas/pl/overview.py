@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from midas.data import MosaicData
 
 _GAP = 0.35  # between columns, in widths of a column
+_NAMES = 0.62  # height of the columns' names, in the unit of the rows
+_ARC = 0.5  # height of an arc between neighbours
 
 
 def mosaic(
@@ -97,7 +99,7 @@ def mosaic(
 def _head(names: list[str], bridges: dict[tuple[str, str], int]) -> float:
     """Room above the rows, in the unit of the rows: two lines of text, and arcs."""
     farthest = max((names.index(b) - names.index(a) for a, b in bridges), default=0)
-    return 0.65 + (0.35 + 0.4 * farthest if farthest else 0.0)
+    return _NAMES + (0.25 + _ARC * farthest if farthest else 0.03)
 
 
 def _feature_order(measured: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -145,19 +147,19 @@ def _bridges(ax: Axes, at: dict[str, float], bridges: dict[tuple[str, str], int]
     names, most = list(at), max(bridges.values(), default=0)
     for (a, b), n in bridges.items():
         apart = abs(names.index(b) - names.index(a))
-        middle, high = (at[a] + at[b]) / 2 + 0.5, 0.25 + 0.4 * apart
+        middle, high = (at[a] + at[b]) / 2 + 0.5, _ARC * apart
         width = 1 + 4 * np.sqrt(n / most) if n else 1.0
         style: dict[str, Any] = {"color": "#555555", "linestyle": "-"} if n else {"color": "#c03030", "linestyle": ":"}
-        ax.add_patch(
-            Arc((middle, -0.62), abs(at[b] - at[a]), 2 * (high - 0.1), theta1=180, theta2=360, lw=width, **style)
-        )
-        ax.text(
-            middle,
-            -0.62 - high + 0.1,
+        # Arcs of neighbours end a little apart, so that each can be followed.
+        span = abs(at[b] - at[a]) - 0.12
+        ax.add_patch(Arc((middle, -_NAMES), span, 2 * high, theta1=180, theta2=360, lw=width, **style))
+        ax.annotate(
             f"{n:,}" if n else "no cell",
+            (middle, -_NAMES - high),
+            xytext=(0, 1.5 + width / 2),
+            textcoords="offset points",
             ha="center",
-            va="center",
+            va="bottom",
             fontsize=8,
             color=style["color"],
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
         )

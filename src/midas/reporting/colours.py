@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from midas.data.rows import measured_counts
 from midas.inference import decode
 from midas.reporting.choices import is_number
-from midas.reporting.sample import counts_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,7 +106,7 @@ def pack_features(
         if not len(columns):
             continue
         rows, kind = mosaic.modalities[modality], mosaic.schema.modalities[modality].modality
-        measured = counts_of(mosaic, modality, cells)[:, columns].toarray().astype(np.float64)
+        measured = measured_counts(mosaic, modality, cells)[:, columns].toarray().astype(np.float64)
         seen = rows.present[cells][:, None] & rows.measured[mosaic.batch[cells]][:, columns]
         blocks = list(decode(model.vae, model.schema, z, modality, columns))
         imputed = np.concatenate(blocks).astype(np.float64)
@@ -197,7 +197,7 @@ def _markers(mosaic: Mosaic, modality: str, cells: NDArray[np.int64], groups: ND
     mine = mosaic.modalities[modality].present[cells] & (groups >= 0)
     if n < 1 or not mine.any():
         return []
-    x = counts_of(mosaic, modality, cells[mine]).astype(np.float64)
+    x = measured_counts(mosaic, modality, cells[mine]).astype(np.float64)
     if mosaic.schema.modalities[modality].modality.transform == "log1p":
         x = x.log1p()
     seen = mosaic.modalities[modality].measured[mosaic.batch[cells[mine]]].astype(np.float64)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import scipy.sparse as sp
 
-from midas.reporting.sample import counts_of
+from midas.data.rows import measured_counts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -406,7 +406,7 @@ def pca(mosaic: Mosaic, modality: str, cells: NDArray[np.int64]) -> NDArray[np.f
     rows = mosaic.modalities[modality]
     shared = rows.measured[np.unique(mosaic.batch[cells])].all(0)
     columns = np.flatnonzero(shared if shared.sum() >= 2 else rows.measured.any(0))
-    x = counts_of(mosaic, modality, cells)[:, columns].astype(np.float64)
+    x = measured_counts(mosaic, modality, cells)[:, columns].astype(np.float64)
     depth = np.maximum(np.asarray(x.sum(1)).ravel(), 1e-9)
     x = sp.csr_matrix(sp.diags(np.median(depth) / depth) @ x).log1p()
     n = min(_COMPONENTS, x.shape[1] - 1, x.shape[0] - 1)

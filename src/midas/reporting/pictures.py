@@ -140,14 +140,16 @@ def _arcs(summary: MosaicSummary, lefts: dict[str, int], floor: float) -> tuple[
     order = list(lefts)
     for (a, b), n in summary.bridges.items():
         span = abs(order.index(b) - order.index(a))
-        depth = 22.0 + 30.0 * span
+        depth = 22.0 + 36.0 * span
         deepest = max(deepest, depth)
         # Arcs of one modality start apart, so that their labels do not meet.
         x1, x2 = lefts[a] + _TILE / 2 + 8, lefts[b] + _TILE / 2 - 8
         control = floor + depth * 4 / 3 - 8
         path = f"M{x1} {floor} C{x1} {control} {x2} {control} {x2} {floor}"
         stroke = 1.5 + 5 * float(np.sqrt(n / largest))
-        found.append(Bridge(path, (x1 + x2) / 2, floor + depth - 3, n, a, b, stroke))
+        # The lowest point of the curve is at three quarters of its control points; the label stands below.
+        below = floor + 0.75 * (control - floor) + stroke / 2 + 10
+        found.append(Bridge(path, (x1 + x2) / 2, below, n, a, b, stroke))
     return tuple(found), deepest + 14 if found else 4
 
 

@@ -1,24 +1,19 @@
-"""Which cells are drawn, where, and their counts."""
+"""Which cells are drawn, and where."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.sparse as sp
-
-from midas.data import gather
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from midas.data import Mosaic
 
 # Every group keeps this many cells if it has them, so that a rare type is not lost to the sample.
 _LEAST = 20
-_ROWS_AT_ONCE = 4096
 # Fewer cells than this make no neighbourhood graph worth a UMAP.
 _FEW = 15
 
@@ -70,28 +65,3 @@ def plane(z: NDArray[np.float32], seed: int) -> tuple[NDArray[np.float32], str]:
 
     reducer = umap.UMAP(n_neighbors=min(30, len(z) - 1), min_dist=0.3, random_state=seed, n_jobs=1)
     return np.asarray(reducer.fit_transform(z), dtype=np.float32), "UMAP"
-
-
-def counts_of(mosaic: Mosaic, modality: str, cells: NDArray[np.int64]) -> sp.csr_matrix:
-    """Measured counts of `cells`, `(n, n_features)` in the schema's order; zero where nothing was measured."""
-    blocks = list(_blocks(mosaic, modality, cells))
-    width = mosaic.schema.modalities[modality].n_features
-    return sp.vstack(blocks, format="csr") if blocks else _empty(0, width)
-
-
-def _blocks(mosaic: Mosaic, modality: str, cells: NDArray[np.int64]) -> Iterator[sp.csr_matrix]:
-    width = mosaic.schema.modalities[modality].n_features
-    for start in range(0, len(cells), _ROWS_AT_ONCE):
-        index = cells[start : start + _ROWS_AT_ONCE]
-        part = gather(mosaic, index, frozenset({modality})).counts.get(modality)
-        if part is None:
-            yield _empty(len(index), width)
-            continue
-        row, column = np.divmod(part.flat.numpy(), width)
-        at = (part.cells.numpy()[row], column)
-        yield sp.csr_matrix((part.values.numpy(), at), shape=(len(index), width), dtype=np.float32)
-
-
-def _empty(n: int, width: int) -> sp.csr_matrix:
-    empty: sp.csr_matrix = sp.csr_matrix((n, width), dtype=np.float32)  # type: ignore[arg-type]
-    return empty

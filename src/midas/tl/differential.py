@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from scipy.stats import norm
 
 from midas.inference import decode
 from midas.likelihoods import LIKELIHOODS
+from midas.tl.discrepancy import model_error
 from midas.tl.inputs import as_text, by_cell, group_names, known_names
 from midas.tl.latents import mosaic_of
 
@@ -44,6 +46,9 @@ class Comparison:
     normalize
         Compare shares of a cell's counts (scaled to the mean sum) instead of counts: then a type with more RNA per cell
         does not have all genes up.
+    model_error
+        Let intervals and probabilities hold the error of the model too, as far as the measured counts show it. Without, they
+        hold only what the model itself is unsure of: on simulated data a third of the features called were wrong.
     """
 
     delta: float = 0.5
@@ -51,8 +56,9 @@ class Comparison:
     interval: float = 0.95
     draws: int = 100
     cells: int = 100
-    pseudocount: float = 0.01
+    pseudocount: float = 0.1
     normalize: bool = False
+    model_error: bool = True
 
     def __post_init__(self) -> None:
         self._check("delta", self.delta >= 0, "0 or more")
@@ -82,7 +88,8 @@ def differential_features(
 
     Every draw takes cells of each group with replacement, a biological state c from each one's posterior, and decodes it with
     the standard noise; so the spread of the fold changes holds what the model does not know of a cell, and that there are
-    few cells. Cells that lack the modality take part: their counts are imputed.
+    few cells. Cells that lack the modality take part: their counts are imputed. To the spread is added the noise of the measured
+    counts, which the model was fitted to, and its distance from them (`Comparison.model_error`).
 
     Parameters
     ----------
@@ -133,13 +140,20 @@ def differential_features(
     rows = mosaic.modalities[modality]
     known = rows.input_columns >= 0
     drawn = _means(model, modality, rows.input_columns[known], posterior, list(members.values()), test, seed)
+    error = np.zeros((len(members), int(known.sum())))
+    if test.model_error:
+        codes = np.full(len(of), -1, dtype=np.int64)
+        for g, cells in enumerate(members.values()):
+            codes[cells] = g
+        columns = rows.input_columns[known]
+        error = model_error(model, mosaic, modality, columns, posterior, codes, test.pseudocount)
     size = np.array([len(m) for m in members.values()], dtype=np.float64)
     names, tables = rows.input_names[known].astype(str), []
     for g, name in enumerate(members):
         if name in wanted:
             others = np.where(np.arange(len(size)) == g, 0.0, size)
             rest = np.einsum("g,sgd->sd", others / others.sum(), drawn)
-            tables.append(_table(name, names, drawn[:, g], rest, test))
+            tables.append(_table(name, names, drawn[:, g], rest, error[g], test))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -181,20 +195,29 @@ def _means(
 
 
 def _table(
-    group: str, names: pd.Index, mean: NDArray[np.float32], rest: NDArray[np.float32], test: Comparison
+    group: str,
+    names: pd.Index,
+    mean: NDArray[np.float32],
+    rest: NDArray[np.float32],
+    error: NDArray[np.float64],
+    test: Comparison,
 ) -> pd.DataFrame:
-    """Summarise the draws `(draws, n_features)` of a group and of the rest."""
+    """Summarise the draws `(draws, n_features)` of a group and of the rest, each with the model's error around it."""
     change = np.log2((mean + test.pseudocount) / (rest + test.pseudocount))
     tail = 50 * (1 - test.interval)
     low, middle, high = np.percentile(change, [tail, 50, 100 - tail], axis=0)
+    reach = error * norm.ppf(0.5 + test.interval / 2)
+    # An error of zero leaves the share of the draws.
+    sd = np.maximum(error, 1e-9)
+    beyond = norm.sf((test.delta - change) / sd) + norm.cdf((-test.delta - change) / sd)
     table = pd.DataFrame(
         {
             "group": group,
             "feature": names,
             "lfc": middle,
-            "low": low,
-            "high": high,
-            "probability": (np.abs(change) > test.delta).mean(0),
+            "low": middle - np.hypot(middle - low, reach),
+            "high": middle + np.hypot(high - middle, reach),
+            "probability": beyond.mean(0),
             "mean": mean.mean(0),
             "mean_rest": rest.mean(0),
         }

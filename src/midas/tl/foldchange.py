@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from midas import keys
-from midas.tl.inputs import Panels, as_text, column_of, group_names, is_sparse, panels_of, sums, values_of
+from midas import keys, metrics
+from midas.tl.inputs import as_text, column_of, group_names, is_sparse, panels_of, values_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -94,37 +94,19 @@ def fold_change_consistency(
     every = sorted(set(text[others]))
     codes = np.where(others, pd.Categorical(text, categories=every).codes, -1).astype(np.int64)
     index = pd.Index(every, name=groupby)
+    of: dict[str, Any] = {"batch": panels.batch, "measured": panels.measured}
     tables = [
         pd.DataFrame(
-            _fold_changes(values, codes, len(every), panels, pseudocount), index=index, columns=adata.var_names
+            metrics.group_fold_changes(values, codes, len(every), **of, pseudocount=pseudocount) / np.log(2),
+            index=index,
+            columns=adata.var_names,
         ).loc[names]
         for values in (before, after)
     ]
     ok = np.isfinite(tables[1].to_numpy()).any(0) & np.isfinite(tables[0].to_numpy()).any(0)
     a, b = (table.loc[:, ok] for table in tables)
-    by_group = {name: _pearson(a.loc[name].to_numpy(), b.loc[name].to_numpy()) for name in names}
-    return FoldChanges(a, b, pd.Series(by_group, name="r"), _pearson(a.to_numpy().ravel(), b.to_numpy().ravel()))
-
-
-def _fold_changes(
-    values: Any,  # noqa: ANN401 - sparse or dense
-    codes: NDArray[np.int64],
-    n_groups: int,
-    panels: Panels,
-    pseudocount: float,
-) -> NDArray[np.float64]:
-    """Log2 fold change of each group against the rest, `(n_groups, n_features)`."""
-    n_batches = len(panels.measured)
-    by_both = np.where(codes >= 0, codes * n_batches + panels.batch, -1)
-    shape = (n_groups, n_batches, -1)
-    total = sums(by_both, n_groups * n_batches, values).reshape(shape)
-    number = np.bincount(by_both[by_both >= 0], minlength=n_groups * n_batches).reshape(shape)
-    total = np.where(panels.measured, total, 0.0).sum(1)
-    cells = (number * panels.measured).sum(1).astype(np.float64)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean, rest = total / cells, (total.sum(0) - total) / (cells.sum(0) - cells)
-        change: NDArray[np.float64] = np.log2((mean + pseudocount) / (rest + pseudocount))
-    return change
+    by_group = {name: metrics.pearson(a.loc[name].to_numpy(), b.loc[name].to_numpy()) for name in names}
+    return FoldChanges(a, b, pd.Series(by_group, name="r"), metrics.pearson(a.to_numpy(), b.to_numpy()))
 
 
 def _finite_rows(values: Any) -> NDArray[np.bool_]:  # noqa: ANN401 - sparse or dense
@@ -132,11 +114,3 @@ def _finite_rows(values: Any) -> NDArray[np.bool_]:  # noqa: ANN401 - sparse or 
     if is_sparse(values):
         return np.ones(values.shape[0], dtype=bool)
     return np.fromiter((bool(np.isfinite(row).any()) for row in values), dtype=np.bool_, count=len(values))
-
-
-def _pearson(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    both = np.isfinite(a) & np.isfinite(b)
-    a, b = a[both], b[both]
-    if len(a) < 2 or a.std() == 0 or b.std() == 0:
-        return float("nan")
-    return float(np.corrcoef(a, b)[0, 1])

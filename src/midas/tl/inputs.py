@@ -135,14 +135,6 @@ def panels_of(adata: AnnData, batch_key: str | None) -> Panels:
     return Panels(codes.astype(np.int64), measured)
 
 
-def sums(codes: NDArray[np.int64], n: int, values: Any) -> NDArray[np.float64]:  # noqa: ANN401 - sparse or dense
-    """Sum rows by their code, `(n, n_features)`; rows of code -1 are left out."""
-    rows = np.flatnonzero(codes >= 0)
-    pick = sp.csr_matrix((np.ones(len(rows)), (codes[rows], rows)), shape=(n, len(codes)))
-    total = pick @ values
-    return np.asarray(total.toarray() if is_sparse(total) else total, dtype=np.float64)
-
-
 def known_names(names: Mapping[str, object] | pd.Index, wanted: list[str], what: str) -> None:
     """Refuse names that are not there."""
     unknown = [name for name in wanted if name not in names]
