@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import anndata as ad
@@ -75,7 +75,7 @@ class Query:
     data, batch_key, measured, layer
         As in :class:`midas.MIDAS`.
     config
-        Of the tuning.
+        Of the tuning; None for ``TransferConfig()``, or ``TransferConfig.for_model()`` in a model transfer.
     seed
         Same seed, same data, same machine: same result.
     progress
@@ -86,7 +86,7 @@ class Query:
     batch_key: str | None = "batch"
     measured: Mapping[str, pd.DataFrame] | None = None
     layer: str | None = None
-    config: TransferConfig = field(default_factory=TransferConfig)
+    config: TransferConfig | None = None
     seed: int = 0
     progress: bool = True
 
@@ -121,9 +121,10 @@ def transfer_model(reference: MIDAS, query: Query | MosaicData) -> MIDAS:
         As in :func:`encode`.
     """
     q = _as_query(query)
-    mosaic = _read(reference, q, keep_batches=False)
+    options = q.config or TransferConfig.for_model()
+    mosaic = _read(reference, q, options, keep_batches=False)
     model = _model_of(reference, mosaic, q)
-    tune(reference, model, mosaic, q.config, Surroundings(progress=q.progress))
+    tune(reference, model, mosaic, options, Surroundings(progress=q.progress))
     return model
 
 
@@ -184,11 +185,12 @@ def _as_query(query: Query | MosaicData) -> Query:
 
 
 def _beside_reference(reference: MIDAS, q: Query, mode: Mode) -> Mapped:
-    mosaic = _read(reference, q, keep_batches=True)
+    options = q.config or TransferConfig()
+    mosaic = _read(reference, q, options, keep_batches=True)
     model = _model_of(reference, mosaic, q)
-    n = replay_size(mosaic.n_cells, q.config)
+    n = replay_size(mosaic.n_cells, options)
     replay = _real(reference, n, q.seed) if mode == "reciprocal" else _generated(reference, n, q.seed)
-    tune(reference, model, mosaic, q.config, Surroundings(progress=q.progress), replay=replay)
+    tune(reference, model, mosaic, options, Surroundings(progress=q.progress), replay=replay)
     table = _scored(reference, model)
     cells = together(reference.cells, table)
     model.remember(cells, reference.standard_noise, _all_counts(reference, model) if mode == "reciprocal" else None)
@@ -225,7 +227,7 @@ def _latents(reference: MIDAS) -> NDArray[np.float32]:
     return np.concatenate([cells.obsm[keys.LATENT], cells.obsm[keys.TECHNICAL]], axis=1)
 
 
-def _read(reference: MIDAS, q: Query, *, keep_batches: bool) -> Mosaic:
+def _read(reference: MIDAS, q: Query, options: TransferConfig, *, keep_batches: bool) -> Mosaic:
     own = read_mosaic(q.data, batch_key=q.batch_key, measured=q.measured, layer=q.layer, like=reference.schema)
     if not set(own.schema.modalities) & set(reference.schema.modalities):
         msg = (
@@ -233,7 +235,7 @@ def _read(reference: MIDAS, q: Query, *, keep_batches: bool) -> Mosaic:
             f"{', '.join(own.schema.modalities)}."
         )
         raise ValueError(msg)
-    schema = extended(reference.schema, own.schema, keep_batches=keep_batches, add_features=q.config.add_features)
+    schema = extended(reference.schema, own.schema, keep_batches=keep_batches, add_features=options.add_features)
     return recast(own, schema)
 
 
