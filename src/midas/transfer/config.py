@@ -49,8 +49,8 @@ class TransferConfig:
 
     @classmethod
     def for_model(cls) -> TransferConfig:
-        """Defaults of a model transfer, whose query need not stay in the reference's space: freer and faster steps."""
-        return cls(share=0.1, learning_rate=2e-3, hold=0.0)
+        """Defaults of a model transfer, whose query need not stay in the reference's space."""
+        return cls(share=0.1, hold=0.0)
 
     def __post_init__(self) -> None:
         for name in ("share", "learning_rate", "discriminator_learning_rate"):
