@@ -69,7 +69,8 @@ def demo() -> None:
 
 def test() -> None:
     """Run the tests."""
-    workers = ["-n", "2"] if (os.cpu_count() or 1) >= 2 else []
+    # By file, so that a model that a file's tests share is trained once.
+    workers = ["-n", "2", "--dist", "loadfile"] if (os.cpu_count() or 1) >= 2 else []
     _run(PYTHON, "-m", "pytest", *workers, OMP_NUM_THREADS="1")
 
 
