@@ -192,7 +192,7 @@ def _launch(devices: int, num_nodes: int, backend: str) -> int:
     """Start or meet processes by Lightning Fabric, which knows the clusters; the number of this one on its machine."""
     # Imported here: it takes seconds and 170 MB, which one process can do without.
     from lightning.fabric import Fabric  # noqa: PLC0415
-    from lightning.fabric.strategies import DDPStrategy  # noqa: PLC0415
+    from lightning.fabric.strategies.ddp import DDPStrategy  # noqa: PLC0415
 
     strategy = DDPStrategy(process_group_backend=backend, timeout=_PATIENCE)
     # Processes are all that is asked of it; which of the visible devices each takes is chosen here.

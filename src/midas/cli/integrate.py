@@ -99,9 +99,9 @@ def integrate(  # noqa: PLR0913 - one argument per option
         if report is not None:
             check_page(report, (data, output, *([] if config is None else [config])))
         settings = Config() if config is None else Config.from_toml(config)
-        asked = {"devices": devices, "num_nodes": num_nodes}
-        given = {name: number for name, number in asked.items() if number is not None}
-        settings = replace(settings, training=replace(settings.training, **given))
+        training = settings.training
+        training = replace(training, devices=devices or training.devices, num_nodes=num_nodes or training.num_nodes)
+        settings = replace(settings, training=training)
         first = compute_of(settings.training).ranks.first
         console.quiet = quiet or not first
         if backed is None and data.is_file() and too_large(data):
