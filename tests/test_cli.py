@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from helpers import files_under, joined, names, one, query_of, simulated, tiny
-from midas import MIDAS, training
+from midas import MIDAS, io, training
 from midas.cli import app
 from midas.io import read_file, write_mudata
 from midas.training import loop
@@ -71,6 +71,44 @@ def test_integrate_writes_what_the_library_gives(folder: Path) -> None:
     for said in ("120 cells, 3 batches", "Training on 120 cells", "Model: model", "Result: out.h5mu"):
         assert said in result.stderr
     assert result.stdout == ""
+
+
+def test_convert_and_integrate_from_disk_give_what_memory_gives(folder: Path) -> None:
+    result = midas("convert", "in.h5mu", "-o", "fast.h5mu")
+    assert result.exit_code == 0, result.output
+    assert "Store: fast.h5mu" in result.stderr
+    assert integrate("--impute", "--in-memory").exit_code == 0
+    backed = integrate("--impute", "--backed", data="fast.h5mu", output="backed.h5mu")
+    assert backed.exit_code == 0, backed.output
+    memory, disk = read_file(folder / "out.h5mu"), read_file(folder / "backed.h5mu")
+    np.testing.assert_array_equal(disk.obsm["X_midas"], memory.obsm["X_midas"])
+    assert list(disk.mod) == list(memory.mod)
+    for name in memory.mod:
+        assert disk[name].obs_names.equals(memory[name].obs_names)
+    np.testing.assert_array_equal(disk["rna_imputed"].X, memory["rna_imputed"].X)
+
+
+def test_large_counts_are_left_on_disk_and_it_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(io, "too_large", lambda path: True)
+    result = integrate()
+    assert result.exit_code == 0, result.output
+    assert "they are left on disk (--in-memory)" in result.stderr
+    assert "left on disk" not in integrate("--in-memory").stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("gone.h5mu", "-o", "fast.h5mu"), "expected a file, found none"),
+        (("in.h5mu", "-o", "fast.h5ad"), "expected the name to end in .h5mu"),
+        (("in.h5mu", "-o", "in.h5mu"), "expected a file that is not the input"),
+    ],
+)
+def test_convert_refuses_in_one_message(folder: Path, arguments: tuple[str, ...], message: str) -> None:
+    result = midas("convert", *arguments)
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert files_under(folder) == START
 
 
 def test_integrate_writes_a_report(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

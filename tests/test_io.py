@@ -294,3 +294,10 @@ def test_how_much_memory_counts_take_is_known_beforehand(
     assert too_large(h5mu)
     (h5mu.parent / "text.h5mu").write_text("no")
     assert not too_large(h5mu.parent / "text.h5mu")
+
+
+@pytest.mark.parametrize("backed", [False, True])
+def test_names_of_cells_are_in_memory_once(backed: bool, h5mu: Path) -> None:
+    data = read_file(h5mu, backed=backed)
+    whole = {id(name) for name in data.obs_names}
+    assert all(id(name) in whole for adata in data.mod.values() for name in adata.obs_names)

@@ -145,6 +145,8 @@ class TrainingConfig:
         ``bf16`` runs matrix products in bfloat16, ``auto`` where the hardware has instructions for it.
     accelerator
         ``auto``, ``cpu``, ``cuda`` or ``mps``.
+    devices, num_nodes
+        Processes to train with on each machine, one for each device, and machines; they share the cells of each step.
     """
 
     epochs: int | None = None
@@ -163,6 +165,8 @@ class TrainingConfig:
     gradient_clip: float | None = None
     precision: Precision = "auto"
     accelerator: str = "auto"
+    devices: int = 1
+    num_nodes: int = 1
 
     def __post_init__(self) -> None:
         _check_types(self)
@@ -173,6 +177,8 @@ class TrainingConfig:
             _check(self, name, getattr(self, name) > 0, "a number above 0")
         _check(self, "weight_decay", self.weight_decay >= 0, "0 or more")
         _check(self, "discriminator_steps", self.discriminator_steps >= 1, "1 or more")
+        _check(self, "devices", self.devices >= 1, "1 or more")
+        _check(self, "num_nodes", self.num_nodes >= 1, "1 or more")
         _check(self, "max_cells_per_batch", self.max_cells_per_batch >= 1, "1 or more")
         _check(self, "warmup", 0 <= self.warmup <= 1, "a share from 0 to 1")
         _check(self, "decay", 0 <= self.decay <= 1 - self.warmup, "a share from 0 to 1 - warmup")

@@ -12,6 +12,7 @@ import torch
 from midas.data.loader import collect
 from midas.likelihoods import LIKELIHOODS
 from midas.nn import product_of_experts
+from midas.ranks import ALONE, Ranks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,20 +44,32 @@ def device_of(vae: VAE) -> torch.device:
     return next(vae.parameters()).device
 
 
-def encode(vae: VAE, mosaic: Mosaic, modalities: tuple[str, ...], *, with_batch: bool = True) -> Encoded:
-    """Posterior of z from the modalities given, and from the batch where the model knows it."""
+def encode(
+    vae: VAE, mosaic: Mosaic, modalities: tuple[str, ...], *, with_batch: bool = True, ranks: Ranks = ALONE
+) -> Encoded:
+    """Posterior of z from the modalities given, and from the batch where the model knows it.
+
+    With `ranks`, each process encodes some of the cells, and all get all of them, in the order of the input.
+    """
     cells = np.flatnonzero(mosaic.measured_in(modalities)).astype(np.int64)
     mean = np.full((mosaic.n_cells, vae.dim_z), np.nan, dtype=np.float32)
     variance = np.full_like(mean, np.nan)
     device = device_of(vae)
+    blocks = _blocks(cells, mosaic.schema)[ranks.rank :: ranks.size]
     with torch.inference_mode():
-        for minibatch in collect(mosaic, _blocks(cells, mosaic.schema), only=frozenset(modalities)):
+        for minibatch in collect(mosaic, blocks, only=frozenset(modalities)):
             on_device = minibatch.to(device)
             by_modality, batch = vae.experts(on_device, None, with_batch=with_batch)
             experts = [*by_modality.values(), *([] if batch is None else [batch])]
             posterior = product_of_experts(minibatch.n_cells, experts)
             mean[minibatch.index] = posterior.mean.cpu().numpy()
             variance[minibatch.index] = torch.exp(posterior.logvar).cpu().numpy()
+    if ranks.size > 1:
+        mine = torch.zeros(mosaic.n_cells, dtype=torch.bool, device=device)
+        mine[torch.from_numpy(np.concatenate([*blocks, cells[:0]])).to(device)] = True
+        mean, variance = (
+            ranks.joined(torch.from_numpy(rows).to(device), mine).cpu().numpy() for rows in (mean, variance)
+        )
     return Encoded(mean, variance)
 
 

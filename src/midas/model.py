@@ -23,6 +23,7 @@ from midas.data import Mosaic, MosaicData, MosaicSchema, read_mosaic
 from midas.data.parts import batches_in, modalities_in
 from midas.inference import Draw, Encoded, decode, encode, standard_noise
 from midas.nn import VAE, Discriminators
+from midas.ranks import ranks
 from midas.results import all_layout, cell_table, check_rows, checked_out, fill, frame, own_layout
 from midas.sample import read_sampled, sampled
 from midas.sharing import fetch
@@ -158,7 +159,7 @@ class MIDAS:
         """Take the networks as trained: encode the model's own cells, find the standard noise, describe what was learned."""
         assert self.mosaic is not None
         self._history = history
-        self._encoded = encode(self.vae, self.mosaic, self.modalities)
+        self._encoded = encode(self.vae, self.mosaic, self.modalities, ranks=ranks())
         self._standard_u = standard_noise(self._encoded.mean[:, self.config.network.dim_c :], self.mosaic)
         self._card = describe(self.mosaic)
         self._cells = cell_table(self.mosaic, self._encoded, self.config.network.dim_c)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -63,6 +64,11 @@ def integrate(  # noqa: PLR0913 - one argument per option
             show_default=False,
         ),
     ] = None,
+    devices: Annotated[
+        int | None,
+        typer.Option(help="Processes to train with on each machine, one for each GPU or share of the CPU.", min=1),
+    ] = None,
+    num_nodes: Annotated[int | None, typer.Option(help="Machines to train on, for example under SLURM.", min=1)] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
     """Train on a mosaic and write the data back with the results.
@@ -82,6 +88,7 @@ def integrate(  # noqa: PLR0913 - one argument per option
         from midas.reporting import report as write_report  # noqa: PLC0415
         from midas.results import check_rows  # noqa: PLC0415
         from midas.storage import check_folder  # noqa: PLC0415
+        from midas.training.device import compute_of  # noqa: PLC0415
 
         log_to(console)
         check_target(output, data)
@@ -92,6 +99,11 @@ def integrate(  # noqa: PLR0913 - one argument per option
         if report is not None:
             check_page(report, (data, output, *([] if config is None else [config])))
         settings = Config() if config is None else Config.from_toml(config)
+        training = settings.training
+        training = replace(training, devices=devices or training.devices, num_nodes=num_nodes or training.num_nodes)
+        settings = replace(settings, training=training)
+        first = compute_of(settings.training).ranks.first
+        console.quiet = quiet or not first
         if backed is None and data.is_file() and too_large(data):
             console.print("The counts would take more than a third of the memory: they are left on disk (--in-memory).")
             backed = True
@@ -103,6 +115,8 @@ def integrate(  # noqa: PLR0913 - one argument per option
             check_choices(content, fitted.mosaic, choices)
         console.print(f"{fitted}")
         fitted.fit(progress=not quiet, checkpoint=checkpoint, resume=checkpoint is not None)
+        if not first:  # another process writes the results
+            return
         if model is not None:
             fitted.save(model, with_cells=with_cells)
             console.print(f"Model: {model}")

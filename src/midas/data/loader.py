@@ -42,6 +42,7 @@ def epoch_indices(
     training: TrainingConfig,
     rng: np.random.Generator,
     mosaic: Mosaic | None = None,
+    part: tuple[int, int] = (0, 1),
 ) -> list[NDArray[np.int64]]:
     """Draw the minibatches of one epoch.
 
@@ -53,19 +54,27 @@ def epoch_indices(
         Batch of each of them, `(n,)`.
     mosaic
         Where they are; those left on disk are shuffled so that neighbours can be read together.
+    part
+        Number of this process, and how many share the cells: each gets its own of every minibatch, and as many as the others.
     """
+    rank, size = part
     if training.sampling == "mixed":
         scattered = mosaic is not None and mosaic.on_disk and len(cells) > cells_at_once(mosaic)
-        order = _stored_order(cells, mosaic, rng) if mosaic is not None and scattered else rng.permutation(cells)
-        n_steps = max(1, -(-len(order) // batch_size))
-        return np.array_split(order, n_steps)  # even sizes: no last minibatch of a few cells
+        n_steps = max(1, -(-len(cells) // batch_size))
+        if mosaic is not None and scattered:
+            order = _stored_order(cells, mosaic, rng, size)[rank]
+        else:
+            order = rng.permutation(cells)[rank::size]
+        drawn = np.array_split(order, n_steps)  # even sizes: no last minibatch of a few cells
+        return [index if len(index) else cells[:1] for index in drawn]  # more processes than cells of a step
     members = [cells[batch == b] for b in np.unique(batch)]
     longest = min(max(map(len, members)), training.max_cells_per_batch)
     rounds = []
     for mine in members:
         draws = [rng.permutation(mine) for _ in range(-(-longest // len(mine)))]
         rounds.append([np.concatenate(draws)[:longest][i : i + batch_size] for i in range(0, longest, batch_size)])
-    return [minibatch for turn in zip(*rounds, strict=True) for minibatch in turn]
+    drawn = [minibatch for turn in zip(*rounds, strict=True) for minibatch in turn]
+    return drawn if size == 1 else [whole[rank::size] if len(whole) > rank else whole[:1] for whole in drawn]
 
 
 def cells_at_once(mosaic: Mosaic) -> int:
@@ -73,15 +82,24 @@ def cells_at_once(mosaic: Mosaic) -> int:
     return max(_CHUNK, int(_ENTRIES_AT_ONCE / max(1.0, mosaic.entries_per_cell)))
 
 
-def _stored_order(cells: NDArray[np.int64], mosaic: Mosaic, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Shuffle without reading single cells: chunks of neighbours in any order, then the cells of some chunks together."""
+def _stored_order(
+    cells: NDArray[np.int64], mosaic: Mosaic, rng: np.random.Generator, size: int
+) -> list[NDArray[np.int64]]:
+    """Shuffle without reading single cells: chunks of neighbours in any order, then the cells of some chunks together.
+
+    Chunks are dealt to `size` processes. All draw for all, so that they stay at the same random numbers.
+    """
     stored = cells[np.argsort(mosaic.place[cells], kind="stable")]
     start = int(rng.integers(_CHUNK))  # chunks begin elsewhere in each epoch, so neighbours do not always meet
     chunks = [part for part in np.split(stored, np.arange(start, len(stored), _CHUNK)) if len(part)]
     mixed = [chunks[i] for i in rng.permutation(len(chunks))]
     together = max(1, cells_at_once(mosaic) // _CHUNK)
-    groups = [np.concatenate(mixed[i : i + together]) for i in range(0, len(mixed), together)]
-    return np.concatenate([rng.permutation(group) for group in groups])
+    orders = []
+    for rank in range(size):
+        mine = mixed[rank::size]
+        groups = [np.concatenate(mine[i : i + together]) for i in range(0, len(mine), together)]
+        orders.append(np.concatenate([rng.permutation(group) for group in groups] or [cells[:1]]))
+    return orders
 
 
 def collect(

@@ -114,21 +114,21 @@ def _of_mudata(data: MuData, label: str, batch_key: str | None) -> list[Part]:
         of_part = shared
         if shared is not None and not shared.index.is_unique:
             # Names do not tell these cells apart; the MuData's own map of rows does.
-            at = _rows_in(data, name)
+            at = rows_in(data, name)
             of_part = None if at is None else pd.Series(shared.to_numpy()[at], index=adata.obs_names)
         parts.append(_part(name, adata, f"{label}modality {name!r}", batch_key, of_part))
     return parts
 
 
-def _rows_in(data: MuData, name: str) -> NDArray[np.int64] | None:
+def rows_in(data: MuData, name: str) -> NDArray[np.int64] | None:
     """Row of `data` of each row of a modality, `(n_cells of the modality,)`; None when its map of rows is out of date."""
     adata, number = data.mod[name], np.asarray(data.obsmap.get(name, ()), dtype=np.int64)  # 1, 2, ...; 0 for none
     rows = np.flatnonzero(number)
     if len(number) != data.n_obs or len(rows) != adata.n_obs or number.max(initial=0) > adata.n_obs:
         return None
-    at = np.empty(adata.n_obs, dtype=np.int64)
+    at = np.full(adata.n_obs, -1, dtype=np.int64)
     at[number[rows] - 1] = rows
-    return at if (data.obs_names[at] == adata.obs_names).all() else None
+    return at if (at >= 0).all() and (data.obs_names[at] == adata.obs_names).all() else None
 
 
 def _batch_by_cell(data: MuData, parts: list[Part]) -> pd.Series:
@@ -137,7 +137,7 @@ def _batch_by_cell(data: MuData, parts: list[Part]) -> pd.Series:
     batch = np.full(len(names), np.nan, dtype=object)
     for part in reversed(parts):
         own = pd.Index(part.adata.obs_names.astype(str))
-        at = names.get_indexer(own) if names.is_unique else _rows_in(data, part.name)
+        at = names.get_indexer(own) if names.is_unique else rows_in(data, part.name)
         if at is not None:
             batch[at[at >= 0]] = part.batch.to_numpy()[at >= 0]
     return pd.Series(batch, index=names)
@@ -229,12 +229,16 @@ def cell_keys(parts: list[Part]) -> list[pd.Index]:
     def joined(of: list[pd.Index]) -> pd.Index:
         return of[0].append(of[1:])
 
+    def by_name(keys: list[pd.Index]) -> dict[str, pd.Index]:
+        return {m: joined([k for k, p in zip(keys, parts, strict=True) if p.name == m]) for m in by_modality}
+
     names = [pd.Index(part.adata.obs_names.astype(str)) for part in parts]
+    if all(k.is_unique for k in by_name(names).values()) and not _batches_differ(names, parts):
+        return names
     qualified = [pd.Index(p.batch.to_numpy().astype(str) + "\x1f" + n) for p, n in zip(parts, names, strict=True)]
-    for keys in (names, qualified):
-        per = {m: joined([k for k, p in zip(keys, parts, strict=True) if p.name == m]) for m in by_modality}
-        if all(k.is_unique for k in per.values()) and not _batches_differ(keys, parts):
-            return keys
+    per = by_name(qualified)
+    if all(k.is_unique for k in per.values()) and not _batches_differ(qualified, parts):
+        return qualified
     if len(by_modality) == 1:  # nothing has to be matched: the n-th cell of a name is told by its number
         repeats = joined(qualified).to_series()
         number = repeats.groupby(repeats.to_numpy()).cumcount().to_numpy()

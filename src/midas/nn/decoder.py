@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from midas.likelihoods import LIKELIHOODS
-from midas.nn.layers import Finish, Hidden
+from midas.nn.layers import Finish, Hidden, Linear
 from midas.nn.stacked import BlockDecoder
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class ModalityOutput(nn.Module):
             width = len(schema.blocks) * sizes[0]
             self.finish = Finish(width, config.activation, config.dropout)
             self.blocks = BlockDecoder(sizes, schema.blocks, config.activation, config.dropout)
-        self.linear = nn.Linear(config.decoder[-1], width)
+        self.linear = Linear(config.decoder[-1], width)
         likelihood = LIKELIHOODS[schema.modality.likelihood]
         self.extra = nn.Parameter(torch.zeros(schema.n_features)) if likelihood.n_feature_parameters else None
 

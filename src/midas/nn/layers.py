@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 if TYPE_CHECKING:
     from midas.config import Activation
     from midas.nn.noise import Noise
+
+
+# Numbers of cells are rounded up to a multiple of this.
+_ROWS = 32
 
 
 def activate(x: Tensor, activation: Activation) -> Tensor:
@@ -22,6 +27,26 @@ def activate(x: Tensor, activation: Activation) -> Tensor:
             return functional.silu(x)
         case "relu":
             return functional.relu(x)
+
+
+def padded(x: Tensor) -> Tensor:
+    """Add rows of zeros to `(..., n, width)` where products run in bfloat16 on a CPU, so that n is one of few numbers.
+
+    There a program is compiled and kept for every shape, about a megabyte each. Minibatches of a mosaic have ever new numbers
+    of cells with a modality, and memory would grow by them for hundreds of steps.
+    """
+    extra = -x.shape[-2] % _ROWS
+    if not extra or x.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+        return x
+    return functional.pad(x.to(torch.get_autocast_dtype("cpu")), (0, 0, 0, extra))
+
+
+class Linear(nn.Linear):
+    """A linear map whose products have few different shapes."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's own name
+        """Map `(n, n_in)` to `(n, n_out)`."""
+        return super().forward(padded(input))[: len(input)]
 
 
 class Finish(nn.Module):
@@ -44,7 +69,7 @@ class Hidden(nn.Module):
 
     def __init__(self, n_in: int, n_out: int, activation: Activation, dropout: float) -> None:
         super().__init__()
-        self.linear = nn.Linear(n_in, n_out)
+        self.linear = Linear(n_in, n_out)
         self.finish = Finish(n_out, activation, dropout)
 
     def forward(self, x: Tensor, noise: Noise | None) -> Tensor:
@@ -66,7 +91,7 @@ class MLP(nn.Module):
         self.hidden = nn.ModuleList(
             Hidden(a, b, activation, dropout) for a, b in zip(sizes[:-2], sizes[1:-1], strict=True)
         )
-        self.out = nn.Linear(sizes[-2], sizes[-1])
+        self.out = Linear(sizes[-2], sizes[-1])
 
     def forward(self, x: Tensor, noise: Noise | None) -> Tensor:
         """Map `(n, sizes[0])` to `(n, sizes[-1])`."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from midas.nn.layers import activate
+from midas.nn.layers import Linear, activate, padded
 
 if TYPE_CHECKING:
     from midas.config import Activation
@@ -28,7 +28,7 @@ class StackedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(n, cells, n_in)` to `(n, cells, n_out)`."""
-        return torch.baddbmm(self.bias, x, self.weight)
+        return torch.baddbmm(self.bias, padded(x), self.weight)[:, : x.shape[1]]
 
 
 class StackedFinish(nn.Module):
@@ -61,7 +61,7 @@ class BlockEncoder(nn.Module):
     def __init__(self, blocks: Sequence[int], sizes: Sequence[int], activation: Activation, dropout: float) -> None:
         super().__init__()
         self.blocks = tuple(blocks)
-        self.first = nn.ModuleList(nn.Linear(block, sizes[0]) for block in blocks)
+        self.first = nn.ModuleList(Linear(block, sizes[0]) for block in blocks)
         n = len(self.blocks)
         self.finish = nn.ModuleList(StackedFinish(n, size, activation, dropout) for size in sizes[:-1])
         self.linear = nn.ModuleList(StackedLinear(n, a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
@@ -92,7 +92,7 @@ class BlockDecoder(nn.Module):
         n = len(blocks)
         self.linear = nn.ModuleList(StackedLinear(n, a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
         self.finish = nn.ModuleList(StackedFinish(n, size, activation, dropout) for size in sizes[1:])
-        self.last = nn.ModuleList(nn.Linear(sizes[-1], block) for block in blocks)
+        self.last = nn.ModuleList(Linear(sizes[-1], block) for block in blocks)
 
     def forward(self, x: Tensor, noise: Noise | None) -> Tensor:
         """Map `(cells, n_blocks * sizes[0])` to `(cells, sum(blocks))`."""

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from midas.ranks import ALONE, Ranks, meet
+
 if TYPE_CHECKING:
     from midas.config import TrainingConfig
 
@@ -23,10 +25,13 @@ class Compute:
         Of the networks and minibatches.
     bf16
         Whether matrix products run in bfloat16.
+    ranks
+        Processes that train together.
     """
 
     device: torch.device
     bf16: bool
+    ranks: Ranks = ALONE
 
     def autocast(self) -> torch.autocast:
         """Within this context, matrix products run in the chosen precision."""
@@ -34,7 +39,7 @@ class Compute:
 
 
 def compute_of(training: TrainingConfig) -> Compute:
-    """Choose device and precision.
+    """Choose device and precision, and meet the processes that train together.
 
     Raises
     ------
@@ -42,7 +47,11 @@ def compute_of(training: TrainingConfig) -> Compute:
         When the device asked for is not there.
     """
     accelerator = accelerator_of(training)
-    return Compute(torch.device(accelerator), multiplies_bf16(training, accelerator))
+    together = meet(training, accelerator)
+    device = torch.device(accelerator)
+    if together.size > 1 and accelerator == "cuda":
+        device = torch.device("cuda", together.local_rank % torch.cuda.device_count())
+    return Compute(device, multiplies_bf16(training, accelerator), together)
 
 
 def accelerator_of(training: TrainingConfig) -> str:

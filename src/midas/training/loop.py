@@ -79,13 +79,20 @@ def fit(
     teach_first
         Steps of the discriminators alone before the model moves.
 
+    With ``training.devices``, each process takes its share of every minibatch, and all end with the same weights.
+
     Returns
     -------
     One record per epoch: its number, seconds so far, learning rate, and the mean of each term of the objective; ``val_`` before
     those of held-out cells.
     """
-    plan = plan_training(mosaic, config.training, seed)
     learner = replace(learner_for(vae, discriminators, mosaic, config), anchor=anchor)
+    ranks = learner.compute.ranks
+    plan = plan_training(mosaic, config.training, seed)
+    ranks.check_same(_fingerprint(learner, mosaic, seed))
+    ranks.spread([*vae.state_dict().values(), *discriminators.state_dict().values()])
+    if not ranks.first:
+        around = replace(around, progress=False, loggers=())
     if teach_first:
         _teach_first(learner, mosaic, plan, seed, teach_first)
     run = _Run(learner, mosaic, plan, seed, around)
@@ -95,6 +102,8 @@ def fit(
         status = "success"
     except KeyboardInterrupt:
         status = "interrupted"
+        if ranks.size > 1:  # the processes stopped at different steps: there is no common result
+            raise
         logger.warning("Interrupted after %s epochs; the model keeps the best weights so far.", len(run.history))
     finally:
         for sink in around.loggers:
@@ -106,10 +115,11 @@ def fit(
 
 def _teach_first(learner: Learner, mosaic: Mosaic, plan: Plan, seed: int, steps: int) -> None:
     rng = np.random.default_rng([seed, 3])
-    noise = Noise(int(rng.integers(2**62)), learner.compute.device)
+    ranks = learner.compute.ranks
+    noise = Noise(int(rng.integers(2**62)) + ranks.rank, learner.compute.device)
     _set_rate(learner.discriminator_optimizer, learner.config.training.discriminator_learning_rate)
     indices = [rng.choice(plan.train, min(plan.batch_size, len(plan.train)), replace=False) for _ in range(steps)]
-    with _minibatches(mosaic, indices, learner.compute.device) as minibatches:
+    with _minibatches(mosaic, [ranks.share(index) for index in indices], learner.compute.device) as minibatches:
         for minibatch in minibatches:
             teach_discriminators(learner, minibatch, noise)
 
@@ -182,9 +192,16 @@ class _Run:
         learner, config = self.learner, self.learner.config
         rng = np.random.default_rng([self.seed, 2, epoch])
         # Seeds follow from the epoch, so a resumed run draws what the unbroken one would have drawn.
-        noise = Noise(int(rng.integers(2**62)), learner.compute.device)
+        ranks = learner.compute.ranks
+        noise = Noise(int(rng.integers(2**62)) + ranks.rank, learner.compute.device)
         indices = epoch_indices(
-            self.plan.train, self.mosaic.batch[self.plan.train], self.plan.batch_size, config.training, rng, self.mosaic
+            self.plan.train,
+            self.mosaic.batch[self.plan.train],
+            self.plan.batch_size,
+            config.training,
+            rng,
+            self.mosaic,
+            (ranks.rank, ranks.size),
         )[: self.rate.end - self.step]
         sums: dict[str, torch.Tensor] = {}
         with _minibatches(self.mosaic, indices, learner.compute.device) as minibatches:
@@ -199,6 +216,8 @@ class _Run:
                 self.step += 1
                 bar.advance()
         terms = {name: float(total) / len(indices) for name, total in sums.items()}
+        if ranks.size > 1:
+            terms = {name: total / ranks.size for name, total in ranks.add(terms).items()}
         check_finite(terms, learner, minibatch)
         return {**terms, "learning_rate": factor * config.training.learning_rate}
 
@@ -207,14 +226,15 @@ class _Run:
             return {}
         size = self.plan.batch_size
         indices = [self.plan.validation[i : i + size] for i in range(0, len(self.plan.validation), size)]
-        sums: dict[str, float] = {}
+        ranks, sums = self.learner.compute.ranks, dict[str, float]()
+        indices = indices[ranks.rank :: ranks.size]
         with torch.no_grad(), _minibatches(self.mosaic, indices, self.learner.compute.device) as minibatches:
             for minibatch in minibatches:
                 with self.learner.compute.autocast():
                     outputs = self.learner.vae(minibatch, None)
                 for name, term in losses_of(self.learner, outputs, minibatch).named().items():
                     sums[name] = sums.get(name, 0.0) + float(term) * minibatch.n_cells
-        terms = {f"val_{name}": total / len(self.plan.validation) for name, total in sums.items()}
+        terms = {f"val_{name}": total / len(self.plan.validation) for name, total in ranks.add(sums).items()}
         if self.watch.better(terms["val_total"], epoch):
             self._remember()
         elif self.watch.tired(epoch) and self.learner.config.training.schedule == "constant":
@@ -234,27 +254,35 @@ class _Run:
 
     def _save(self, epoch: int, seconds: float) -> None:
         assert self.checkpoint is not None
-        position = Position(epoch, self.step, seconds, self.rate, self.watch, self.history, self._fingerprint())
+        if not self.learner.compute.ranks.first:
+            return
+        fingerprint = _fingerprint(self.learner, self.mosaic, self.seed)
+        position = Position(epoch, self.step, seconds, self.rate, self.watch, self.history, fingerprint)
         self.checkpoint.write(self.learner, position, self.best)
 
     def _resume(self) -> int:
-        if self.checkpoint is None or not (self.around.resume and self.checkpoint.path.exists()):
+        found = self.checkpoint is not None and self.around.resume and self.checkpoint.path.exists()
+        self.learner.compute.ranks.check_same({"checkpoint": found})
+        if self.checkpoint is None or not found:
             return 0
-        position, self.best = self.checkpoint.read(self.learner, self._fingerprint())
+        fingerprint = _fingerprint(self.learner, self.mosaic, self.seed)
+        position, self.best = self.checkpoint.read(self.learner, fingerprint)
+        self.learner.compute.ranks.check_same({"checkpoint": position.step})
         self.step, self.rate, self.watch = position.step, position.rate, position.watch
         self.history, self.seconds_before = position.history, position.seconds
         logger.info("Going on from %s: epoch %s.", self.checkpoint.path, position.epoch)
         return position.epoch
 
-    def _fingerprint(self) -> dict[str, Any]:
-        """What must be the same for a run to go on where another stopped."""
-        return {
-            "config": self.learner.config.to_dict(),
-            "seed": self.seed,
-            "cells": self.mosaic.n_cells,
-            "schema": {name: part.n_features for name, part in self.mosaic.schema.modalities.items()},
-            "batches": list(self.mosaic.schema.batches),
-        }
+
+def _fingerprint(learner: Learner, mosaic: Mosaic, seed: int) -> dict[str, Any]:
+    """What must be the same for a run to go on where another stopped, and in processes that train together."""
+    return {
+        "config": learner.config.to_dict(),
+        "seed": seed,
+        "cells": mosaic.n_cells,
+        "schema": {name: part.n_features for name, part in mosaic.schema.modalities.items()},
+        "batches": list(mosaic.schema.batches),
+    }
 
 
 @contextmanager

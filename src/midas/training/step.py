@@ -147,6 +147,8 @@ def train_step(learner: Learner, minibatch: Minibatch, noise: Noise, *, with_bat
     aim = total - adversarial * guess
     if aim.requires_grad:  # not when only the batch networks are tuned, and this step leaves the batch out
         aim.backward()
+    compute.ranks.average_gradients(learner.vae, minibatch.n_cells)
+    if aim.requires_grad or compute.ranks.size > 1:
         _clip(learner, learner.vae)
         learner.vae_optimizer.step()
     return report
@@ -165,6 +167,7 @@ def _teach(learner: Learner, c: Tensor, present: Tensor, batch: Tensor, noise: N
         learner.discriminator_optimizer.zero_grad()
         guess = learner.discriminators(c, present, batch, noise).mean()
         (guess * learner.config.objective.adversarial).backward()
+        learner.compute.ranks.average_gradients(learner.discriminators, len(batch))
         _clip(learner, learner.discriminators)
         learner.discriminator_optimizer.step()
 
