@@ -130,6 +130,9 @@ class TrainingConfig:
         share; early stopping begins the fall early instead of cutting it off. ``constant``: stay.
     warmup, decay
         Shares of all steps.
+    bridge
+        Whether modalities that no measured cells tie (a diagonal mosaic) are tied by cells that are matched by the genes which
+        their features stand for; see :mod:`midas.bridging`. Nothing changes for other mosaics.
     sampling
         ``mixed``: a minibatch is drawn from all cells. ``by_batch``: from one batch at a time, in turn; smaller batches
         are drawn again until each had as many steps as the largest.
@@ -158,6 +161,7 @@ class TrainingConfig:
     schedule: Schedule = "warmup_stable_decay"
     warmup: float = 0.05
     decay: float = 0.4
+    bridge: bool = True
     sampling: Sampling = "mixed"
     max_cells_per_batch: int = 10_000
     validation_fraction: float = 0.1
@@ -233,6 +237,7 @@ class Config:
                 weight_decay=0.01,
                 discriminator_steps=3,
                 schedule="constant",
+                bridge=False,
                 sampling="by_batch",
                 max_cells_per_batch=10_000,
                 validation_fraction=0.0,

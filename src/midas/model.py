@@ -18,6 +18,7 @@ from anndata import AnnData
 from mudata import MuData
 
 from midas import keys
+from midas.bridging import bridged
 from midas.config import Config
 from midas.data import Mosaic, MosaicData, MosaicSchema, read_mosaic
 from midas.data.parts import batches_in, modalities_in
@@ -152,7 +153,8 @@ class MIDAS:
             checkpoint=None if checkpoint is None else Path(checkpoint),
             resume=resume,
         )
-        self.settle(fit(self.vae, self.discriminators, self.mosaic, self.config, self.seed, around))
+        mosaic = bridged(self.mosaic, self.seed)[0] if self.config.training.bridge else self.mosaic
+        self.settle(fit(self.vae, self.discriminators, mosaic, self.config, self.seed, around))
         return self
 
     def settle(self, history: list[dict[str, float]]) -> None:

@@ -81,6 +81,8 @@ class Mosaic:
         What the user should know, one sentence each.
     obs
         What else the input says of the cells, one row each.
+    genes
+        By modality, symbols of the genes that each feature stands for, where the input says so.
     """
 
     schema: MosaicSchema
@@ -91,6 +93,7 @@ class Mosaic:
     modalities: Mapping[str, ModalityRows]
     notes: tuple[str, ...] = ()
     obs: pd.DataFrame = field(default_factory=pd.DataFrame)
+    genes: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
 
     @property
     def n_cells(self) -> int:

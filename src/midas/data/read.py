@@ -14,6 +14,7 @@ from torch import nn
 
 from midas.data.blocks import chromosomes, order_and_blocks, peak_keys
 from midas.data.checks import Scan, describe_names, scan
+from midas.data.genes import Genes, genes_said
 from midas.data.measured import measured_features
 from midas.data.mosaic import ModalityRows, Mosaic
 from midas.data.parts import MosaicData, Part, cell_keys, counts_of, take_apart
@@ -87,8 +88,10 @@ def read_mosaic(
     names = [_feature_names(part, notes) for part in parts]
     own = _own_schema(parts, names, modalities) if schema is None else dict(schema.modalities)
     rows: dict[str, ModalityRows] = {}
+    genes: dict[str, Genes] = {}
     for name, part_schema in own.items():
         mine = [i for i, part in enumerate(parts) if part.name == name]
+        genes[name] = genes_said(part_schema, [parts[i] for i in mine], [names[i] for i in mine])
         rows[name] = _rows(
             part_schema,
             [parts[i] for i in mine],
@@ -122,6 +125,7 @@ def read_mosaic(
         modalities=rows,
         notes=tuple(notes),
         obs=_obs(data, parts, positions, cells),
+        genes=genes,
     )
 
 

@@ -58,7 +58,9 @@ class Discriminators(nn.Module):
             c = finish(linear(c), noise)
         logits = self.out(c).float().masked_fill(~self.allowed[:, None, :], -torch.inf)
         n, cells, classes = logits.shape
-        target = torch.where(present, batch.expand(n, cells), -100)  # -100: not counted
+        # A cell put together of two batches' may have a modality that its batch has not: nothing to be told there.
+        counted = present & self.allowed[:, batch]
+        target = torch.where(counted, batch.expand(n, cells), -100)  # -100: not counted
         losses = functional.cross_entropy(
             logits.reshape(-1, classes), target.reshape(-1), reduction="none", ignore_index=-100
         )

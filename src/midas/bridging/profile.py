@@ -1,0 +1,104 @@
+"""Cells of one modality as they are compared with cells of another: by gene, and by their own main directions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.utils.extmath import randomized_svd
+
+from midas.neighbours import Index
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_DIRECTIONS: Final = 20
+_NEIGHBOURS: Final = 15
+_MOST_FEATURES: Final = 3_000  # the most frequent ones carry the main directions
+_DENSE: Final = 0.5  # share of non-zero counts from which a modality is a panel of proteins rather than a transcriptome
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Some cells of one modality.
+
+    Attributes
+    ----------
+    genes
+        Symbols, sorted, `(n_genes,)`.
+    by_gene
+        Each gene's value in each cell's neighbourhood, centred and scaled within batches, `(n_cells, n_genes)`.
+    directions
+        Main directions, centred within batches, `(n_cells, n_directions)`.
+    """
+
+    genes: NDArray[np.str_]
+    by_gene: NDArray[np.float64]
+    directions: NDArray[np.float64]
+
+
+def profile(
+    counts: sp.csr_matrix, gene: NDArray[np.object_], batch: NDArray[np.int64], *, binary: bool, seed: int
+) -> Profile:
+    """Describe cells by gene and by main directions.
+
+    Parameters
+    ----------
+    counts
+        `(n_cells, n_features)`.
+    gene
+        Symbol of each feature's gene, `(n_features,)`; empty where there is none.
+    batch
+        Of each cell.
+    binary
+        Whether only zero or not counts.
+    seed
+        Of the decomposition.
+    """
+    normal = _normalised(counts, binary=binary)
+    genes, column = np.unique(gene[gene != ""].astype(str), return_inverse=True)
+    linked = normal[:, np.flatnonzero(gene != "")]
+    place = sp.csr_matrix((np.ones(len(column)), (np.arange(len(column)), column)), shape=(len(column), len(genes)))
+    values = np.asarray((linked @ place).todense(), dtype=np.float64)
+    directions = _directions(normal, batch, seed)
+    smooth = np.empty_like(values)
+    for code in np.unique(batch):
+        mine = np.flatnonzero(batch == code)
+        near = Index(directions[mine]).of_points(max(1, min(_NEIGHBOURS, len(mine) // 4)))[1]
+        smooth[mine] = values[mine][near].mean(1)
+    return Profile(genes, _standard(smooth, batch), directions)
+
+
+def _normalised(counts: sp.csr_matrix, *, binary: bool) -> sp.csr_matrix:
+    """Log of depth-normalised counts; a panel of proteins, of which every cell has most, is centred by cell instead."""
+    x = sp.csr_matrix(counts, dtype=np.float64)
+    if binary:
+        x.data[:] = 1.0
+    if x.nnz > _DENSE * x.shape[0] * x.shape[1]:
+        dense = np.log1p(np.asarray(x.todense()))
+        return sp.csr_matrix(dense - dense.mean(1, keepdims=True))
+    depth = np.asarray(x.sum(1)).ravel()
+    scale = sp.diags_array(np.median(depth) / np.maximum(depth, 1.0))
+    return sp.csr_matrix((scale @ x).log1p())
+
+
+def _directions(normal: sp.csr_matrix, batch: NDArray[np.int64], seed: int) -> NDArray[np.float64]:
+    often = np.bincount(normal.indices, minlength=normal.shape[1])
+    kept = np.sort(np.argsort(-often, kind="stable")[:_MOST_FEATURES])
+    scaled = np.clip(_standard(np.asarray(normal[:, kept].todense()), batch), -10, 10)
+    rank = min(_DIRECTIONS, min(scaled.shape) - 1)
+    left, size, _ = randomized_svd(scaled, max(1, rank), random_state=seed)
+    found: NDArray[np.float64] = left * size
+    return found
+
+
+def _standard(values: NDArray[np.float64], batch: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Centre and scale columns within batches; a column without spread becomes zero."""
+    out = np.zeros_like(values)
+    for code in np.unique(batch):
+        mine = batch == code
+        spread = values[mine].std(0)
+        out[mine] = (values[mine] - values[mine].mean(0)) / np.where(spread > 1e-9, spread, np.inf)
+    return out

@@ -1,0 +1,32 @@
+"""Which genes the features of a modality stand for, as far as the data say."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import pandas as pd
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from midas.data.parts import Part
+    from midas.data.schema import ModalitySchema
+
+# Of var, the first that is there: all genes of a feature (separated by ;), its main gene, and where readers put symbols.
+_COLUMNS: Final = ("genes", "gene", "gene_symbols", "gene_symbol", "gene_name", "feature_name")
+
+Genes = tuple[tuple[str, ...], ...]
+
+
+def genes_said(schema: ModalitySchema, parts: Sequence[Part], names: Sequence[pd.Index]) -> Genes:
+    """Symbols for each feature of the schema, in capitals, from the columns of var; none where the data say nothing."""
+    found: dict[str, tuple[str, ...]] = {}
+    for part, features in zip(parts, names, strict=True):
+        column = next((column for column in _COLUMNS if column in part.adata.var), None)
+        if column is None:
+            continue
+        for feature, text in zip(features, part.adata.var[column].astype(object), strict=True):
+            symbols = () if pd.isna(text) else tuple(s.strip().upper() for s in str(text).split(";") if s.strip())
+            if symbols:
+                found.setdefault(str(feature), symbols)
+    return tuple(found.get(str(feature), ()) for feature in schema.features)
