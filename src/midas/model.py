@@ -18,7 +18,7 @@ from anndata import AnnData
 from mudata import MuData
 
 from midas import keys
-from midas.bridging import bridged
+from midas.bridging import bridged_by_genes
 from midas.config import Config
 from midas.data import Mosaic, MosaicData, MosaicSchema, read_mosaic
 from midas.data.parts import batches_in, modalities_in
@@ -153,7 +153,7 @@ class MIDAS:
             checkpoint=None if checkpoint is None else Path(checkpoint),
             resume=resume,
         )
-        mosaic = bridged(self.mosaic, self.seed)[0] if self.config.training.bridge else self.mosaic
+        mosaic = bridged_by_genes(self.mosaic, self.seed)[0] if self.config.training.bridge else self.mosaic
         self.settle(fit(self.vae, self.discriminators, mosaic, self.config, self.seed, around))
         return self
 

@@ -1,5 +1,6 @@
-"""Bridges where a mosaic has none: cells of different modalities paired by the genes that their features stand for."""
+"""Cells put together of matched ones, where no measured cells tie a mosaic's modalities: diagonal integration."""
 
-from midas.bridging.bridge import Bridge, bridged
+from midas.bridging.by_genes import Bridge, bridged_by_genes
+from midas.bridging.by_state import bridged_by_state
 
-__all__ = ["Bridge", "bridged"]
+__all__ = ["Bridge", "bridged_by_genes", "bridged_by_state"]

@@ -25,7 +25,6 @@ _ENOUGH_TO_WEIGH: Final = 10
 _ROUNDS: Final = 3
 _CANONICAL: Final = 10
 _KEPT: Final = 0.9
-_PARTNERS = 1
 
 
 @dataclass(frozen=True)
@@ -84,17 +83,11 @@ def match(first: Profile, second: Profile, links: Links) -> tuple[NDArray[np.int
     i, j = linear_sum_assignment(by_genes, maximize=True)
     similar = by_genes
     for _ in range(_ROUNDS):
-        sure = _surest(similar[i, j])
+        sure = surest(similar[i, j])
         similar = _cosines(*_canonical(first.directions, second.directions, i[sure], j[sure])) + 0.5 * by_genes
         i, j = linear_sum_assignment(similar, maximize=True)
-    found = []
-    for _ in range(_PARTNERS):
-        i, j = linear_sum_assignment(similar, maximize=True)
-        sure = _surest(similar[i, j])
-        found.append(np.stack([i[sure], j[sure]]))
-        similar[i, j] = -2.0
-    i, j = np.concatenate(found, axis=1)
-    return i.astype(np.int64), j.astype(np.int64)
+    sure = surest(similar[i, j])
+    return i[sure].astype(np.int64), j[sure].astype(np.int64)
 
 
 def _shared(first: Profile, second: Profile) -> tuple[NDArray[np.str_], NDArray[np.float64], NDArray[np.float64]]:
@@ -150,12 +143,13 @@ def _cosines(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float
 
 
 def _unit(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    length = np.sqrt(np.einsum("ij,ij->i", x, x))
-    unit: NDArray[np.float64] = x / np.where(length > 0, length, 1.0)[:, None]
+    length = np.linalg.norm(x, axis=1, keepdims=True)
+    unit: NDArray[np.float64] = np.divide(x, length, out=np.zeros_like(x), where=length > 0)
     return unit
 
 
-def _surest(similar: NDArray[np.float64]) -> NDArray[np.bool_]:
+def surest(similar: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which pairs to keep, `(n_pairs,)`: all but the least similar tenth."""
     sure: NDArray[np.bool_] = similar >= np.quantile(similar, 1 - _KEPT)
     return sure
 
@@ -167,4 +161,5 @@ def _correlations(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     a, b = a - a.mean(), b - b.mean()
-    return float(a @ b / max(np.sqrt((a @ a) * (b @ b)), 1e-12))
+    size: float = max(float((a @ a) * (b @ b)) ** 0.5, 1e-12)
+    return float(a @ b) / size

@@ -48,9 +48,16 @@ class TransferConfig:
     add_features: bool = True
 
     @classmethod
-    def for_model(cls) -> TransferConfig:
-        """Defaults of a model transfer, whose query need not stay in the reference's space."""
-        return cls(share=0.1, hold=0.0)
+    def for_model(cls, *, mixed: bool) -> TransferConfig:
+        """Defaults of a model transfer, whose query need not stay in the reference's space.
+
+        Parameters
+        ----------
+        mixed
+            Whether the query's cells differ in what was measured. Such a query has more to learn: how what was measured in some
+            relates to what was measured in others, batch by batch.
+        """
+        return cls(share=0.3, learning_rate=2e-3, hold=0.0) if mixed else cls(share=0.1, hold=0.0)
 
     def __post_init__(self) -> None:
         for name in ("share", "learning_rate", "discriminator_learning_rate"):

@@ -112,8 +112,9 @@ def encode(reference: MIDAS, query: Query | MosaicData) -> Mapped:
 def transfer_model(reference: MIDAS, query: Query | MosaicData) -> MIDAS:
     """Model transfer: a model of the query's batches that starts from the reference's weights.
 
-    Needs no reference cells, and takes a tenth of the steps of a model from scratch. The query may have modalities and
-    features that the reference lacks.
+    Needs no reference cells, and takes a tenth of the steps of a model from scratch, or three where the query's cells differ in
+    what was measured. Modalities that none of its cells have together are tied by where the reference places the cells. The
+    query may have modalities and features that the reference lacks.
 
     Parameters
     ----------
@@ -121,8 +122,10 @@ def transfer_model(reference: MIDAS, query: Query | MosaicData) -> MIDAS:
         As in :func:`encode`.
     """
     q = _as_query(query)
-    options = q.config or TransferConfig.for_model()
+    options = q.config or TransferConfig.for_model(mixed=False)
     mosaic = _read(reference, q, options, keep_batches=False)
+    if q.config is None:
+        options = TransferConfig.for_model(mixed=mosaic.combinations().nunique() > 1)
     model = _model_of(reference, mosaic, q)
     tune(reference, model, mosaic, options, Surroundings(progress=q.progress))
     return model

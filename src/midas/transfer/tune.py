@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from midas.bridging import bridged_by_state
 from midas.data.combine import joined, recast
 from midas.inference import encode
 from midas.nn import VAE
@@ -66,6 +67,10 @@ def tune(
         mosaic = joined(query, shown.mosaic)
         target = np.concatenate([target, shown.z])
         weight = np.concatenate([weight, np.full(len(shown.z), options.anchor, dtype=np.float32)])
+    # Modalities that the query's cells do not tie are tied by where the reference places these cells.
+    mosaic = bridged_by_state(mosaic, target[:, : model.config.network.dim_c], model.seed)
+    target = np.pad(target, ((0, mosaic.n_cells - len(target)), (0, 0)), constant_values=np.nan)
+    weight = np.pad(weight, (0, mosaic.n_cells - len(weight)))
     anchor = Anchor(torch.from_numpy(target), torch.from_numpy(weight))
     config = tuning_config(reference.config, query.n_cells, mosaic.n_cells, options)
     history = fit(

@@ -1,77 +1,21 @@
-"""A mosaic for training: the mosaic itself, and cells put together of matched halves where nothing else ties modalities."""
+"""Cells put together of others' parts, so that modalities meet which no cell was measured in."""
 
 from __future__ import annotations
 
-import logging
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pandas as pd
 
-from midas.bridging.genes import genes_of, in_common
-from midas.bridging.matching import Links, compare, match
-from midas.bridging.profile import Profile, profile
-from midas.data.rows import measured_counts
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from midas.data.mosaic import Mosaic
 
-logger = logging.getLogger(__name__)
-
-_MOST_CELLS: Final = 2_000  # of each side; an assignment of more takes long
-_FEWEST_CELLS: Final = 50  # of each side, or neighbourhoods say nothing
-_ENOUGH: Final = 20  # cells with both modalities, from which on those tie them better than links do
-
-
-@dataclass(frozen=True)
-class Bridge:
-    """Two modalities tied by matched cells.
-
-    Attributes
-    ----------
-    modalities
-        Names.
-    links
-        The genes that both have.
-    cells
-        Matched cells of the mosaic, `(n_pairs, 2)`.
-    """
-
-    modalities: tuple[str, str]
-    links: Links
-    cells: NDArray[np.int64]
-
-
-def bridged(mosaic: Mosaic, seed: int) -> tuple[Mosaic, tuple[Bridge, ...]]:
-    """Add matched cells where no measured cell ties two groups of modalities.
-
-    Parameters
-    ----------
-    mosaic
-        To be trained on, its features' genes known.
-    seed
-        Of the cells that are compared.
-
-    Returns
-    -------
-    The mosaic, behind its own cells those put together of two (named after both); and what ties what. The mosaic as it is where
-    measured cells tie all modalities, where too few genes are known to two modalities, or where these do not agree.
-    """
-    groups = components(mosaic)
-    bridges = []
-    for first, second in combinations(mosaic.modalities, 2):
-        if groups[first] == groups[second]:
-            continue
-        bridge = _bridge(mosaic, first, second, seed)
-        if bridge is not None:
-            bridges.append(bridge)
-    if bridges:
-        mosaic = with_groups(mosaic, composed([bridge.cells for bridge in bridges]))
-    return mosaic, tuple(bridges)
+_MOST_CELLS: Final = 2_000  # of each side; to match more takes long
+_ENOUGH: Final = 20  # cells with both modalities, from which on those tie them better than anything guessed
 
 
 def components(mosaic: Mosaic) -> dict[str, int]:
@@ -85,35 +29,15 @@ def components(mosaic: Mosaic) -> dict[str, int]:
     return group
 
 
-def _bridge(mosaic: Mosaic, first: str, second: str, seed: int) -> Bridge | None:
-    cells = [_drawn(mosaic, first, second, seed), _drawn(mosaic, second, first, seed)]
-    if min(map(len, cells)) < _FEWEST_CELLS:
-        return None
-    genes = in_common(genes_of(mosaic, first), genes_of(mosaic, second))
-    a, b = (
-        _profile(mosaic, name, some, gene, seed) for name, some, gene in zip((first, second), cells, genes, strict=True)
-    )
-    links = compare(a, b, seed=seed)
-    pair = f"{first} and {second}"
-    if not len(links.genes):
-        logger.warning("No cell has both %s, and no gene is known to both: they can only be aligned by chance.", pair)
-        return None
-    if not links.trusted:
-        logger.warning(
-            "No cell has both %s, and %s linked genes do not vary together in both (r = %.2f, p = %.2g): not used to align them.",
-            pair, len(links.genes), links.agreement, links.p_value,
-        )  # fmt: skip
-        return None
-    i, j = match(a, b, links)
-    logger.info(
-        "No cell has both %s: tied by %s pairs of cells, matched by %s linked genes (agreement r = %.2f).",
-        pair, f"{len(i):,}", len(links.genes), links.agreement,
-    )  # fmt: skip
-    return Bridge((first, second), links, np.stack([cells[0][i], cells[1][j]], axis=1))
+def untied(mosaic: Mosaic) -> list[tuple[str, str]]:
+    """Pairs of modalities that no measured cells tie."""
+    group = components(mosaic)
+    there = [name for name, rows in mosaic.modalities.items() if rows.present.any()]
+    return [(a, b) for a, b in combinations(there, 2) if group[a] != group[b]]
 
 
-def _drawn(mosaic: Mosaic, having: str, lacking: str, seed: int) -> NDArray[np.int64]:
-    """Cells of one modality without the other, in canonical order."""
+def one_sided(mosaic: Mosaic, having: str, lacking: str, seed: int) -> NDArray[np.int64]:
+    """Cells of one modality without the other, in canonical order; so many as can be matched."""
     order = mosaic.canonical_order()
     wanted = mosaic.modalities[having].present & ~mosaic.modalities[lacking].present
     order = order[wanted[order]]
@@ -121,12 +45,6 @@ def _drawn(mosaic: Mosaic, having: str, lacking: str, seed: int) -> NDArray[np.i
         return order
     drawn = np.random.default_rng([seed, 5]).choice(len(order), _MOST_CELLS, replace=False)
     return order[np.sort(drawn)]
-
-
-def _profile(mosaic: Mosaic, name: str, cells: NDArray[np.int64], gene: NDArray[np.object_], seed: int) -> Profile:
-    counts = measured_counts(mosaic, name, cells)
-    binary = mosaic.schema.modalities[name].modality.transform == "binarize"
-    return profile(counts, gene, mosaic.batch[cells], binary=binary, seed=seed)
 
 
 def composed(pairs: list[NDArray[np.int64]]) -> NDArray[np.int64]:

@@ -1,0 +1,104 @@
+"""Modalities that no measured cells tie, tied by cells that are matched by the genes which their features stand for."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from midas.bridging.genes import genes_of, in_common
+from midas.bridging.groups import components, composed, one_sided, untied, with_groups
+from midas.bridging.matching import Links, compare, match
+from midas.bridging.profile import Profile, profile
+from midas.data.rows import measured_counts
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from midas.data.mosaic import Mosaic
+
+logger = logging.getLogger(__name__)
+
+_FEWEST_CELLS: Final = 50  # of each side, or neighbourhoods say nothing
+
+
+@dataclass(frozen=True)
+class Bridge:
+    """Two modalities tied by matched cells, or why they are not.
+
+    Attributes
+    ----------
+    modalities
+        Names.
+    links
+        The genes that both have, and how far the modalities agree on them.
+    cells
+        Matched cells of the mosaic, `(n_pairs, 2)`; none where the links are not trusted.
+    """
+
+    modalities: tuple[str, str]
+    links: Links
+    cells: NDArray[np.int64]
+
+    def __str__(self) -> str:
+        pair, n = " and ".join(self.modalities), len(self.links.genes)
+        if len(self.cells):
+            return (
+                f"No cells tie {pair}: {len(self.cells):,} pairs of cells, matched by {n:,} genes that both have, do "
+                f"(the two agree on these with r = {self.links.agreement:.2f})."
+            )
+        if not n:
+            return f'No cells tie {pair}, and no gene is known to both; var["gene"] may tell which gene a feature stands for.'
+        return (
+            f"No cells tie {pair}, and the {n:,} genes that both have do not vary together in both "
+            f"(r = {self.links.agreement:.2f}, p = {self.links.p_value:.2g}): not used to align them."
+        )
+
+
+def bridged_by_genes(mosaic: Mosaic, seed: int) -> tuple[Mosaic, tuple[Bridge, ...]]:
+    """Add cells put together of matched ones where no measured cells tie two modalities.
+
+    Parameters
+    ----------
+    mosaic
+        To be trained on.
+    seed
+        Of the cells that are compared.
+
+    Returns
+    -------
+    The mosaic, behind its own cells the new ones; and what was found for each two modalities. The mosaic as it is where measured
+    cells tie all modalities, where two have too few genes in common, or where these do not vary together in both.
+    """
+    bridges = tuple(bridge for a, b in untied(mosaic) if (bridge := _bridge(mosaic, a, b, seed)) is not None)
+    pairs = [bridge.cells for bridge in bridges if len(bridge.cells)]
+    whole = with_groups(mosaic, composed(pairs)) if pairs else mosaic
+    now = components(whole)
+    for bridge in bridges:
+        first, second = bridge.modalities
+        level = logging.INFO if now[first] == now[second] else logging.WARNING
+        logger.log(level, "%s", bridge)
+    return whole, bridges
+
+
+def _bridge(mosaic: Mosaic, first: str, second: str, seed: int) -> Bridge | None:
+    cells = [one_sided(mosaic, first, second, seed), one_sided(mosaic, second, first, seed)]
+    if min(map(len, cells)) < _FEWEST_CELLS:
+        return None
+    genes = in_common(genes_of(mosaic, first), genes_of(mosaic, second))
+    a, b = (
+        _profile(mosaic, name, some, gene, seed) for name, some, gene in zip((first, second), cells, genes, strict=True)
+    )
+    links = compare(a, b, seed=seed)
+    if not links.trusted:
+        return Bridge((first, second), links, np.empty((0, 2), dtype=np.int64))
+    i, j = match(a, b, links)
+    return Bridge((first, second), links, np.stack([cells[0][i], cells[1][j]], axis=1))
+
+
+def _profile(mosaic: Mosaic, name: str, cells: NDArray[np.int64], gene: NDArray[np.object_], seed: int) -> Profile:
+    counts = measured_counts(mosaic, name, cells)
+    binary = mosaic.schema.modalities[name].modality.transform == "binarize"
+    return profile(counts, gene, mosaic.batch[cells], binary=binary, seed=seed)
