@@ -40,7 +40,7 @@ def test_counts() -> None:
 @pytest.mark.parametrize(
     ("parts", "warning"),
     [
-        ({"rna": (0, 60), "adt": (60, 120)}, r"No cell bridges adt \| rna: nothing in the data ties"),
+        ({"rna": (0, 60), "adt": (60, 120)}, r"No cell bridges adt \| rna: only genes"),
         (
             {"rna": (0, 60), "adt": (0, 60), "atac": (60, 120)},
             r"No cell bridges adt\+rna \| atac",

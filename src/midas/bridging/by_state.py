@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
-from scipy.spatial.distance import cdist
 
 from midas.bridging.groups import composed, one_sided, untied, with_groups
-from midas.bridging.matching import surest
+from midas.bridging.matching import assigned, surest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,9 +34,9 @@ def bridged_by_state(mosaic: Mosaic, state: NDArray[Any], seed: int) -> Mosaic:
             for cells in (one_sided(mosaic, first, second, seed), one_sided(mosaic, second, first, seed))
         )
         if len(a) and len(b):
-            distance = cdist(_centred(state[a], mosaic.batch[a]), _centred(state[b], mosaic.batch[b]))
-            i, j = linear_sum_assignment(distance)
-            sure = surest(-distance[i, j])
+            similar = -_distances(_centred(state[a], mosaic.batch[a]), _centred(state[b], mosaic.batch[b]))
+            i, j = assigned(similar)
+            sure = surest(similar[i, j])
             pairs.append(np.stack([a[i[sure]], b[j[sure]]], axis=1))
     return with_groups(mosaic, composed(pairs)) if pairs else mosaic
 
@@ -50,3 +48,9 @@ def _centred(state: NDArray[Any], batch: NDArray[np.int64]) -> NDArray[np.float6
         mine = batch == code
         out[mine] = state[mine] - state[mine].mean(0)
     return out
+
+
+def _distances(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    squared = (a**2).sum(1)[:, None] - 2 * a @ b.T + (b**2).sum(1)[None]
+    distance: NDArray[np.float64] = np.sqrt(np.maximum(squared, 0.0))
+    return distance

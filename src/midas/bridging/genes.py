@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midas.pp.proteins import protein_table
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -25,6 +23,8 @@ def genes_of(mosaic: Mosaic, modality: str) -> list[tuple[str, ...]]:
         return list(said)
     if not schema.modality.zero_means_unmeasured:
         return [given or (str(name).upper(),) for given, name in zip(said, schema.features, strict=True)]
+    from midas.pp.proteins import protein_table  # noqa: PLC0415 - preparation is not needed for most mosaics
+
     table = protein_table()
     meant = [tuple(gene.upper() for gene in table.find(str(name)).genes) for name in schema.features]
     return [

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -80,14 +79,14 @@ def match(first: Profile, second: Profile, links: Links) -> tuple[NDArray[np.int
     """
     _, a, b = _shared(first, second)
     by_genes = _cosines(a * np.sqrt(links.weight), b * np.sqrt(links.weight))
-    i, j = linear_sum_assignment(by_genes, maximize=True)
+    i, j = assigned(by_genes)
     similar = by_genes
     for _ in range(_ROUNDS):
         sure = surest(similar[i, j])
         similar = _cosines(*_canonical(first.directions, second.directions, i[sure], j[sure])) + 0.5 * by_genes
-        i, j = linear_sum_assignment(similar, maximize=True)
+        i, j = assigned(similar)
     sure = surest(similar[i, j])
-    return i[sure].astype(np.int64), j[sure].astype(np.int64)
+    return i[sure], j[sure]
 
 
 def _shared(first: Profile, second: Profile) -> tuple[NDArray[np.str_], NDArray[np.float64], NDArray[np.float64]]:
@@ -146,6 +145,14 @@ def _unit(x: NDArray[np.float64]) -> NDArray[np.float64]:
     length = np.linalg.norm(x, axis=1, keepdims=True)
     unit: NDArray[np.float64] = np.divide(x, length, out=np.zeros_like(x), where=length > 0)
     return unit
+
+
+def assigned(similar: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pair rows with columns, each used once, so that the sum over pairs is largest."""
+    from scipy.optimize import linear_sum_assignment  # noqa: PLC0415 - takes memory, and most mosaics need none of this
+
+    i, j = linear_sum_assignment(similar, maximize=True)
+    return i.astype(np.int64), j.astype(np.int64)
 
 
 def surest(similar: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.utils.extmath import randomized_svd
 
 from midas.neighbours import Index
 
@@ -85,6 +84,8 @@ def _normalised(counts: sp.csr_matrix, *, binary: bool) -> sp.csr_matrix:
 
 
 def _directions(normal: sp.csr_matrix, batch: NDArray[np.int64], seed: int) -> NDArray[np.float64]:
+    from sklearn.utils.extmath import randomized_svd  # noqa: PLC0415 - slow to import, and most mosaics need none of this
+
     often = np.bincount(normal.indices, minlength=normal.shape[1])
     kept = np.sort(np.argsort(-often, kind="stable")[:_MOST_FEATURES])
     scaled = np.clip(_standard(np.asarray(normal[:, kept].todense()), batch), -10, 10)

@@ -29,7 +29,8 @@ def inspect(data: Data, batch_key: BatchKey = "batch", layer: Layer = None, conf
         if data.is_dir():
             _print_card(console, data)
             return
-        from midas.config import Config  # noqa: PLC0415 - keep --help fast
+        from midas.bridging import bridged_by_genes  # noqa: PLC0415 - keep --help fast
+        from midas.config import Config  # noqa: PLC0415
         from midas.data import read_mosaic  # noqa: PLC0415
         from midas.io import read_file  # noqa: PLC0415
         from midas.training.plan import plan_training  # noqa: PLC0415
@@ -38,6 +39,9 @@ def inspect(data: Data, batch_key: BatchKey = "batch", layer: Layer = None, conf
         logging.getLogger("midas").setLevel(logging.ERROR)  # the notes are printed below
         mosaic = read_mosaic(read_file(data), batch_key=key_of(batch_key), layer=layer)
         _print_mosaic(console, mosaic)
+        if settings.training.bridge:
+            for bridge in bridged_by_genes(mosaic, seed=0)[1]:
+                console.print(escape(str(bridge)), highlight=False)
         plan = plan_training(mosaic, settings.training, seed=0)
         console.print(
             f"\nWould train on {len(plan.train):,} cells ({len(plan.validation):,} held out): at most {plan.epochs:,} epochs of "

@@ -68,7 +68,7 @@ def _warnings(cells: pd.DataFrame, bridges: dict[tuple[str, str], int]) -> list[
     if len(islands) > 1:
         groups = " | ".join("+".join(group) for group in islands)
         found.append(
-            f"No cell bridges {groups}: nothing in the data ties these modalities together, and their cells may not align."
+            f"No cell bridges {groups}: only genes that their features stand for can tie them, or their cells will not align."
         )
     for (a, b), n in bridges.items():
         if 0 < n < _TINY_BATCH:
