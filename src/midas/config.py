@@ -97,9 +97,9 @@ class ObjectiveConfig:
 
     batch_reconstruction: float = 1000.0
     kl_c: float = 1.0
-    kl_u: float = 5.0
+    kl_u: float = 20.0
     alignment: float = 50.0
-    adversarial: float = 60.0
+    adversarial: float = 30.0
     batch_expert_dropout: float = 0.1
 
     def __post_init__(self) -> None:
