@@ -100,9 +100,12 @@ def test_a_weight_scales_its_term_and_no_other(case: tuple[MIDAS, Minibatch, Out
 def test_the_total_is_the_weighted_sum(case: tuple[MIDAS, Minibatch, Outputs]) -> None:
     model, minibatch, outputs = case
     kinds = {name: replace(kind, weight=i + 0.5) for i, (name, kind) in enumerate(model.kinds.items())}
-    found = objective(outputs, minibatch, kinds, model.vae.extras(), ObjectiveConfig(), dim_c=4)
+    weights = ObjectiveConfig()
+    found = objective(outputs, minibatch, kinds, model.vae.extras(), weights, dim_c=4)
     expected = sum(kinds[name].weight * term for name, term in found.reconstruction.items())
-    expected = expected + 1000 * found.batch_reconstruction + found.kl_c + ObjectiveConfig().kl_u * found.kl_u + 50 * found.alignment
+    expected = (
+        expected + 1000 * found.batch_reconstruction + found.kl_c + weights.kl_u * found.kl_u + 50 * found.alignment
+    )
     torch.testing.assert_close(found.total, expected, rtol=1e-5, atol=1e-3)
 
 
