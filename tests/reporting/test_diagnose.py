@@ -76,12 +76,12 @@ def test_neighbours_kept_are_counted_beyond_chance() -> None:
 def test_halves_of_counts_agree_as_far_as_there_are_counts() -> None:
     group, batch = np.tile([0, 1], 100), np.zeros(200, int)
     rates = np.where(group[:, None] == (np.arange(40) < 20), 8.0, 0.5) * RNG.gamma(5, 0.2, (200, 40))
-    many, few = (sp.csr_matrix(RNG.poisson(rates * factor).astype(float)) for factor in (20, 0.01))
+    many, few = (sp.csr_matrix(RNG.poisson(rates * factor).astype(float)) for factor in (20, 0.1))
     high, low = reliability(many, batch), reliability(few, batch)
     assert high is not None
     assert low is not None
     assert high > 0.3
-    assert low < 0.1
+    assert low < high / 1.5
     assert reliability(many * 0.3, batch) is None
     assert components(many).shape == (200, 30)
 

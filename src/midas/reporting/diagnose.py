@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 Level = Literal["good", "look", "poor", "none"]
 Cause = Literal["", "batch left", "over-corrected", "under-trained", "still falling", "over-fitted"]
 
-# Separation by batch: good integrations had at most 0.15, those without adversarial term 0.25 and more.
+# Separation by batch: good integrations had at most 0.17, those without adversarial term 0.25 and more.
 _SOME_BATCH, _MUCH_BATCH = 0.2, 0.4
-# Neighbours kept, of those that two halves of the counts agree on: good integrations had at least 0.8, spoilt ones at most 0.66.
+# Neighbours kept, of those that two halves of the counts agree on: good integrations had at least 0.75, spoilt ones at most 0.68.
 _KEPT, _HALF_KEPT = 0.7, 0.5
 # With less agreement of the halves, a modality's neighbours are noise.
 _TOO_NOISY = 0.15
@@ -207,7 +207,7 @@ def structure_kept(sampled: Sampled, spaces: Mapping[str, Space], *, mixed: bool
     typed = None if sampled.label is None else _types_kept(sampled, spaces, cause)
     if typed is not None:
         rows += typed.rows
-    if typed is not None and typed.level != "good":
+    if typed is not None and typed.cause:
         return replace(typed, rows=tuple(rows))
     low = min(kept, key=lambda name: kept[name], default=None)
     if low is None:
@@ -220,8 +220,9 @@ def structure_kept(sampled: Sampled, spaces: Mapping[str, Space], *, mixed: bool
     )
     first = "" if typed is None else f"{typed.sentence} "
     if kept[low] >= _KEPT:
-        return Finding(key, title, "good", f"{first}Neighbourhoods are kept: {share}, or more.", tuple(rows))
-    level: Level = "look" if kept[low] >= _HALF_KEPT else "poor"
+        level: Level = "good" if typed is None else typed.level
+        return Finding(key, title, level, f"{first}Neighbourhoods are kept: {share}, or more.", tuple(rows))
+    level = "look" if kept[low] >= _HALF_KEPT else "poor"
     many = "some" if level == "look" else "many"
     said = f"{first}{'But ' + many if first else many.capitalize()} neighbourhoods are lost: {share}."
     return Finding(key, title, level, f"{said} {_WHY[cause]}", tuple(rows), cause)
