@@ -73,7 +73,13 @@ class NetworkConfig:
 
     @property
     def dim_z(self) -> int:
-        """Dimension of z = (c, u)."""
+        """Dimension of z = (c, u).
+
+        Examples
+        --------
+        >>> midas.NetworkConfig(dim_c=8, dim_u=2).dim_z
+        10
+        """
         return self.dim_c + self.dim_u
 
 
@@ -203,7 +209,13 @@ class Config:
 
     @classmethod
     def paper(cls) -> Config:
-        """Build the set-up of the paper: sizes, weights, optimiser, and 2,000 passes over the largest batch."""
+        """Build the set-up of the paper: sizes, weights, optimiser, and 2,000 passes over the largest batch.
+
+        Examples
+        --------
+        >>> midas.Config.paper().objective.adversarial
+        30.0
+        """
         return cls(
             # Everything that has a part in the result is named, so that no change of a default reaches this preset.
             network=NetworkConfig(
@@ -249,7 +261,13 @@ class Config:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Config:
-        """Build from nested tables as :meth:`to_dict` writes them; ``preset = "paper"`` changes what is left out."""
+        """Build from nested tables as :meth:`to_dict` writes them; ``preset = "paper"`` changes what is left out.
+
+        Examples
+        --------
+        >>> midas.Config.from_dict({"training": {"epochs": 5}}).training.epochs
+        5
+        """
         presets: dict[str, Callable[[], Config]] = {"default": cls, "paper": cls.paper}
         name = values.get("preset", "default")
         if name not in presets:
@@ -262,7 +280,13 @@ class Config:
         return cls(**parts)
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
-        """Nested tables of plain values; None is written as "none", as TOML has no null."""
+        """Nested tables of plain values; None is written as "none", as TOML has no null.
+
+        Examples
+        --------
+        >>> midas.Config().to_dict()["network"]["dim_c"]
+        32
+        """
         return {
             table: {
                 key: "none" if value is None else list(value) if isinstance(value, tuple) else value
@@ -273,7 +297,14 @@ class Config:
 
     @classmethod
     def from_toml(cls, path: str | Path) -> Config:
-        """Read a TOML file with the tables ``[network]``, ``[objective]`` and ``[training]``."""
+        """Read a TOML file with the tables ``[network]``, ``[objective]`` and ``[training]``.
+
+        Examples
+        --------
+        >>> midas.Config().to_toml("config.toml")
+        >>> midas.Config.from_toml("config.toml") == midas.Config()
+        True
+        """
         text = Path(path).read_text(encoding="utf-8")
         try:
             return cls.from_dict(tomllib.loads(text))
@@ -282,7 +313,12 @@ class Config:
             raise ValueError(msg) from error
 
     def to_toml(self, path: str | Path) -> None:
-        """Write a TOML file that :meth:`from_toml` reads back to an equal configuration."""
+        """Write a TOML file that :meth:`from_toml` reads back to an equal configuration.
+
+        Examples
+        --------
+        >>> midas.Config().to_toml("config.toml")
+        """
         Path(path).write_text(tomli_w.dumps(self.to_dict()), encoding="utf-8")
 
 

@@ -77,7 +77,13 @@ class Cutoffs:
         self._check("max_width", ok=self.max_width > self.min_width + 1, expected="more than min_width + 1")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values by name."""
+        """Plain values by name.
+
+        Examples
+        --------
+        >>> midas.pp.Cutoffs(min_genes=5).to_dict()["min_genes"]
+        5
+        """
         return dataclasses.asdict(self)
 
     def _check(self, name: str, *, ok: bool, expected: str) -> None:

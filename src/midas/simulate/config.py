@@ -128,17 +128,35 @@ class SimulationConfig:
 
     @property
     def patterns(self) -> tuple[frozenset[str], ...]:
-        """Modalities of each batch."""
+        """Modalities of each batch.
+
+        Examples
+        --------
+        >>> midas.simulate.SimulationConfig(mosaic=("rna", "rna+adt")).patterns
+        (frozenset({'rna'}), frozenset({'rna', 'adt'}))
+        """
         return tuple(frozenset(str(entry).split("+")) for entry in self.mosaic)
 
     @property
     def batches(self) -> tuple[str, ...]:
-        """Names of the batches, in order."""
+        """Names of the batches, in order.
+
+        Examples
+        --------
+        >>> midas.simulate.SimulationConfig(mosaic=("rna", "rna+adt")).batches
+        ('batch1', 'batch2')
+        """
         return tuple(f"batch{b + 1}" for b in range(len(self.mosaic)))
 
     @property
     def batch_sizes(self) -> NDArray[np.int64]:
-        """Cells of each batch; they sum to `n_cells`, and no batch is empty."""
+        """Cells of each batch; they sum to `n_cells`, and no batch is empty.
+
+        Examples
+        --------
+        >>> midas.simulate.SimulationConfig(mosaic=("rna", "rna+adt"), n_cells=90).batch_sizes
+        array([45, 45])
+        """
         share = np.asarray(self.batch_proportions or np.ones(len(self.mosaic)), dtype=np.float64)
         ends = np.round(np.cumsum(share / share.sum()) * (self.n_cells - len(share)))
         # One cell is set aside for each batch, so that none is empty.
@@ -147,12 +165,24 @@ class SimulationConfig:
 
     @property
     def types(self) -> tuple[str, ...]:
-        """Names of the cell types, neighbours in the tree next to each other."""
+        """Names of the cell types, neighbours in the tree next to each other.
+
+        Examples
+        --------
+        >>> midas.simulate.SimulationConfig(n_types=4).types
+        ('type1', 'progenitor', 'mature_a', 'mature_b')
+        """
         discrete = self.n_types - 3 * self.branch
         return (*(f"type{k + 1}" for k in range(discrete)), *(BRANCH_TYPES if self.branch else ()))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values that can be written to a file; None is left out."""
+        """Plain values that can be written to a file; None is left out.
+
+        Examples
+        --------
+        >>> midas.simulate.SimulationConfig(n_cells=90).to_dict()["n_cells"]
+        90
+        """
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items() if v is not None}
 

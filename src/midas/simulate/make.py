@@ -64,6 +64,12 @@ def mosaic(config: SimulationConfig | None = None, *, seed: int = 0) -> md.MuDat
     tree) and ``branch_position`` (0 to 1 from progenitor to mature, NaN off the branch); ``obsm["X_truth"]``: the
     biological state (cells x n_latent); ``var["gene"]`` of ``adt`` and ``atac``: the linked gene, ``""`` for none;
     ``var["chrom"]`` of ``rna`` and ``atac``; ``uns["simulation"]``: the configuration and the seed.
+
+    Examples
+    --------
+    >>> mdata = midas.simulate.mosaic(midas.simulate.SimulationConfig(mosaic=("rna+adt", "rna"), n_cells=90))
+    >>> {name: part.n_obs for name, part in mdata.mod.items()}
+    {'rna': 90, 'adt': 45}
     """
     config = config or SimulationConfig()
     cells = make_cells(config, seed)

@@ -56,6 +56,11 @@ class TransferConfig:
         mixed
             Whether the query's cells differ in what was measured. Such a query has more to learn: how what was measured in some
             relates to what was measured in others, batch by batch.
+
+        Examples
+        --------
+        >>> midas.transfer.TransferConfig.for_model(mixed=False).hold
+        0.0
         """
         return cls(share=0.3, learning_rate=2e-3, hold=0.0) if mixed else cls(share=0.1, hold=0.0)
 
