@@ -156,7 +156,7 @@ def available() -> tuple[Dataset, ...]:
 
     Examples
     --------
-    >>> "pbmc10k" in midas.datasets.available() or len(midas.datasets.available()) > 0
+    >>> all(entry.name for entry in midas.datasets.available())
     True
     """
     return tuple(sorted(DATASETS.values(), key=lambda entry: not entry.loadable))

@@ -107,8 +107,8 @@ def count_scores(
     --------
     >>> rng = np.random.default_rng(0)
     >>> true = rng.poisson(5, (50, 4))
-    >>> midas.metrics.count_scores(true, true).to_dict()
-    {'r_counts_cell': 1.0, 'r_counts_feature': 1.0, 'r_log1p_cell': 1.0, 'r_log1p_feature': 1.0, 'auroc': nan, 'average_precision': nan}
+    >>> midas.metrics.count_scores(true, true).to_dict()["r_counts_feature"]
+    1.0
     """
     a, b = _dense(predicted), _dense(true)
     if a.shape != b.shape:

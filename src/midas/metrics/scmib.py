@@ -139,6 +139,12 @@ def alignment(
     Returns
     -------
     ``modality_asw``, ``foscttm_score``, ``label_transfer``.
+
+    Examples
+    --------
+    >>> c = np.random.default_rng(0).normal(size=(100, 3))
+    >>> midas.metrics.alignment({"rna": c, "adt": c}, np.repeat(["B", "T"], 50))["foscttm_score"]
+    1.0
     """
     arrays = {name: np.asarray(x, dtype=np.float64) for name, x in latents.items()}
     types = np.asarray(labels).astype(str)

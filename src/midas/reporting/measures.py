@@ -18,8 +18,8 @@ FEW = 60  # fewer cells than this say nothing about neighbourhoods
 _NEIGHBOURS = 30
 _COMPONENTS = 30
 _VOTERS = 15
-# A type says how a batch is mixed when at least this share of its cells lies in other batches, and it has some cells.
-_LEAST_ELSEWHERE, _LEAST_CELLS = 0.05, 20
+# Mixing of two batches is judged where chance gives each cell's neighbours this share of its type, and so many cells one in all.
+_LEAST_ELSEWHERE, _LEAST_HOPED = 0.05, 2.0
 
 
 # --------------------------------------------------------------------------------------------------------------- batches
@@ -28,37 +28,39 @@ _LEAST_ELSEWHERE, _LEAST_CELLS = 0.05, 20
 def separation(
     x: NDArray[np.floating], batch: NDArray[np.int64], label: NDArray[np.int64] | None
 ) -> NDArray[np.float64]:
-    """By batch, neighbours from a cell's own batch in excess of chance, as a share of the most possible.
+    """By pair of batches, how many of the neighbours are missing that one has in the other when they mix as by chance.
 
-    0 where batches mix as by chance, 1 where a batch lies apart; NaN where it cannot be told. Chance is a batch's share of all
-    cells; where there are labels, of the cells of the type, so that a type that few batches have is no batch effect.
+    0 where two batches mix, 1 where no cell of one has a neighbour in the other; NaN where it cannot be told. Chance is a batch's
+    share of all cells; where there are labels, of the cells of the type, so that a type that few batches have is no batch effect.
 
     Returns
     -------
-    In the order of the sorted batches.
+    `(n, n)`, symmetric, in the order of the sorted batches.
 
     Examples
     --------
     >>> import numpy as np
     >>> batch = np.repeat([0, 1], 100)
     >>> x = np.random.default_rng(0).normal(size=(200, 2))
-    >>> separation(x + 99 * batch[:, None], batch, None)
-    array([1., 1.])
-    >>> bool((abs(separation(x, batch, None)) < 0.1).all())
+    >>> float(separation(x + 99 * batch[:, None], batch, None)[0, 1])
+    1.0
+    >>> float(separation(x, batch, None)[0, 1]) < 0.1
     True
     """
     there, codes = np.unique(batch, return_inverse=True)
-    found = np.full(len(there), np.nan)
-    if len(there) < 2 or len(x) < 3:
-        return found
-    own = (codes[_near(x)] == codes[:, None]).mean(1)
-    expected = _expected(codes, len(there), label)[np.arange(len(codes)), codes]
-    tells = expected <= 1 - _LEAST_ELSEWHERE
-    for b in range(len(there)):
-        mine = tells & (codes == b)
-        if mine.sum() >= min(_LEAST_CELLS, (codes == b).sum()) and mine.any():
-            found[b] = (own - expected)[mine].sum() / (1 - expected)[mine].sum()
-    return found
+    n = len(there)
+    if n < 2 or len(x) < 3:
+        return np.full((n, n), np.nan)
+    near, expected = codes[_near(x)], _expected(codes, n, label)
+    found, hoped = np.zeros((n, n)), np.zeros((n, n))
+    for b in range(n):
+        # Types of which hardly any cells are elsewhere say nothing of mixing.
+        tells = expected >= _LEAST_ELSEWHERE / n
+        np.add.at(found[:, b], codes, np.where(tells[:, b], (near == b).mean(1), 0))
+        np.add.at(hoped[:, b], codes, np.where(tells[:, b], expected[:, b], 0))
+    found, hoped = found + found.T, hoped + hoped.T
+    enough = (hoped >= _LEAST_HOPED) & ~np.eye(n, dtype=bool)
+    return np.where(enough, np.clip(1 - found / np.maximum(hoped, 1e-9), 0, 1), np.nan)
 
 
 def batch_told(x: NDArray[np.floating], batch: NDArray[np.int64]) -> float:
@@ -185,10 +187,10 @@ def counts_of(mosaic: Mosaic, modality: str, cells: NDArray[np.int64]) -> sp.csr
 
 
 def components(counts: sp.csr_matrix) -> NDArray[np.float64]:
-    """The data's own components: normalised by depth, log1p, centred."""
+    """The data's own components: normalised by depth, log1p, centred; what still follows the depth is taken out."""
     from sklearn.decomposition import TruncatedSVD  # noqa: PLC0415 - slow to import
 
-    x = counts
+    x, depth = counts, np.ones(counts.shape[0])
     if counts.data.min(initial=0) >= 0:  # else they are no counts, and are taken as they are
         depth = np.maximum(np.asarray(x.sum(1)).ravel(), 1e-9)
         x = sp.csr_matrix(sp.diags(np.median(depth) / depth) @ x).log1p()
@@ -196,7 +198,12 @@ def components(counts: sp.csr_matrix) -> NDArray[np.float64]:
     if n < 1:
         return np.asarray(x.toarray(), dtype=np.float64)
     found = TruncatedSVD(n, random_state=0).fit_transform(x)
-    return np.asarray(found - found.mean(0), dtype=np.float64)
+    found = np.asarray(found - found.mean(0), dtype=np.float64)
+    size = np.log(depth)
+    size = (size - size.mean()) / max(float(size.std()), 1e-9)
+    trend = np.stack([size, size**2, size**3], axis=1)  # normalising bends what sparse counts have of the depth
+    trend -= trend.mean(0)
+    return np.asarray(found - trend @ np.linalg.lstsq(trend, found, rcond=None)[0], dtype=np.float64)
 
 
 # --------------------------------------------------------------------------------------------------------------- private

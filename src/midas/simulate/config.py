@@ -132,8 +132,8 @@ class SimulationConfig:
 
         Examples
         --------
-        >>> midas.simulate.SimulationConfig(mosaic=("rna", "rna+adt")).patterns
-        (frozenset({'rna'}), frozenset({'rna', 'adt'}))
+        >>> [sorted(modalities) for modalities in midas.simulate.SimulationConfig(mosaic=("rna", "rna+adt")).patterns]
+        [['rna'], ['adt', 'rna']]
         """
         return tuple(frozenset(str(entry).split("+")) for entry in self.mosaic)
 

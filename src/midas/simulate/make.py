@@ -83,7 +83,15 @@ def mosaic(config: SimulationConfig | None = None, *, seed: int = 0) -> md.MuDat
 
 
 def mosaic_with_truth(config: SimulationConfig | None = None, *, seed: int = 0) -> Simulation:
-    """Simulate a mosaic together with the counts that it hides; see :func:`mosaic`."""
+    """Simulate a mosaic together with the counts that it hides; see :func:`mosaic`.
+
+    Examples
+    --------
+    >>> config = midas.simulate.SimulationConfig(n_cells=90, n_genes=50, n_peaks=60)
+    >>> truth = midas.simulate.mosaic_with_truth(config)
+    >>> truth.full["rna"].shape, truth.mdata["rna"].n_obs < 90
+    ((90, 50), True)
+    """
     config = config or SimulationConfig()
     cells = make_cells(config, seed)
     parts, full = {}, {}
