@@ -1,7 +1,7 @@
 """The examples in the docstrings print what they say, and every public function has one.
 
-Besides the package, examples may speak of ``np`` and ``Path``, of ``mdata``, a small simulated mosaic, of ``model``, which was trained
-on it, and of ``query``, cells of a batch that it lacks.
+Besides the package, examples may speak of ``np`` and ``Path``, of ``mdata``, a small simulated mosaic, of ``model``, which was
+trained on it, and of ``query``, cells of a batch that it lacks.
 """
 
 from __future__ import annotations
