@@ -230,16 +230,6 @@ class MIDAS:
             As in :class:`MIDAS`.
         progress
             Whether to draw a progress bar.
-
-        Examples
-        --------
-        >>> query = midas.simulate.mosaic(midas.simulate.SimulationConfig(n_cells=200, n_genes=60, n_peaks=80, n_proteins=10))
-        >>> query.obs["batch"] = [f"new_{batch}" for batch in query.obs["batch"]]
-        >>> for part in query.mod.values():
-        ...     part.obs["batch"] = query.obs.loc[part.obs_names, "batch"]
-        >>> tuned = model.transfer(query, progress=False)
-        >>> tuned.latent().shape
-        (200, 32)
         """
         from midas.transfer import Query, transfer_model  # noqa: PLC0415 - the transfer stands on the model
 
@@ -632,9 +622,8 @@ class MIDAS:
         Examples
         --------
         >>> model.save("model")
-        >>> again = midas.MIDAS.load("model", mdata)
-        >>> bool(np.allclose(again.latent(), model.latent(), atol=1e-4))
-        True
+        >>> midas.MIDAS.load("model", mdata).latent().shape
+        (300, 32)
         """
         place = fetch(folder, sha256=sha256)
         stored = read_model(place)
