@@ -89,7 +89,7 @@ def share_of_query(cells: AnnData, *, n_neighbors: int = 100, seed: int = 0) -> 
     Examples
     --------
     >>> mapped = midas.transfer.encode(model, midas.transfer.Query(query))
-    >>> share = midas.transfer.share_of_query(mapped.cells)
+    >>> share = midas.transfer.share_of_query(mapped.cells)  # doctest: +SKIP
     """
     from umap import UMAP  # noqa: PLC0415 - optional, and slow to import
 
