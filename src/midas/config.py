@@ -11,6 +11,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import tomli_w
 
+from midas.expect import expect
+
 Activation = Literal["mish", "silu", "relu"]
 Schedule = Literal["constant", "warmup_stable_decay"]
 Sampling = Literal["mixed", "by_batch"]
@@ -60,20 +62,26 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         _check_types(self)
-        _check(self, "dim_c", self.dim_c >= 1, "1 or more")
-        _check(self, "dim_u", self.dim_u >= 1, "1 or more")
+        expect(self, "dim_c", self.dim_c >= 1, "1 or more")
+        expect(self, "dim_u", self.dim_u >= 1, "1 or more")
         for name in ("dropout", "discriminator_dropout", "thinning"):
-            _check(self, name, 0 <= getattr(self, name) < 1, "a share from 0 up to, not including, 1")
+            expect(self, name, 0 <= getattr(self, name) < 1, "a share from 0 up to, not including, 1")
         for name in ("encoder", "decoder", "block_encoder", "block_decoder"):
-            _check(self, name, len(getattr(self, name)) >= 1, "at least one layer")
+            expect(self, name, len(getattr(self, name)) >= 1, "at least one layer")
         for f in dataclasses.fields(self):
             sizes = getattr(self, f.name)
             if isinstance(sizes, tuple):
-                _check(self, f.name, all(size >= 1 for size in sizes), "sizes of 1 or more")
+                expect(self, f.name, all(size >= 1 for size in sizes), "sizes of 1 or more")
 
     @property
     def dim_z(self) -> int:
-        """Dimension of z = (c, u)."""
+        """Dimension of z = (c, u).
+
+        Examples
+        --------
+        >>> midas.NetworkConfig(dim_c=8, dim_u=2).dim_z
+        10
+        """
         return self.dim_c + self.dim_u
 
 
@@ -105,8 +113,8 @@ class ObjectiveConfig:
     def __post_init__(self) -> None:
         _check_types(self)
         for f in dataclasses.fields(self):
-            _check(self, f.name, getattr(self, f.name) >= 0, "0 or more")
-        _check(self, "batch_expert_dropout", self.batch_expert_dropout <= 1, "a share from 0 to 1")
+            expect(self, f.name, getattr(self, f.name) >= 0, "0 or more")
+        expect(self, "batch_expert_dropout", self.batch_expert_dropout <= 1, "a share from 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -176,18 +184,18 @@ class TrainingConfig:
         _check_types(self)
         for name in ("epochs", "batch_size", "patience"):
             value = getattr(self, name)
-            _check(self, name, value is None or value >= 1, "1 or more, or none at all")
+            expect(self, name, value is None or value >= 1, "1 or more, or none at all")
         for name in ("learning_rate", "discriminator_learning_rate"):
-            _check(self, name, getattr(self, name) > 0, "a number above 0")
-        _check(self, "weight_decay", self.weight_decay >= 0, "0 or more")
-        _check(self, "discriminator_steps", self.discriminator_steps >= 1, "1 or more")
-        _check(self, "devices", self.devices >= 1, "1 or more")
-        _check(self, "num_nodes", self.num_nodes >= 1, "1 or more")
-        _check(self, "max_cells_per_batch", self.max_cells_per_batch >= 1, "1 or more")
-        _check(self, "warmup", 0 <= self.warmup <= 1, "a share from 0 to 1")
-        _check(self, "decay", 0 <= self.decay <= 1 - self.warmup, "a share from 0 to 1 - warmup")
-        _check(self, "validation_fraction", 0 <= self.validation_fraction < 1, "a share from 0 up to, not including, 1")
-        _check(self, "gradient_clip", self.gradient_clip is None or self.gradient_clip > 0, "above 0, or none at all")
+            expect(self, name, getattr(self, name) > 0, "a number above 0")
+        expect(self, "weight_decay", self.weight_decay >= 0, "0 or more")
+        expect(self, "discriminator_steps", self.discriminator_steps >= 1, "1 or more")
+        expect(self, "devices", self.devices >= 1, "1 or more")
+        expect(self, "num_nodes", self.num_nodes >= 1, "1 or more")
+        expect(self, "max_cells_per_batch", self.max_cells_per_batch >= 1, "1 or more")
+        expect(self, "warmup", 0 <= self.warmup <= 1, "a share from 0 to 1")
+        expect(self, "decay", 0 <= self.decay <= 1 - self.warmup, "a share from 0 to 1 - warmup")
+        expect(self, "validation_fraction", 0 <= self.validation_fraction < 1, "a share from 0 up to, not including, 1")
+        expect(self, "gradient_clip", self.gradient_clip is None or self.gradient_clip > 0, "above 0, or none at all")
 
 
 @dataclass(frozen=True)
@@ -203,7 +211,13 @@ class Config:
 
     @classmethod
     def paper(cls) -> Config:
-        """Build the set-up of the paper: sizes, weights, optimiser, and 2,000 passes over the largest batch."""
+        """Build the set-up of the paper: sizes, weights, optimiser, and 2,000 passes over the largest batch.
+
+        Examples
+        --------
+        >>> midas.Config.paper().objective.adversarial
+        30.0
+        """
         return cls(
             # Everything that has a part in the result is named, so that no change of a default reaches this preset.
             network=NetworkConfig(
@@ -249,7 +263,13 @@ class Config:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Config:
-        """Build from nested tables as :meth:`to_dict` writes them; ``preset = "paper"`` changes what is left out."""
+        """Build from nested tables as :meth:`to_dict` writes them; ``preset = "paper"`` changes what is left out.
+
+        Examples
+        --------
+        >>> midas.Config.from_dict({"training": {"epochs": 5}}).training.epochs
+        5
+        """
         presets: dict[str, Callable[[], Config]] = {"default": cls, "paper": cls.paper}
         name = values.get("preset", "default")
         if name not in presets:
@@ -262,7 +282,13 @@ class Config:
         return cls(**parts)
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
-        """Nested tables of plain values; None is written as "none", as TOML has no null."""
+        """Nested tables of plain values; None is written as "none", as TOML has no null.
+
+        Examples
+        --------
+        >>> midas.Config().to_dict()["network"]["dim_c"]
+        32
+        """
         return {
             table: {
                 key: "none" if value is None else list(value) if isinstance(value, tuple) else value
@@ -273,7 +299,14 @@ class Config:
 
     @classmethod
     def from_toml(cls, path: str | Path) -> Config:
-        """Read a TOML file with the tables ``[network]``, ``[objective]`` and ``[training]``."""
+        """Read a TOML file with the tables ``[network]``, ``[objective]`` and ``[training]``.
+
+        Examples
+        --------
+        >>> midas.Config().to_toml("config.toml")
+        >>> midas.Config.from_toml("config.toml") == midas.Config()
+        True
+        """
         text = Path(path).read_text(encoding="utf-8")
         try:
             return cls.from_dict(tomllib.loads(text))
@@ -282,14 +315,13 @@ class Config:
             raise ValueError(msg) from error
 
     def to_toml(self, path: str | Path) -> None:
-        """Write a TOML file that :meth:`from_toml` reads back to an equal configuration."""
+        """Write a TOML file that :meth:`from_toml` reads back to an equal configuration.
+
+        Examples
+        --------
+        >>> midas.Config().to_toml("config.toml")
+        """
         Path(path).write_text(tomli_w.dumps(self.to_dict()), encoding="utf-8")
-
-
-def _check(owner: object, name: str, ok: bool, expected: str) -> None:  # noqa: FBT001 - a private assertion
-    if not ok:
-        msg = f"{type(owner).__name__}.{name}: expected {expected}, found {getattr(owner, name)!r}."
-        raise ValueError(msg)
 
 
 def _check_types(owner: Any) -> None:  # noqa: ANN401 - any of the dataclasses above
@@ -297,13 +329,13 @@ def _check_types(owner: Any) -> None:  # noqa: ANN401 - any of the dataclasses a
     for name, hint in get_type_hints(type(owner)).items():
         value = getattr(owner, name)
         if get_origin(hint) is Literal:
-            _check(owner, name, value in get_args(hint), f"one of {', '.join(get_args(hint))}")
+            expect(owner, name, value in get_args(hint), f"one of {', '.join(get_args(hint))}")
         elif get_origin(hint) is tuple:
-            _check(owner, name, isinstance(value, tuple) and all(type(v) is int for v in value), "whole numbers")
+            expect(owner, name, isinstance(value, tuple) and all(type(v) is int for v in value), "whole numbers")
         else:
             allowed = tuple(get_args(hint)) or (hint,)
             whole_is_fine = float in allowed and type(value) is int
-            _check(owner, name, type(value) in allowed or whole_is_fine, " or ".join(t.__name__ for t in allowed))
+            expect(owner, name, type(value) in allowed or whole_is_fine, " or ".join(t.__name__ for t in allowed))
 
 
 def _override(table: str, base: Any, values: Any) -> Any:  # noqa: ANN401 - any of the dataclasses above

@@ -33,6 +33,13 @@ def convert(source: Path, target: Path) -> None:
     ------
     DataFileError
         When there is no such file, it is of another kind, or the target cannot be written.
+
+    Examples
+    --------
+    >>> midas.io.write_mudata(Path("mosaic.h5mu"), mdata)
+    >>> midas.convert.convert(Path("mosaic.h5mu"), Path("fast.h5mu"))
+    >>> midas.io.read_file("fast.h5mu").n_obs
+    300
     """
     check_source(source)
     obstacle_to(source, target)

@@ -152,7 +152,13 @@ DATASETS: Final = _registry(
 
 
 def available() -> tuple[Dataset, ...]:
-    """List the data sets, those that :func:`load` reads first."""
+    """List the data sets, those that :func:`load` reads first.
+
+    Examples
+    --------
+    >>> all(entry.name for entry in midas.datasets.available())
+    True
+    """
     return tuple(sorted(DATASETS.values(), key=lambda entry: not entry.loadable))
 
 

@@ -47,6 +47,12 @@ def read_file(path: str | Path, *, backed: bool = False) -> MuData | AnnData:
     ------
     DataFileError
         When there is no such file, it cannot be read, or its name ends otherwise.
+
+    Examples
+    --------
+    >>> midas.io.write_mudata(Path("mosaic.h5mu"), mdata)
+    >>> midas.io.read_file("mosaic.h5mu").n_obs
+    300
     """
     file = Path(path)
     check_source(file)
@@ -160,7 +166,14 @@ def check_target(target: Path, source: Path | None = None) -> None:
 
 
 def write_mudata(target: Path, mdata: MuData) -> None:
-    """Write a MuData, whole or not at all."""
+    """Write a MuData, whole or not at all.
+
+    Examples
+    --------
+    >>> midas.io.write_mudata(Path("mosaic.h5mu"), mdata)
+    >>> Path("mosaic.h5mu").is_file()
+    True
+    """
     with replacing(target) as scratch:
         mdata.write_h5mu(scratch)
 
@@ -188,6 +201,12 @@ def write_result(
         What the model was made with.
     mosaic
         What was read from `data`, so that large data are not read and encoded again.
+
+    Examples
+    --------
+    >>> midas.io.write_result("result.h5mu", mdata, model, impute=True)
+    >>> midas.io.read_file("result.h5mu").obsm["X_midas"].shape
+    (300, 32)
     """
     target = Path(path)
     check_target(target)

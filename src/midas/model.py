@@ -141,6 +141,12 @@ class MIDAS:
         Returns
         -------
         The model itself. Ctrl-C ends the training early and leaves it usable.
+
+        Examples
+        --------
+        >>> config = midas.Config.from_dict({"training": {"epochs": 2}})
+        >>> midas.MIDAS(mdata, config=config).fit(progress=False)
+        MIDAS: 300 cells, 4 batches, adt (10), atac (80), rna (60); fitted in 2 epochs
         """
         if self.mosaic is None:
             raise NotFittedError(
@@ -169,7 +175,13 @@ class MIDAS:
 
     @property
     def cells(self) -> AnnData:
-        """Cells that the model was trained on, and those of its references: obs columns and latents, no counts."""
+        """Cells that the model was trained on, and those of its references: obs columns and latents, no counts.
+
+        Examples
+        --------
+        >>> model.cells.shape, list(model.cells.obsm)
+        ((300, 0), ['X_midas', 'X_midas_u'])
+        """
         if self._cells is None:
             raise NotFittedError(
                 "Expected a model that knows where its own cells lie, found none: it has not been trained, or was saved "
@@ -188,7 +200,13 @@ class MIDAS:
 
     @property
     def has_counts(self) -> bool:
-        """Whether counts of the model's own cells, or of a sample of them, are at hand."""
+        """Whether counts of the model's own cells, or of a sample of them, are at hand.
+
+        Examples
+        --------
+        >>> model.has_counts
+        True
+        """
         return self._counts is not None or (self._folder is not None and has_sample(self._folder))
 
     def transfer(
@@ -225,6 +243,12 @@ class MIDAS:
         ------
         NotFittedError
             When the model was saved without them.
+
+        Examples
+        --------
+        >>> mosaic, rows = model.counts()
+        >>> mosaic.n_cells, len(rows)
+        (300, 300)
         """
         if self._counts is not None:
             return self._counts
@@ -238,17 +262,35 @@ class MIDAS:
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """Names of the modalities."""
+        """Names of the modalities.
+
+        Examples
+        --------
+        >>> model.modalities
+        ('adt', 'atac', 'rna')
+        """
         return tuple(self.schema.modalities)
 
     @property
     def kinds(self) -> dict[str, Modality]:
-        """What each modality is, by name."""
+        """What each modality is, by name.
+
+        Examples
+        --------
+        >>> model.kinds["atac"].likelihood
+        'bernoulli'
+        """
         return self.schema.kinds
 
     @property
     def history(self) -> pd.DataFrame:
-        """Mean of each term of the objective, of training cells and (``val_``) of held-out cells."""
+        """Mean of each term of the objective, of training cells and (``val_``) of held-out cells.
+
+        Examples
+        --------
+        >>> len(model.history), "kl_c" in model.history
+        (2, True)
+        """
         return pd.DataFrame(self._history)
 
     # ----------------------------------------------------------------------------------------------------------- results
@@ -274,6 +316,14 @@ class MIDAS:
         Returns
         -------
         `(n_cells, dim)` in the order of the data's obs_names; NaN for cells that have none of the modalities.
+
+        Examples
+        --------
+        >>> model.latent().shape, model.latent(part="u").shape
+        ((300, 32), (300, 2))
+        >>> rna_alone = model.latent(modalities=["rna"])
+        >>> rna_alone.shape, bool(np.isnan(rna_alone).any())  # some cells have no RNA
+        ((300, 32), True)
         """
         return self.posterior(data, modalities=modalities, part=part).mean
 
@@ -284,7 +334,14 @@ class MIDAS:
         modalities: Sequence[str] | None = None,
         part: Part = "c",
     ) -> Encoded:
-        """Mean and variance of the posterior; parameters as in :meth:`latent`."""
+        """Mean and variance of the posterior; parameters as in :meth:`latent`.
+
+        Examples
+        --------
+        >>> found = model.posterior()
+        >>> found.mean.shape, bool((found.variance > 0).all())
+        ((300, 32), True)
+        """
         mosaic = self._mosaic_of(data)
         names = self._known(modalities)
         if self._encoded is not None and mosaic is self.mosaic and names == self.modalities:
@@ -325,6 +382,12 @@ class MIDAS:
         Returns
         -------
         All cells x all features of the modality, named as in the data; with `out`, opened from there.
+
+        Examples
+        --------
+        >>> imputed = model.impute("adt")
+        >>> imputed.shape, mdata["adt"].shape  # all cells, not only those measured
+        ((300, 10), (225, 10))
         """
         mosaic = self._mosaic_of(data)
         return self._decoded(mosaic, self._z(mosaic), modality, Draw(sample, seed), out)
@@ -342,6 +405,11 @@ class MIDAS:
 
         The standard noise is the mean u of the batch whose mean is nearest to the mean over all cells (He et al. 2024).
         Parameters and result as in :meth:`impute`.
+
+        Examples
+        --------
+        >>> model.correct("rna").shape
+        (300, 60)
         """
         mosaic = self._mosaic_of(data)
         return self._decoded(mosaic, self._z(mosaic, standard=True), modality, Draw(sample, seed), out)
@@ -359,6 +427,11 @@ class MIDAS:
         """Counts of modality `target` predicted from `source` alone, though the cell may have more.
 
         Parameters and result as in :meth:`impute`; cells without any of `source` are left out.
+
+        Examples
+        --------
+        >>> model.translate("rna", "adt").shape  # of the cells that have RNA
+        (225, 10)
         """
         mosaic = self._mosaic_of(data)
         names = self._known([source] if isinstance(source, str) else source)
@@ -367,7 +440,13 @@ class MIDAS:
 
     @property
     def standard_noise(self) -> NDArray[np.float32]:
-        """The u that batch-corrected counts are decoded with, `(dim_u,)`."""
+        """The u that batch-corrected counts are decoded with, `(dim_u,)`.
+
+        Examples
+        --------
+        >>> model.standard_noise.shape
+        (2,)
+        """
         if self._standard_u is None:
             raise NotFittedError("Expected a trained model, found one that has not been: call fit() first.")
         return self._standard_u
@@ -384,6 +463,12 @@ class MIDAS:
             The model's own data or new ones, changed in place.
         impute, correct
             Modalities to decode.
+
+        Examples
+        --------
+        >>> model.annotate(mdata, impute=["rna"])
+        >>> mdata.obsm["X_midas"].shape, mdata["rna"].layers["imputed"].shape == mdata["rna"].shape
+        ((300, 32), True)
         """
         mosaic = self.read(mdata, batch_key=self.batch_key, layer=self.layer)
         self.embed(mdata, mosaic)
@@ -403,7 +488,14 @@ class MIDAS:
                 mdata.layers[layer] = whole
 
     def embed(self, mdata: MuData | AnnData, mosaic: Mosaic) -> None:
-        """Write ``obsm["X_midas"]`` and ``obsm["X_midas_u"]`` of data that were read as `mosaic`."""
+        """Write ``obsm["X_midas"]`` and ``obsm["X_midas_u"]`` of data that were read as `mosaic`.
+
+        Examples
+        --------
+        >>> model.embed(mdata, model.read(mdata))
+        >>> sorted(key for key in mdata.obsm if key.startswith("X_"))
+        ['X_midas', 'X_midas_u', 'X_truth']
+        """
         check_rows(mosaic, mdata)
         z = self._z(mosaic)
         dim_c = self.config.network.dim_c
@@ -426,6 +518,14 @@ class MIDAS:
         Yields
         ------
         Consecutive rows of the layout.
+
+        Examples
+        --------
+        >>> from midas.results import own_layout
+        >>> layout = own_layout(model.mosaic, "rna")
+        >>> blocks = model.stream(model.mosaic, "rna", "imputed", layout)
+        >>> sum(len(block) for block in blocks) == mdata["rna"].n_obs
+        True
         """
         z = self._z(mosaic, standard=layer == keys.CORRECTED)
         yield from decode(self.vae, self.schema, layout.rows_of(z), modality, layout.columns)
@@ -443,6 +543,11 @@ class MIDAS:
         """Read new data for this model: features matched by name, batches known or not. Every verb takes the result.
 
         What the model was told of its own batches by `measured` holds for them here, unless `measured` is given again.
+
+        Examples
+        --------
+        >>> model.read(mdata).n_cells
+        300
         """
         if measured is None and self._measured:
             there = batches_in(data, batch_key=batch_key, modalities=self.kinds)
@@ -463,6 +568,12 @@ class MIDAS:
             Also keep the *counts* of up to so many of them, drawn evenly from batches and from regions of the latent space,
             which reciprocal mapping needs. None by default: models get shared, and patients' counts must not travel by
             accident.
+
+        Examples
+        --------
+        >>> model.save("model")
+        >>> midas.MIDAS.load("model").modalities
+        ('adt', 'atac', 'rna')
         """
         write_model(
             Path(folder),
@@ -507,6 +618,12 @@ class MIDAS:
         ------
         ModelFileError
             When the folder holds no model, a damaged one, or one of a newer version.
+
+        Examples
+        --------
+        >>> model.save("model")
+        >>> midas.MIDAS.load("model", mdata).latent().shape
+        (300, 32)
         """
         place = fetch(folder, sha256=sha256)
         stored = read_model(place)
@@ -523,7 +640,13 @@ class MIDAS:
         return model
 
     def provenance(self) -> dict[str, str]:
-        """Say where results come from: version, seed and configuration, as text that any file format can keep."""
+        """Say where results come from: version, seed and configuration, as text that any file format can keep.
+
+        Examples
+        --------
+        >>> sorted(model.provenance())
+        ['config', 'seed', 'version']
+        """
         return {
             "version": importlib.metadata.version("midas-mosaic"),
             "seed": str(self.seed),

@@ -186,6 +186,37 @@ def test_objects_in_place_of_files() -> None:
     assert read_mosaic(proteins).n_cells == 80
 
 
+def test_columns_and_arrays_of_cells_come_along(folder: Path) -> None:
+    """Of a file with one modality they stay in the modality, of a MuData they are for all cells; a file without has none."""
+    parts = raw()
+    rna, both = parts["d1"]["rna"], md.MuData(parts["d3"])
+    rna.obs["doublet"], rna.obsm["X_pca"] = 0.5, np.arange(160.0).reshape(80, 2)
+    rna.obsm["text"] = np.full((80, 1), "a")
+    rna.X = rna.X.multiply(np.arange(80)[:, None] >= 10).tocsr()  # ten cells that fall
+    rna.write_h5ad(folder / "d1.h5ad")
+    both.obs["cell_type"], both.obsm["X_umap"] = "T", np.arange(240.0).reshape(80, 3)
+    both.write_h5mu(folder / "d3.h5mu")
+    assert midas("prepare", "d1.h5ad", "d2/", "d3.h5mu", "-o", "mosaic.h5mu").exit_code == 0
+    mdata = read_file("mosaic.h5mu")
+    first, third = f"d1_{rna.obs_names[10]}", f"d3_{both.obs_names[5]}"
+    assert mdata.obs.loc[first, "doublet"] == 0.5
+    assert mdata.obs.loc[third, "cell_type"] == "T"
+    pca = pd.DataFrame(mdata["rna"].obsm["X_pca"], index=mdata["rna"].obs_names)
+    np.testing.assert_array_equal(pca.loc[first], [20, 21])
+    assert pca.loc[third].isna().all()
+    umap = pd.DataFrame(mdata.obsm["X_umap"], index=mdata.obs_names)
+    np.testing.assert_array_equal(umap.loc[third], [15, 16, 17])
+    assert umap.loc[first].isna().all()
+    assert "text" not in mdata["rna"].obsm
+
+
+def test_arrays_that_differ_in_width_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    a, b = one(["x"], ["g"], None), one(["y"], ["g"], None)
+    a.obsm["X_pca"], b.obsm["X_pca"] = np.ones((1, 2)), np.ones((1, 3))
+    assert "X_pca" not in pp.join_batches({"rna": {"a": a, "b": b}})["rna"].obsm
+    assert "[2, 3] columns" in caplog.text
+
+
 def normalised(folder: Path) -> None:
     adata = raw()["d1"]["rna"]
     adata.X = adata.X / 3

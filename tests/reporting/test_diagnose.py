@@ -9,23 +9,33 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 
 import midas
 from helpers import simulated
 from midas.data.summary import summarise
+from midas.reporting.advise import advise
 from midas.reporting.colours import choose_features, pack_column
 from midas.reporting.diagnose import (
     Finding,
     Sampled,
-    advise,
+    Space,
     alignment,
-    batch_information,
-    batch_islands,
+    batch_left,
     bridges,
-    kept_neighbours,
     structure_kept,
     training,
+)
+from midas.reporting.measures import (
+    batch_islands,
+    batch_told,
+    components,
+    reliability,
+    separation,
+    shared_neighbours,
     types_across,
+    types_among_all,
+    types_within,
 )
 from midas.reporting.pictures import draw_curves, draw_mosaic, short
 from midas.reporting.sample import plane, stratified
@@ -33,36 +43,114 @@ from midas.reporting.sample import plane, stratified
 RNG = np.random.default_rng(0)
 
 
-def test_batch_information_is_none_when_mixed_and_all_when_apart() -> None:
-    batch = np.repeat([0, 1, 2], 200)
-    mixed = RNG.normal(size=(600, 4))
-    assert batch_information(mixed, batch, None) < 0.08
-    assert batch_information(mixed + 50 * batch[:, None], batch, None) == 1
-    unequal = np.repeat([0, 1], [550, 50])
-    assert batch_information(mixed, unequal, None) < 0.2
+def pairs(x: np.ndarray, batch: np.ndarray, label: np.ndarray | None = None) -> np.ndarray:
+    """Separation of each pair of batches, once."""
+    found = separation(x, batch, label)
+    np.testing.assert_array_equal(found, found.T)
+    return found[np.triu_indices(len(found), 1)]
+
+
+def test_separation_is_none_when_mixed_and_all_when_apart() -> None:
+    batch = np.repeat([0, 1, 2, 3], 200)
+    mixed = RNG.normal(size=(800, 4))
+    np.testing.assert_allclose(pairs(mixed, batch), 0, atol=0.1)
+    np.testing.assert_array_equal(pairs(mixed + 50 * batch[:, None], batch), 1)
+    assert batch_told(mixed, batch) < 0.15
+    assert batch_told(mixed + 50 * batch[:, None], batch) == 1
+    # Two technologies apart, whose batches mix: pairs 01 and 23 are fine, all others apart.
+    np.testing.assert_array_equal(pairs(mixed + 50 * (batch[:, None] > 1), batch), [0, 1, 1, 1, 1, 0])
+    np.testing.assert_allclose(pairs(mixed[:600], np.repeat([0, 1], [550, 50])), 0, atol=0.1)
+    assert np.isnan(separation(mixed, np.zeros(800, int), None)).all()
 
 
 def test_a_type_that_one_batch_lacks_is_no_batch_effect() -> None:
     batch = np.repeat([0, 0, 1], 200)
     label = np.repeat([0, 1, 1], 200)  # type 0 in batch 0 alone
     x = RNG.normal(size=(600, 4)) + 50 * label[:, None]
-    assert batch_information(x, batch, None) > 0.3
-    assert batch_information(x, batch, label) < 0.12
+    assert pairs(x, batch)[0] > 0.2
+    np.testing.assert_allclose(pairs(x, batch, label), 0, atol=0.1)
+    assert np.isnan(pairs(x, batch, batch)).all()  # no type in two batches
 
 
-def test_neighbours_kept_are_counted_against_chance() -> None:
+def test_neighbours_kept_are_counted_beyond_chance() -> None:
     x, batch = RNG.normal(size=(400, 3)), np.repeat([0, 1], 200)
-    assert kept_neighbours(x, x + 9 * batch[:, None], batch) == pytest.approx(199 / 30)
-    assert kept_neighbours(x, RNG.normal(size=(400, 3)), batch) == pytest.approx(1, abs=0.2)
-    assert kept_neighbours(x[:20], x[:20], batch[:20]) is None
+    assert shared_neighbours(x, x + 9 * batch[:, None], batch) == 1
+    assert shared_neighbours(x, RNG.normal(size=(400, 3)), batch) == pytest.approx(0, abs=0.03)
+    assert shared_neighbours(x[:20], x[:20], batch[:20]) is None
 
 
-def test_types_across_batches() -> None:
+def test_halves_of_counts_agree_as_far_as_there_are_counts() -> None:
+    group, batch = np.tile([0, 1], 100), np.zeros(200, int)
+    rates = np.where(group[:, None] == (np.arange(40) < 20), 8.0, 0.5) * RNG.gamma(5, 0.2, (200, 40))
+    many, few = (sp.csr_matrix(RNG.poisson(rates * factor).astype(float)) for factor in (20, 0.1))
+    high, low = reliability(many, batch), reliability(few, batch)
+    assert high is not None
+    assert low is not None
+    assert high > 0.3
+    assert low < high / 1.5
+    assert reliability(many * 0.3, batch) is None
+    assert components(many).shape == (200, 30)
+
+
+def test_types_within_across_and_among_all_batches() -> None:
     label, batch = np.tile([0, 1], 200), np.repeat([0, 1], 200)
     x = RNG.normal(size=(400, 2)) + 30 * label[:, None]
-    np.testing.assert_array_equal(types_across(x, batch, label), [1, 1])
+    for measured in (types_within(x, batch, label, 2), types_across(x, batch, label, 2), types_among_all(x, label, 2)):
+        np.testing.assert_array_equal(measured, [1, 1])
     swapped = np.where(batch == 1, 1 - label, label)  # each type lies on the other type of the other batch
-    np.testing.assert_array_equal(types_across(RNG.normal(size=(400, 2)) + 30 * swapped[:, None], batch, label), [0, 0])
+    x = RNG.normal(size=(400, 2)) + 30 * swapped[:, None]
+    np.testing.assert_array_equal(types_within(x, batch, label, 2), [1, 1])
+    np.testing.assert_array_equal(types_across(x, batch, label, 2), [0, 0])
+    assert (types_among_all(x, label, 2) < 0.7).all()
+
+
+def judged(c: np.ndarray, batch: np.ndarray, label: np.ndarray | None, counts: np.ndarray) -> list[tuple[str, str]]:
+    """Levels and causes of mixing and structure."""
+    mosaic = midas.read_mosaic(simulated(n_cells=400, mosaic=("rna", "rna")))
+    sampled = Sampled(np.arange(400), c, c[:, :2], {}, batch, label, ("T", "B"))
+    space = {"rna": Space(np.arange(400), counts, 0.9)}
+    left = batch_left(mosaic, sampled, space)
+    kept = structure_kept(sampled, space, mixed=left.level != "poor")
+    return [(left.level, left.cause), (kept.level, kept.cause)]
+
+
+def test_good_and_spoilt_embeddings_are_told_apart() -> None:
+    label, batch = np.tile([0, 1], 200), np.repeat([0, 1], 200)
+    noise = RNG.normal(size=(400, 3))
+    counts = noise + 20 * label[:, None] + 50 * batch[:, None]
+    good = noise + 20 * label[:, None]
+    assert judged(good, batch, label, counts) == [("good", ""), ("good", "")]
+    assert judged(good, batch, None, counts) == [("good", ""), ("good", "")]
+    assert judged(counts, batch, label, counts) == [("poor", "batch left"), ("good", "")]
+    lost = RNG.normal(size=(400, 3))
+    assert judged(lost, batch, label, counts) == [("good", ""), ("poor", "over-corrected")]
+    assert judged(lost, batch, None, counts) == [("good", ""), ("poor", "over-corrected")]
+    random = lost + 50 * batch[:, None]  # as an untrained model might
+    assert judged(random, batch, label, counts) == [("poor", "batch left"), ("poor", "under-trained")]
+
+
+def test_types_of_one_batch_must_not_be_mixed_with_others() -> None:
+    noise = RNG.normal(size=(400, 3))
+    batch, label = np.repeat([0, 0, 1, 1], 100), np.repeat([0, 1, 2, 3], 100)
+    counts = noise + 20 * label[:, None]
+    mixed = noise + 20 * (label % 2)[:, None]
+    mosaic = midas.read_mosaic(simulated(n_cells=400, mosaic=("rna", "rna")))
+    sampled = Sampled(np.arange(400), mixed, mixed[:, :2], {}, batch, label, ("T", "B", "NK", "DC"))
+    space = {"rna": Space(np.arange(400), counts, 0.9)}
+    assert batch_left(mosaic, sampled, space).level == "none"
+    found = structure_kept(sampled, space)
+    assert (found.level, found.cause) == ("poor", "over-corrected")
+    assert "when all batches count" in found.sentence
+
+
+def test_modalities_that_are_noise_are_not_judged_by() -> None:
+    x, batch = RNG.normal(size=(200, 4)), np.zeros(200, int)
+    sampled = Sampled(np.arange(200), x, x[:, :2], {}, batch, None, ())
+    spaces = {"rna": Space(np.arange(200), x, 0.9), "atac": Space(np.arange(200), x[::-1], 0.05)}
+    found = structure_kept(sampled, spaces)
+    assert found.level == "good"
+    assert ("atac: neighbours", "too noisy to judge") in found.rows
+    assert structure_kept(sampled, {"atac": spaces["atac"]}).level == "none"
 
 
 def test_alignment_of_two_modalities() -> None:
@@ -71,20 +159,6 @@ def test_alignment_of_two_modalities() -> None:
     assert alignment(Sampled(single={"a": x, "b": x}, **common)).level == "good"
     assert alignment(Sampled(single={"a": x, "b": x[::-1]}, **common)).level == "poor"
     assert alignment(Sampled(single={}, **common)).level == "none"
-
-
-def test_over_correction_is_seen() -> None:
-    mosaic = midas.read_mosaic(simulated(n_cells=200, mosaic=("rna", "rna")))
-    cells = np.arange(200)
-    label = np.tile([0, 1], 100)
-    space = {"rna": (cells, RNG.normal(size=(200, 3)) + 20 * label[:, None])}
-    lost, kept = RNG.normal(size=(200, 3)), space["rna"][1] + 0
-    levels = []
-    for c in (lost, kept):
-        sampled = Sampled(cells, c, c[:, :2], {}, mosaic.batch, label, ("T", "B"))
-        found = structure_kept(mosaic, sampled, space)
-        levels.append((found.level, "over-corrected" in found.sentence))
-    assert levels == [("poor", True), ("good", False)]
 
 
 def test_islands_of_batches() -> None:
@@ -113,10 +187,9 @@ def test_training(held_out: np.ndarray, level: str, said: str) -> None:
 
 def test_advice_follows_from_findings_and_is_valid_toml() -> None:
     def settings(*poor: str) -> dict[str, dict[str, float]]:
-        found = advise(
-            [Finding(key, key, "poor", "still falling, over-corrected", (("best epoch", "40 of 40"),)) for key in poor],
-            midas.Config(),
-        )
+        causes = {"batch": "batch left", "structure": "over-corrected", "training": "still falling"}
+        rows = (("best epoch", "40 of 40"),)
+        found = advise([Finding(key, key, "poor", "said", rows, causes.get(key, "")) for key in poor], midas.Config())
         tables: dict[str, dict[str, float]] = {}
         for advice in found:
             for table, values in tomllib.loads(advice.toml).items():

@@ -97,17 +97,35 @@ class Mosaic:
 
     @property
     def n_cells(self) -> int:
-        """Number of cells, each counted once however many modalities it has."""
+        """Number of cells, each counted once however many modalities it has.
+
+        Examples
+        --------
+        >>> midas.read_mosaic(mdata).n_cells
+        300
+        """
         return len(self.cells)
 
     @property
     def on_disk(self) -> bool:
-        """Whether any counts are left on disk."""
+        """Whether any counts are left on disk.
+
+        Examples
+        --------
+        >>> midas.read_mosaic(mdata).on_disk
+        False
+        """
         return any(source.on_disk for rows in self.modalities.values() for source in rows.sources)
 
     @property
     def entries_per_cell(self) -> float:
-        """Mean number of stored counts of a cell, all modalities together."""
+        """Mean number of stored counts of a cell, all modalities together.
+
+        Examples
+        --------
+        >>> midas.read_mosaic(mdata).entries_per_cell > 0
+        True
+        """
         total = sum(source.entries for rows in self.modalities.values() for source in rows.sources)
         return total / max(1, self.n_cells)
 
@@ -129,18 +147,36 @@ class Mosaic:
         return replace(self, cells=self.cells[index], batch=self.batch[index], modalities=modalities)
 
     def canonical_order(self) -> NDArray[np.int64]:
-        """Cells sorted by batch and name: training draws from this order, so the input's order changes nothing."""
+        """Cells sorted by batch and name: training draws from this order, so the input's order changes nothing.
+
+        Examples
+        --------
+        >>> len(midas.read_mosaic(mdata).canonical_order())
+        300
+        """
         return np.lexsort((self.cells.to_numpy().astype(str), self.batch)).astype(np.int64)
 
     def measured_in(self, names: tuple[str, ...]) -> NDArray[np.bool_]:
-        """Whether each cell has at least one of the modalities `names`, `(n_cells,)`."""
+        """Whether each cell has at least one of the modalities `names`, `(n_cells,)`.
+
+        Examples
+        --------
+        >>> int(midas.read_mosaic(mdata).measured_in(["adt"]).sum()) == mdata["adt"].n_obs
+        True
+        """
         found = np.zeros(self.n_cells, dtype=bool)
         for name in names:
             found |= self.modalities[name].present
         return found
 
     def combinations(self) -> pd.Series:
-        """Each cell's modalities joined by ``+``, `(n_cells,)`; empty for a cell without any."""
+        """Each cell's modalities joined by ``+``, `(n_cells,)`; empty for a cell without any.
+
+        Examples
+        --------
+        >>> sorted(set(midas.read_mosaic(mdata).combinations()))
+        ['adt', 'adt+atac+rna', 'adt+rna', 'atac+rna']
+        """
         parts = {name: rows.present for name, rows in self.modalities.items()}
         codes = sum((present.astype(np.int64) << i for i, present in enumerate(parts.values())), np.zeros(1, np.int64))
         labels = {

@@ -69,6 +69,11 @@ def read_mosaic(
     ------
     TypeError, KeyError, ValueError
         When the data cannot be read, saying what was expected, what was found and what to do.
+
+    Examples
+    --------
+    >>> midas.read_mosaic(mdata).n_cells
+    300
     """
     kinds = modalities if schema is None else schema.kinds
     if like is not None:

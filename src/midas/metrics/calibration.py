@@ -13,7 +13,13 @@ if TYPE_CHECKING:
 
 
 def reliability(confidence: ArrayLike, correct: ArrayLike, *, n_bins: int = 10) -> pd.DataFrame:
-    """How often labels are right, by their confidence: ``confidence``, ``accuracy`` and ``n`` of each bin with cells."""
+    """How often labels are right, by their confidence: ``confidence``, ``accuracy`` and ``n`` of each bin with cells.
+
+    Examples
+    --------
+    >>> midas.metrics.reliability([0.9, 0.8, 0.3], [True, True, False]).shape[0] > 0
+    True
+    """
     p, hit = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=bool)
     if p.shape != hit.shape or ((p < 0) | (p > 1)).any():
         msg = f"Expected a confidence from 0 to 1 for each label, found shapes {p.shape} and {hit.shape}, or other values."
@@ -27,7 +33,13 @@ def reliability(confidence: ArrayLike, correct: ArrayLike, *, n_bins: int = 10) 
 
 
 def calibration_error(confidence: ArrayLike, correct: ArrayLike, *, n_bins: int = 10) -> float:
-    """Expected calibration error: mean over labels of the distance of accuracy and confidence in their bin; 0 is best."""
+    """Expected calibration error: mean over labels of the distance of accuracy and confidence in their bin; 0 is best.
+
+    Examples
+    --------
+    >>> round(midas.metrics.calibration_error([0.9] * 10, [True] * 9 + [False]), 2)
+    0.0
+    """
     table = reliability(confidence, correct, n_bins=n_bins)
     return float(((table["confidence"] - table["accuracy"]).abs() * table["n"]).sum() / table["n"].sum())
 
@@ -53,6 +65,15 @@ def coverage(
         Of the intervals.
     measured
         Mask that is broadcast to `true`: values that count.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> true, samples = rng.poisson(5, (50, 4)), rng.poisson(5, (30, 50, 4))
+    >>> midas.metrics.coverage(true, samples, levels=(0.5, 0.9))
+    0.5    0.58
+    0.9    0.89
+    Name: coverage, dtype: float64
     """
     truth, draws = np.asarray(true, dtype=np.float64), np.asarray(samples, dtype=np.float64)
     if draws.shape[1:] != truth.shape:

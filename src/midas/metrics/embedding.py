@@ -24,6 +24,13 @@ def foscttm(a: ArrayLike, b: ArrayLike) -> float:
     ----------
     a, b
         The same cells in the same order, embedded from different modalities, `(n_cells, dim)`.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.normal(size=(100, 3))
+    >>> midas.metrics.foscttm(x, x), bool(midas.metrics.foscttm(x, rng.normal(size=(100, 3))) > 0.4)
+    (0.0, True)
     """
     x, y = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if x.shape != y.shape:
@@ -55,7 +62,14 @@ def label_transfer_f1(
     average: Literal["macro", "micro"] = "macro",
     weights: Literal["uniform", "distance"] = "uniform",
 ) -> float:
-    """F1 of labels that k nearest neighbours carry from one embedding to another, from 0 to 1."""
+    """F1 of labels that k nearest neighbours carry from one embedding to another, from 0 to 1.
+
+    Examples
+    --------
+    >>> z, labels = np.repeat([[0.0], [9.0]], 20, axis=0), ["B"] * 20 + ["T"] * 20
+    >>> midas.metrics.label_transfer_f1(z, labels, z, labels)
+    1.0
+    """
     labels = np.asarray(source_labels)
     known: Any = KNeighborsClassifier(min(k, len(labels)), weights=weights).fit(np.asarray(source), labels)
     return float(f1_score(np.asarray(target_labels), known.predict(np.asarray(target)), average=average))
@@ -70,6 +84,11 @@ def label_micro_f1(labels: ArrayLike, reference: ArrayLike, *, match: bool = Fal
         `(n_cells,)`.
     match
         Whether names of clusters mean nothing: they are renamed one to one so that most cells agree.
+
+    Examples
+    --------
+    >>> midas.metrics.label_micro_f1(["B", "T", "T", "T"], ["B", "T", "T", "B"])
+    0.75
     """
     a, b = np.asarray(labels).astype(str), np.asarray(reference).astype(str)
     if not match:
@@ -90,6 +109,13 @@ def neighbourhood_overlap(a: ArrayLike, b: ArrayLike, ks: Sequence[int] = (10, 3
         The same cells in the same order, `(n_cells, dim)`.
     ks
         Numbers of neighbours; those beyond the number of other cells are that number.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.normal(size=(100, 3))
+    >>> midas.metrics.neighbourhood_overlap(x, x, ks=(10, 30)).tolist()
+    [1.0, 1.0]
     """
     n = len(np.asarray(a))
     if n != len(np.asarray(b)) or n < 2:
@@ -108,7 +134,14 @@ def neighbourhood_overlap(a: ArrayLike, b: ArrayLike, ks: Sequence[int] = (10, 3
 
 
 def label_agreement(z: ArrayLike, labels: ArrayLike, *, k: int = 15) -> float:
-    """Share of cells whose k nearest neighbours, by majority, have their label; 1 is perfect."""
+    """Share of cells whose k nearest neighbours, by majority, have their label; 1 is perfect.
+
+    Examples
+    --------
+    >>> z, labels = np.repeat([[0.0], [9.0]], 20, axis=0), ["B"] * 20 + ["T"] * 20
+    >>> midas.metrics.label_agreement(z, labels)
+    1.0
+    """
     classes, codes = np.unique(np.asarray(labels), return_inverse=True)
     near = codes[_neighbours(z, k)]
     votes = np.stack([(near == c).sum(1) for c in range(len(classes))], axis=1)
@@ -119,6 +152,12 @@ def mixing(z: ArrayLike, batch: ArrayLike, *, k: int = 30) -> float:
     """How evenly batches mix among nearest neighbours: mean inverse Simpson index, 0 for one batch, 1 for as in all cells.
 
     The local inverse Simpson index of Korsunsky et al. 2019 with equal weights, scaled by that of all cells together.
+
+    Examples
+    --------
+    >>> z = np.random.default_rng(0).normal(size=(200, 2))
+    >>> bool(midas.metrics.mixing(z, ["a", "b"] * 100) > 0.9)
+    True
     """
     classes, codes = np.unique(np.asarray(batch), return_inverse=True)
     if len(classes) == 1:

@@ -36,6 +36,12 @@ def information(
         Of the cross-validation.
     seed
         Of its draws.
+
+    Examples
+    --------
+    >>> x, labels = np.repeat([[0.0], [9.0]], 50, axis=0), ["B"] * 50 + ["T"] * 50
+    >>> bool(midas.metrics.information(x, labels) > 0.9)
+    True
     """
     points, names = np.asarray(x, dtype=np.float64), np.asarray(labels).astype(str)
     classes, codes, sizes = np.unique(names, return_inverse=True, return_counts=True)
@@ -61,6 +67,13 @@ def recovered(truth: ArrayLike, c: ArrayLike, *, folds: int = 5, seed: int = 0) 
     """Cross-validated R^2 of a known state predicted linearly from c, over all its dimensions together: 1 is all of it.
 
     0 is no better than the mean, and less than 0 can be had by chance.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> truth = rng.normal(size=(200, 2))
+    >>> bool(midas.metrics.recovered(truth, truth @ rng.normal(size=(2, 4))) > 0.9)
+    True
     """
     y, x = _matched(truth, c)
     guess = cross_val_predict(LinearRegression(), x, y, cv=KFold(folds, shuffle=True, random_state=seed))
@@ -71,6 +84,13 @@ def canonical_correlation(truth: ArrayLike, c: ArrayLike) -> float:
     """Mean canonical correlation of a known state with c, from 0 to 1; 1 when each is a linear image of the other.
 
     Many dimensions of few cells correlate by chance: about ``sqrt(dim / n_cells)``.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> truth = rng.normal(size=(200, 2))
+    >>> round(midas.metrics.canonical_correlation(truth, truth @ rng.normal(size=(2, 4))), 2)
+    1.0
     """
     y, x = _matched(truth, c)
 

@@ -34,20 +34,44 @@ class Neighbours:
 
     @property
     def n_cells(self) -> int:
-        """Number of cells."""
+        """Number of cells.
+
+        Examples
+        --------
+        >>> midas.metrics.neighbours(np.eye(20), k=5).n_cells
+        20
+        """
         return len(self.indices)
 
     @property
     def k(self) -> int:
-        """Number of neighbours, the cell itself among them."""
+        """Number of neighbours, the cell itself among them.
+
+        Examples
+        --------
+        >>> midas.metrics.neighbours(np.eye(20), k=5).k
+        5
+        """
         return int(self.indices.shape[1])
 
     def first(self, k: int) -> Neighbours:
-        """The nearest `k`, or all if there are fewer."""
+        """The nearest `k`, or all if there are fewer.
+
+        Examples
+        --------
+        >>> midas.metrics.neighbours(np.eye(20), k=5).first(3).k
+        3
+        """
         return Neighbours(self.indices[:, :k], self.distances[:, :k])
 
     def adjacency(self) -> sp.csr_matrix:
-        """1 from each cell to each neighbour, itself among them, `(n_cells, n_cells)`."""
+        """1 from each cell to each neighbour, itself among them, `(n_cells, n_cells)`.
+
+        Examples
+        --------
+        >>> midas.metrics.neighbours(np.eye(20), k=5).adjacency().shape
+        (20, 20)
+        """
         starts = np.arange(0, self.indices.size + 1, self.k)
         ones = np.ones(self.indices.size)
         return sp.csr_matrix((ones, self.indices.reshape(-1), starts), shape=(self.n_cells, self.n_cells))
@@ -59,6 +83,11 @@ class Neighbours:
 
         with the distance :math:`\rho_i` of the nearest neighbour and :math:`\sigma_i` such that
         :math:`\sum_j a_{ij} = \log_2 k`.
+
+        Examples
+        --------
+        >>> midas.metrics.neighbours(np.eye(20), k=5).connectivities().shape
+        (20, 20)
         """
         distance, own = self.distances, self.indices == np.arange(self.n_cells)[:, None]
         positive = np.where(distance > 0, distance, np.inf)
@@ -82,6 +111,12 @@ def neighbours(x: ArrayLike, k: int = 90, *, seed: int = 0) -> Neighbours:
     """Find the `k` nearest cells of each cell by Euclidean distance, itself first; all cells if there are fewer.
 
     Exact up to 30,000 cells, by pynndescent beyond.
+
+    Examples
+    --------
+    >>> graph = midas.metrics.neighbours(np.random.default_rng(0).normal(size=(100, 3)), k=10)
+    >>> graph.n_cells, graph.k
+    (100, 10)
     """
     points = np.asarray(x, dtype=np.float64)
     if points.ndim != 2 or not np.isfinite(points).all():

@@ -125,6 +125,15 @@ def scib(
     - kBET: the package's eigenvectors are in single precision, which differs by about 0.003. With both, a label in separate
       pieces keeps some accepted cells, as its diffusion map mixes the pieces; with more cells this goes to 0.
     - LISI: the package computes in single precision; equal to four digits.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> labels = np.repeat(["B", "T"], 100)
+    >>> x = rng.normal(size=(200, 3)) + 9 * (labels == "T")[:, None]
+    >>> scores = midas.metrics.scib(x, np.tile(["a", "b"], 100), labels)
+    >>> bool(scores.overall > 0.9)
+    True
     """
     if engine not in get_args(Engine):
         msg = f"Expected an engine out of {', '.join(get_args(Engine))}, found {engine!r}."

@@ -104,6 +104,13 @@ def modality_asw(latents: Mapping[str, ArrayLike], labels: ArrayLike) -> float:
         By modality, `(n_cells, dim)`, the same cells.
     labels
         Of the cells.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> c = rng.normal(size=(100, 3))
+    >>> round(midas.metrics.modality_asw({"rna": c, "adt": c}, np.repeat(["B", "T"], 50)), 2)
+    0.98
     """
     types = np.asarray(labels)
     scores = []
@@ -132,6 +139,12 @@ def alignment(
     Returns
     -------
     ``modality_asw``, ``foscttm_score``, ``label_transfer``.
+
+    Examples
+    --------
+    >>> c = np.random.default_rng(0).normal(size=(100, 3))
+    >>> midas.metrics.alignment({"rna": c, "adt": c}, np.repeat(["B", "T"], 50))["foscttm_score"]
+    1.0
     """
     arrays = {name: np.asarray(x, dtype=np.float64) for name, x in latents.items()}
     types = np.asarray(labels).astype(str)

@@ -35,6 +35,13 @@ def weighted_neighbours(
         Neighbours that weights are learned from.
     k_candidates
         Nearest cells in each modality out of which neighbours are taken.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> spaces = [rng.normal(size=(100, 3)), rng.normal(size=(100, 5))]
+    >>> midas.metrics.weighted_neighbours(spaces, k=10).indices.shape
+    (100, 10)
     """
     unit = _unit(spaces)
     n = len(unit[0])
@@ -67,6 +74,13 @@ def modality_weights(spaces: Sequence[ArrayLike], *, k_local: int = 20) -> NDArr
     nearest cell and :math:`\sigma` the mean distance of the `k_local` cells with the smallest overlap of neighbours that is not
     zero, the weights are the softmax of :math:`\theta_m(\text{own}) / (\theta_m(\text{other}) + 10^{-4})`, at most 200; with more
     than two modalities of the mean over the others.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> spaces = [rng.normal(size=(100, 3)), rng.normal(size=(100, 5))]
+    >>> midas.metrics.modality_weights(spaces).shape
+    (100, 2)
     """
     unit = _unit(spaces)
     near = [neighbours(x, min(max(k_local, 2), len(x))) for x in unit]

@@ -6,6 +6,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from midas.expect import expect
+
 
 @dataclass(frozen=True)
 class Cutoffs:
@@ -64,23 +66,22 @@ class Cutoffs:
     def __post_init__(self) -> None:
         for name in ("max_mito", "min_gene_cells", "min_measured", "min_accessibility"):
             value = getattr(self, name)
-            self._check(
-                name, ok=(value is None and name == "max_mito") or 0 <= value <= 1, expected="a share from 0 to 1"
-            )
+            expect(self, name, (value is None and name == "max_mito") or 0 <= value <= 1, "a share from 0 to 1")
         for name in ("min_genes", "min_peaks"):
             value = getattr(self, name)
-            self._check(name, ok=value is None or value >= 0, expected="0 or more, or None")
+            expect(self, name, value is None or value >= 0, "0 or more, or None")
         for name in ("min_counts", "min_protein_counts", "min_gene_counts", "min_measured_cells", "min_width"):
-            self._check(name, ok=getattr(self, name) >= 0, expected="0 or more")
+            expect(self, name, getattr(self, name) >= 0, "0 or more")
         for name in ("variable_per_batch", "n_genes"):
-            self._check(name, ok=getattr(self, name) >= 1, expected="1 or more")
-        self._check("max_width", ok=self.max_width > self.min_width + 1, expected="more than min_width + 1")
+            expect(self, name, getattr(self, name) >= 1, "1 or more")
+        expect(self, "max_width", self.max_width > self.min_width + 1, "more than min_width + 1")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values by name."""
-        return dataclasses.asdict(self)
+        """Plain values by name.
 
-    def _check(self, name: str, *, ok: bool, expected: str) -> None:
-        if not ok:
-            msg = f"Cutoffs.{name}: expected {expected}, found {getattr(self, name)!r}."
-            raise ValueError(msg)
+        Examples
+        --------
+        >>> midas.pp.Cutoffs(min_genes=5).to_dict()["min_genes"]
+        5
+        """
+        return dataclasses.asdict(self)

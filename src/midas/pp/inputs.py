@@ -19,6 +19,7 @@ from midas.data.sources import open_source
 from midas.io import DataFileError
 from midas.keys import MEASURED_PREFIX
 from midas.modality import PRESETS
+from midas.pp.arrays import arrays_of
 from midas.pp.mtx import find_mtx, read_mtx
 from midas.pp.read import by_modality, read_any
 from midas.pp.samples import Sample, csr, listed
@@ -189,6 +190,7 @@ def _samples(
         counts = _checked(adata, modality, label, layer)
         obs = _obs(data, adata)
         batch = _batch(obs, name, fallback, batch_key, label)
+        arrays = arrays_of(data, adata)
         for one in batch.unique():
             cells = (batch == one).to_numpy()
             columns = _measured(adata, str(one))
@@ -196,6 +198,7 @@ def _samples(
                 counts[cells][:, columns],
                 obs=obs.loc[cells].drop(columns=[batch_key], errors="ignore"),
                 var=adata.var.loc[columns, [c for c in adata.var if not str(c).startswith(MEASURED_PREFIX)]],
+                obsm={key: values[cells] for key, values in arrays.items()},
             )
             # A slash would part the names of columns in the file.
             samples.append(Sample(label, kind, str(one).replace("/", "_"), modality, part, tuple(notes)))
@@ -208,7 +211,7 @@ def _raw_counts(adata: AnnData, label: str, notes: list[str]) -> AnnData:
     if adata.raw is None or _whole(adata.X) or not _whole(adata.raw.X):
         return adata
     notes.append(f"{label}: X is no counts; the counts were taken from raw.")
-    return AnnData(adata.raw.X, obs=adata.obs, var=adata.raw.var)
+    return AnnData(adata.raw.X, obs=adata.obs, var=adata.raw.var, obsm=dict(adata.obsm))
 
 
 def _whole(matrix: Any) -> bool:  # noqa: ANN401 - whatever AnnData holds

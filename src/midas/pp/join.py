@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from midas.keys import MEASURED_PREFIX
+from midas.pp.arrays import joined_arrays
 from midas.pp.samples import Batches, csr
 
 BARCODE = "barcode"
@@ -34,7 +35,7 @@ def join_batches(
     -------
     MuData with float32 CSR counts. ``obs`` has the batch and the barcode; names of cells are barcodes where these are unique
     over all batches, else ``<batch>_<barcode>``. ``var["measured_<batch>"]`` says which features a batch measured; the counts of
-    the others are 0.
+    the others are 0. Columns of obs and arrays of obsm are carried along, missing where a batch lacks them.
 
     Examples
     --------
@@ -51,14 +52,17 @@ def join_batches(
             cells[batch] = cells.get(batch, pd.Index([])).union(adata.obs_names, sort=False)
     every = [name for index in cells.values() for name in index]
     unique = len(set(every)) == len(every)
-    parts = {}
+    parts, arrays = {}, {}
     for name, batches in modalities.items():
         prefixed = {batch: _named(adata, batch, batch_key, prefix=not unique) for batch, adata in batches.items()}
         wanted = None if features is None else features.get(name)
         parts[name] = _joined(prefixed, wanted)
+        arrays |= {(name, batch): adata for batch, adata in prefixed.items()}
     with md.set_options(pull_on_update=False):
         mdata = md.MuData(parts)
     mdata.obs = _obs(mdata, parts, batch_key)
+    for key, values in joined_arrays(arrays, mdata.obs_names, whole=True).items():
+        mdata.obsm[key] = values
     return mdata
 
 
@@ -71,7 +75,7 @@ def _named(adata: ad.AnnData, batch: str, batch_key: str, *, prefix: bool) -> ad
         obs[column] = obs[column].astype(object)
     obs[batch_key] = batch
     obs.index = pd.Index([f"{batch}_{name}" for name in barcodes]) if prefix else barcodes
-    return ad.AnnData(csr(adata.X), obs=obs, var=adata.var.copy())
+    return ad.AnnData(csr(adata.X), obs=obs, var=adata.var.copy(), obsm=dict(adata.obsm))
 
 
 def _joined(batches: Batches, wanted: pd.Index | None) -> ad.AnnData:
@@ -80,11 +84,14 @@ def _joined(batches: Batches, wanted: pd.Index | None) -> ad.AnnData:
         if wanted is not None:
             batches[batch]._inplace_subset_var(index.isin(wanted))
     var = _var(batches)
-    whole = ad.concat(list(batches.values()), join="outer", fill_value=0)
+    bare = [ad.AnnData(adata.X, obs=adata.obs, var=adata.var) for adata in batches.values()]
+    whole = ad.concat(bare, join="outer", fill_value=0)
     order = var.index if wanted is None else wanted[wanted.isin(var.index)]
     whole = whole[:, order].copy()
     whole.X, whole.obs = csr(whole.X), _writable(whole.obs)
     whole.var = var.loc[order]
+    for key, values in joined_arrays(batches, whole.obs_names).items():
+        whole.obsm[key] = values
     return whole
 
 

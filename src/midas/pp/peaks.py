@@ -171,7 +171,7 @@ def _onto(adata: AnnData, code: NDArray[np.int64], union: pd.DataFrame) -> AnnDa
     var = union.iloc[there].set_index(names_of(union)[there])
     if "gene" in adata.var.columns:
         var["gene"] = adata.var["gene"].astype(str).to_numpy()[first]
-    return AnnData(counts, obs=adata.obs.copy(), var=var)
+    return AnnData(counts, obs=adata.obs.copy(), var=var, obsm=dict(adata.obsm))
 
 
 def _allowed(table: pd.DataFrame, chromosomes: Collection[str], cutoffs: Cutoffs) -> NDArray[np.bool_]:

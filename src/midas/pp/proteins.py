@@ -78,7 +78,13 @@ class ProteinTable:
                 self._of.setdefault(squeeze(genes[0]), self._of[squeeze(str(row.protein))])
 
     def find(self, name: str) -> Protein:
-        """Find the protein that an antibody's name stands for."""
+        """Find the protein that an antibody's name stands for.
+
+        Examples
+        --------
+        >>> midas.pp.protein_table().find("cd56_TotalSeqB").name
+        'CD56'
+        """
         plain = tidy(name)
         found = self._resolve(plain)
         return found if found is not None else Protein(plain, (), known=False)

@@ -60,7 +60,14 @@ class PrepareReport:
     cutoffs: Cutoffs
 
     def frame(self) -> pd.DataFrame:
-        """One row per part; reasons and numbers of dropped cells as text."""
+        """One row per part; reasons and numbers of dropped cells as text.
+
+        Examples
+        --------
+        >>> report = midas.pp.report_of(midas.pp.prepare([mdata]))
+        >>> report.frame().shape[0] == len(report.parts)
+        True
+        """
         rows: list[dict[str, Any]] = []
         for part in self.parts:
             row = {name: getattr(part, name) for name in PartReport.__dataclass_fields__ if name != "dropped"}
@@ -69,7 +76,13 @@ class PrepareReport:
         return pd.DataFrame(rows)
 
     def rows(self) -> list[tuple[str, ...]]:
-        """Batch, modality, cells, features, file and cells left out of each part, as text."""
+        """Batch, modality, cells, features, file and cells left out of each part, as text.
+
+        Examples
+        --------
+        >>> len(midas.pp.report_of(midas.pp.prepare([mdata])).rows()) > 0
+        True
+        """
         return [
             (
                 part.batch,

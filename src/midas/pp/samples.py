@@ -86,7 +86,7 @@ def summed(adata: AnnData, names: pd.Index) -> AnnData:
     counts = csr(adata.X)
     if len(unique) < len(names):
         counts = csr(counts @ members(code, len(unique)))
-    return AnnData(counts, obs=adata.obs.copy(), var=var)
+    return AnnData(counts, obs=adata.obs.copy(), var=var, obsm=dict(adata.obsm))
 
 
 def members(code: NDArray[np.int64], n: int) -> sp.csr_matrix:

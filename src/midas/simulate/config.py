@@ -10,6 +10,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from midas.expect import expect
+
 MODALITIES: Final = ("rna", "adt", "atac")
 BRANCH_TYPES: Final = ("progenitor", "mature_a", "mature_b")
 # First words of the generators' keys.
@@ -96,49 +98,67 @@ class SimulationConfig:
 
     def __post_init__(self) -> None:
         entries: object = self.mosaic  # a lone string passes for a tuple of letters
-        self._check("mosaic", not isinstance(entries, str), "a tuple with one entry per batch, such as ('rna+adt',)")
+        expect(self, "mosaic", not isinstance(entries, str), "a tuple with one entry per batch, such as ('rna+adt',)")
         object.__setattr__(self, "mosaic", tuple(canonical(entry) for entry in self.mosaic))
         n_batches = len(self.mosaic)
-        self._check("mosaic", n_batches >= 1, "one entry per batch, such as ('rna+adt', 'atac')")
+        expect(self, "mosaic", n_batches >= 1, "one entry per batch, such as ('rna+adt', 'atac')")
         for name in ("n_cells", "n_genes", "n_proteins", "n_peaks", "n_chromosomes", "n_types", "n_latent"):
             value = getattr(self, name)
-            self._check(name, isinstance(value, int) and value >= 1, "a whole number of 1 or more")
-        self._check("n_cells", self.n_cells >= n_batches, f"at least one cell for each of the {n_batches} batches")
+            expect(self, name, isinstance(value, int) and value >= 1, "a whole number of 1 or more")
+        expect(self, "n_cells", self.n_cells >= n_batches, f"at least one cell for each of the {n_batches} batches")
         if self.batch_proportions is not None:
             object.__setattr__(self, "batch_proportions", tuple(float(p) for p in self.batch_proportions))
             ok = len(self.batch_proportions) == n_batches and min(self.batch_proportions) > 0
-            self._check("batch_proportions", ok, f"{n_batches} numbers above 0, one for each entry of `mosaic`")
-        self._check("n_proteins", self.n_proteins <= self.n_genes, f"no more than the {self.n_genes} genes to link to")
+            expect(self, "batch_proportions", ok, f"{n_batches} numbers above 0, one for each entry of `mosaic`")
+        expect(self, "n_proteins", self.n_proteins <= self.n_genes, f"no more than the {self.n_genes} genes to link to")
         fewest = min(self.n_genes, self.n_peaks)
-        self._check("n_chromosomes", self.n_chromosomes <= fewest, f"no more than the {fewest} genes or peaks on them")
+        expect(self, "n_chromosomes", self.n_chromosomes <= fewest, f"no more than the {fewest} genes or peaks on them")
         least = 3 if self.branch else 1
-        self._check("n_types", self.n_types >= least, f"{least} or more (branch={self.branch} needs {least})")
+        expect(self, "n_types", self.n_types >= least, f"{least} or more (branch={self.branch} needs {least})")
         for name in ("cell_noise", "batch_strength", "depth_shift", "library_spread", "proportion_variation"):
-            self._check(name, getattr(self, name) >= 0, "0 or more")
+            expect(self, name, getattr(self, name) >= 0, "0 or more")
         for name in ("rna_depth", "adt_depth"):
-            self._check(name, getattr(self, name) > 0, "a number of counts above 0")
-        self._check("peak_density", 0 < self.peak_density <= 0.5, "a share above 0, up to 0.5")
+            expect(self, name, getattr(self, name) > 0, "a number of counts above 0")
+        expect(self, "peak_density", 0 < self.peak_density <= 0.5, "a share above 0, up to 0.5")
         for name in ("linked_fraction", "link_strength", "adt_background", "unpaired_fraction"):
-            self._check(name, 0 <= getattr(self, name) <= 1, "a share from 0 to 1")
+            expect(self, name, 0 <= getattr(self, name) <= 1, "a share from 0 to 1")
         for name in ("unmeasured_genes", "unmeasured_proteins", "unmeasured_peaks"):
-            self._check(name, 0 <= getattr(self, name) < 1, "a share from 0 up to, not including, 1")
+            expect(self, name, 0 <= getattr(self, name) < 1, "a share from 0 up to, not including, 1")
         most = self.n_types // 2 if n_batches > 1 else 0
         ok = 0 <= self.types_missing_per_batch <= most
-        self._check("types_missing_per_batch", ok, f"0 to {most}, so that every type stays in some batch")
+        expect(self, "types_missing_per_batch", ok, f"0 to {most}, so that every type stays in some batch")
 
     @property
     def patterns(self) -> tuple[frozenset[str], ...]:
-        """Modalities of each batch."""
+        """Modalities of each batch.
+
+        Examples
+        --------
+        >>> [sorted(modalities) for modalities in midas.simulate.SimulationConfig(mosaic=("rna", "rna+adt")).patterns]
+        [['rna'], ['adt', 'rna']]
+        """
         return tuple(frozenset(str(entry).split("+")) for entry in self.mosaic)
 
     @property
     def batches(self) -> tuple[str, ...]:
-        """Names of the batches, in order."""
+        """Names of the batches, in order.
+
+        Examples
+        --------
+        >>> midas.simulate.SimulationConfig(mosaic=("rna", "rna+adt")).batches
+        ('batch1', 'batch2')
+        """
         return tuple(f"batch{b + 1}" for b in range(len(self.mosaic)))
 
     @property
     def batch_sizes(self) -> NDArray[np.int64]:
-        """Cells of each batch; they sum to `n_cells`, and no batch is empty."""
+        """Cells of each batch; they sum to `n_cells`, and no batch is empty.
+
+        Examples
+        --------
+        >>> midas.simulate.SimulationConfig(mosaic=("rna", "rna+adt"), n_cells=90).batch_sizes
+        array([45, 45])
+        """
         share = np.asarray(self.batch_proportions or np.ones(len(self.mosaic)), dtype=np.float64)
         ends = np.round(np.cumsum(share / share.sum()) * (self.n_cells - len(share)))
         # One cell is set aside for each batch, so that none is empty.
@@ -147,19 +167,26 @@ class SimulationConfig:
 
     @property
     def types(self) -> tuple[str, ...]:
-        """Names of the cell types, neighbours in the tree next to each other."""
+        """Names of the cell types, neighbours in the tree next to each other.
+
+        Examples
+        --------
+        >>> midas.simulate.SimulationConfig(n_types=4).types
+        ('type1', 'progenitor', 'mature_a', 'mature_b')
+        """
         discrete = self.n_types - 3 * self.branch
         return (*(f"type{k + 1}" for k in range(discrete)), *(BRANCH_TYPES if self.branch else ()))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values that can be written to a file; None is left out."""
+        """Plain values that can be written to a file; None is left out.
+
+        Examples
+        --------
+        >>> midas.simulate.SimulationConfig(n_cells=90).to_dict()["n_cells"]
+        90
+        """
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items() if v is not None}
-
-    def _check(self, name: str, ok: bool, expected: str) -> None:  # noqa: FBT001 - a private assertion
-        if not ok:
-            msg = f"SimulationConfig.{name}: expected {expected}, found {getattr(self, name)!r}."
-            raise ValueError(msg)
 
 
 def canonical(entry: str | Iterable[str]) -> str:

@@ -64,6 +64,12 @@ def mosaic(config: SimulationConfig | None = None, *, seed: int = 0) -> md.MuDat
     tree) and ``branch_position`` (0 to 1 from progenitor to mature, NaN off the branch); ``obsm["X_truth"]``: the
     biological state (cells x n_latent); ``var["gene"]`` of ``adt`` and ``atac``: the linked gene, ``""`` for none;
     ``var["chrom"]`` of ``rna`` and ``atac``; ``uns["simulation"]``: the configuration and the seed.
+
+    Examples
+    --------
+    >>> mdata = midas.simulate.mosaic(midas.simulate.SimulationConfig(mosaic=("rna+adt", "rna"), n_cells=90))
+    >>> {name: part.n_obs for name, part in mdata.mod.items()}
+    {'rna': 90, 'adt': 45}
     """
     config = config or SimulationConfig()
     cells = make_cells(config, seed)
@@ -77,7 +83,15 @@ def mosaic(config: SimulationConfig | None = None, *, seed: int = 0) -> md.MuDat
 
 
 def mosaic_with_truth(config: SimulationConfig | None = None, *, seed: int = 0) -> Simulation:
-    """Simulate a mosaic together with the counts that it hides; see :func:`mosaic`."""
+    """Simulate a mosaic together with the counts that it hides; see :func:`mosaic`.
+
+    Examples
+    --------
+    >>> config = midas.simulate.SimulationConfig(n_cells=90, n_genes=50, n_peaks=60)
+    >>> truth = midas.simulate.mosaic_with_truth(config)
+    >>> truth.full["rna"].shape, truth.mdata["rna"].n_obs < 90
+    ((90, 50), True)
+    """
     config = config or SimulationConfig()
     cells = make_cells(config, seed)
     parts, full = {}, {}

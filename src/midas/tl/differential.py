@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
+from midas.expect import expect
 from midas.inference import decode
 from midas.likelihoods import LIKELIHOODS
 from midas.tl.discrepancy import model_error
@@ -61,17 +62,12 @@ class Comparison:
     model_error: bool = True
 
     def __post_init__(self) -> None:
-        self._check("delta", self.delta >= 0, "0 or more")
+        expect(self, "delta", self.delta >= 0, "0 or more")
         for name in ("fdr", "interval"):
-            self._check(name, 0 < getattr(self, name) < 1, "a number between 0 and 1")
-        self._check("draws", self.draws >= 2, "2 or more")
-        self._check("cells", self.cells >= 1, "1 or more")
-        self._check("pseudocount", self.pseudocount > 0, "a number above 0")
-
-    def _check(self, name: str, ok: bool, expected: str) -> None:  # noqa: FBT001 - a private assertion
-        if not ok:
-            msg = f"Comparison.{name}: expected {expected}, found {getattr(self, name)!r}."
-            raise ValueError(msg)
+            expect(self, name, 0 < getattr(self, name) < 1, "a number between 0 and 1")
+        expect(self, "draws", self.draws >= 2, "2 or more")
+        expect(self, "cells", self.cells >= 1, "1 or more")
+        expect(self, "pseudocount", self.pseudocount > 0, "a number above 0")
 
 
 def differential_features(

@@ -87,5 +87,12 @@ def labels(
     Returns
     -------
     One row per query cell; for each column ``<column>_transferred``, ``<column>_confidence``, ``<column>_unknown_score``.
+
+    Examples
+    --------
+    >>> query = midas.transfer.Query(mdata)
+    >>> found = midas.transfer.labels(model, query, ["cell_type"], mode="encode")
+    >>> len(found) == mdata.n_obs, "cell_type_transferred" in found
+    (True, True)
     """
     return label_cells(map_query(reference, query, mode=mode), columns, config=config).table

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from midas.expect import expect
+
 Tune = Literal["batches", "encoders", "all"]
 Mode = Literal["reciprocal", "query", "transfer", "encode"]
 
@@ -56,18 +58,17 @@ class TransferConfig:
         mixed
             Whether the query's cells differ in what was measured. Such a query has more to learn: how what was measured in some
             relates to what was measured in others, batch by batch.
+
+        Examples
+        --------
+        >>> midas.transfer.TransferConfig.for_model(mixed=False).hold
+        0.0
         """
         return cls(share=0.3, learning_rate=2e-3, hold=0.0) if mixed else cls(share=0.1, hold=0.0)
 
     def __post_init__(self) -> None:
         for name in ("share", "learning_rate", "discriminator_learning_rate"):
-            if not getattr(self, name) > 0:
-                msg = f"TransferConfig.{name}: expected a number above 0, found {getattr(self, name)!r}."
-                raise ValueError(msg)
+            expect(self, name, getattr(self, name) > 0, "a number above 0")
         for name in ("adversarial", "anchor", "hold", "replay", "teach_first"):
-            if not getattr(self, name) >= 0:
-                msg = f"TransferConfig.{name}: expected 0 or more, found {getattr(self, name)!r}."
-                raise ValueError(msg)
-        if self.tune not in get_args(Tune):
-            msg = f"TransferConfig.tune: expected one of {', '.join(get_args(Tune))}, found {self.tune!r}."
-            raise ValueError(msg)
+            expect(self, name, getattr(self, name) >= 0, "0 or more")
+        expect(self, "tune", self.tune in get_args(Tune), f"one of {', '.join(get_args(Tune))}")

@@ -51,18 +51,37 @@ class Mapped:
 
     @property
     def is_query(self) -> NDArray[np.bool_]:
-        """Which of the cells are the query's, `(n_cells,)`."""
+        """Which of the cells are the query's, `(n_cells,)`.
+
+        Examples
+        --------
+        >>> mapped = midas.transfer.encode(model, midas.transfer.Query(query))
+        >>> int(mapped.is_query.sum())
+        75
+        """
         found: NDArray[np.bool_] = (self.cells.obs[keys.ORIGIN] == "query").to_numpy()
         return found
 
     @property
     def query(self) -> AnnData:
-        """The query's cells."""
+        """The query's cells.
+
+        Examples
+        --------
+        >>> midas.transfer.encode(model, midas.transfer.Query(query)).query.n_obs
+        75
+        """
         return self.cells[self.is_query].copy()
 
     @property
     def reference(self) -> AnnData:
-        """The reference's cells."""
+        """The reference's cells.
+
+        Examples
+        --------
+        >>> midas.transfer.encode(model, midas.transfer.Query(query)).reference.n_obs
+        300
+        """
         return self.cells[~self.is_query].copy()
 
 
@@ -100,6 +119,13 @@ def encode(reference: MIDAS, query: Query | MosaicData) -> Mapped:
         A trained model.
     query
         Data, or a :class:`Query` where they need more than the defaults. Any modalities, any number of batches.
+
+    Examples
+    --------
+    >>> query = midas.transfer.Query(mdata)
+    >>> mapped = midas.transfer.encode(model, query)
+    >>> mapped.query.n_obs, mapped.reference.n_obs
+    (300, 300)
     """
     q = _as_query(query)
     mosaic = reference.read(q.data, batch_key=q.batch_key, measured=q.measured, layer=q.layer)
@@ -120,6 +146,13 @@ def transfer_model(reference: MIDAS, query: Query | MosaicData) -> MIDAS:
     ----------
     reference, query
         As in :func:`encode`.
+
+    Examples
+    --------
+    >>> from midas.transfer import Query, TransferConfig
+    >>> quick = TransferConfig(share=0.002, teach_first=1)
+    >>> midas.transfer.transfer_model(model, Query(query, config=quick, progress=False)).modalities
+    ('adt', 'atac', 'rna')
     """
     q = _as_query(query)
     options = q.config or TransferConfig.for_model(mixed=False)
@@ -140,6 +173,14 @@ def query_to_reference(reference: MIDAS, query: Query | MosaicData) -> Mapped:
     ----------
     reference, query
         As in :func:`encode`.
+
+    Examples
+    --------
+    >>> from midas.transfer import Query, TransferConfig
+    >>> quick = TransferConfig(share=0.002, teach_first=1)
+    >>> mapped = midas.transfer.query_to_reference(model, Query(query, config=quick, progress=False))
+    >>> mapped.query.obsm["X_midas"].shape
+    (75, 32)
     """
     return _beside_reference(reference, _as_query(query), "query")
 
@@ -153,6 +194,14 @@ def reciprocal(reference: MIDAS, query: Query | MosaicData) -> Mapped:
     ----------
     reference, query
         As in :func:`encode`.
+
+    Examples
+    --------
+    >>> from midas.transfer import Query, TransferConfig
+    >>> quick = TransferConfig(share=0.002, teach_first=1)
+    >>> mapped = midas.transfer.reciprocal(model, Query(query, config=quick, progress=False))
+    >>> mapped.query.n_obs, mapped.reference.n_obs
+    (75, 300)
     """
     return _beside_reference(reference, _as_query(query), "reciprocal")
 
@@ -164,6 +213,14 @@ def reference_to_query(reference: MIDAS, query: Query | MosaicData) -> Mapped:
     ----------
     reference, query
         As in :func:`encode`.
+
+    Examples
+    --------
+    >>> from midas.transfer import Query, TransferConfig
+    >>> quick = TransferConfig(share=0.002, teach_first=1)
+    >>> mapped = midas.transfer.reference_to_query(model, Query(query, config=quick, progress=False))
+    >>> mapped.query.n_obs, mapped.reference.n_obs
+    (75, 300)
     """
     counts, rows = reference.counts()
     model = transfer_model(reference, query)

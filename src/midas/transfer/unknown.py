@@ -45,6 +45,14 @@ def cut(score: NDArray[np.float64], *, separation: float = _SEPARATION, seed: in
         `(n_cells,)`; NaN is left out.
     separation
         Ashman's D that the components must have; 0 to cut in any case, as in He et al. 2024.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> score = np.r_[rng.normal(0.1, 0.05, 300), rng.normal(0.9, 0.05, 100)]
+    >>> found = midas.transfer.cut(score)
+    >>> 0.3 < found.threshold < 0.7
+    True
     """
     from sklearn.mixture import GaussianMixture  # noqa: PLC0415 - slow to import
 
@@ -77,6 +85,11 @@ def share_of_query(cells: AnnData, *, n_neighbors: int = 100, seed: int = 0) -> 
     Returns
     -------
     `(n_query,)`; NaN for cells without latents.
+
+    Examples
+    --------
+    >>> mapped = midas.transfer.encode(model, midas.transfer.Query(query))
+    >>> share = midas.transfer.share_of_query(mapped.cells)  # doctest: +SKIP
     """
     from umap import UMAP  # noqa: PLC0415 - optional, and slow to import
 

@@ -105,6 +105,13 @@ def label_cells(
     ------
     KeyError, ValueError
         When the reference has no such column, or no label in it.
+
+    Examples
+    --------
+    >>> mapped = midas.transfer.encode(model, midas.transfer.Query(mdata))
+    >>> found = midas.transfer.label_cells(mapped, ["cell_type"])
+    >>> found.table.shape[0] == mdata.n_obs
+    True
     """
     config = config or LabelConfig()
     names = [columns] if isinstance(columns, str) else list(columns)

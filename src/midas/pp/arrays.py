@@ -1,0 +1,74 @@
+"""Arrays of cells in the input, such as coordinates, carried into the mosaic."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from mudata import MuData
+from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
+# Marks arrays of a whole MuData while they travel with its modalities.
+_WHOLE = "whole:"
+
+
+def arrays_of(data: AnnData | MuData, adata: AnnData) -> dict[str, NDArray[Any]]:
+    """Give the arrays of a modality's cells by key, those of the MuData that it lies in among them.
+
+    Parameters
+    ----------
+    data
+        What was read.
+    adata
+        One modality of it.
+    """
+    found = {key: values for key in adata.obsm if (values := _table(adata.obsm[key])) is not None}
+    if isinstance(data, MuData) and data.obs_names.is_unique:
+        at = data.obs_names.get_indexer(adata.obs_names)
+        for key in data.obsm:
+            values = _table(data.obsm[key])
+            if values is not None and key not in data.mod:  # under their names lie masks
+                found[f"{_WHOLE}{key}"] = values[at]
+    return found
+
+
+def joined_arrays(parts: Mapping[Any, AnnData], cells: pd.Index, *, whole: bool = False) -> dict[str, NDArray[Any]]:
+    """Put the arrays of batches, or of modalities, together; rows are NaN for cells without.
+
+    Parameters
+    ----------
+    parts
+        With unique names of cells.
+    cells
+        Names of the cells of the result.
+    whole
+        Whether to take those of whole MuData, or those of the modality alone.
+    """
+    keys = dict.fromkeys(key for adata in parts.values() for key in adata.obsm if key.startswith(_WHOLE) == whole)
+    found = {}
+    for key in keys:
+        mine = [(adata.obs_names, adata.obsm[key]) for adata in parts.values() if key in adata.obsm]
+        name = key.removeprefix(_WHOLE)
+        widths = {values.shape[1] for _, values in mine}
+        if len(widths) > 1:
+            logger.warning("obsm %r has %s columns in different inputs; it was left out.", name, sorted(widths))
+            continue
+        out = np.full((len(cells), widths.pop()), np.nan, dtype=np.result_type(np.float32, *(v.dtype for _, v in mine)))
+        for names, values in mine:
+            at = cells.get_indexer(names)
+            out[at[at >= 0]] = values[at >= 0]
+        found[name] = out
+    return found
+
+
+def _table(values: Any) -> NDArray[Any] | None:  # noqa: ANN401 - whatever obsm holds
+    """Numbers with rows and columns; None for anything else."""
+    if isinstance(values, pd.DataFrame):
+        values = values.to_numpy()
+    is_table = isinstance(values, np.ndarray) and values.ndim == 2 and values.dtype.kind in "iuf"
+    return np.asarray(values) if is_table else None
