@@ -52,7 +52,8 @@ def join_batches(
             cells[batch] = cells.get(batch, pd.Index([])).union(adata.obs_names, sort=False)
     every = [name for index in cells.values() for name in index]
     unique = len(set(every)) == len(every)
-    parts, arrays = {}, {}
+    parts: dict[str, ad.AnnData] = {}
+    arrays: dict[tuple[str, str], ad.AnnData] = {}
     for name, batches in modalities.items():
         prefixed = {batch: _named(adata, batch, batch_key, prefix=not unique) for batch, adata in batches.items()}
         wanted = None if features is None else features.get(name)
