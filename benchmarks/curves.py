@@ -1,8 +1,9 @@
 """Time and memory of training against cells, genes, batches and modalities, of this and other methods.
 
-``python benchmarks/curves.py --environments DIR --figure cost_curves.png --folder DIR`` simulates the data of each point, trains each method for some steps in a process of its own (`cost.py`), prints a table and draws it. `DIR` holds the environments
-that ``midas bench --setup --environments DIR`` makes; methods without one are left out, and points that take too long stay empty.
-What is found is kept in ``curves.json`` of the folder, and only what is missing there is measured.
+``python benchmarks/curves.py --environments DIR --figure cost_curves.png --folder DIR`` simulates the data of each point,
+trains each method for some steps in a process of its own (`cost.py`), prints a table and draws it. `--environments` holds what
+``midas bench --setup`` makes; methods that are not there are left out, and points that take too long stay empty. What is found is
+kept in ``curves.json`` of the folder, and only what is missing there is measured.
 """
 
 from __future__ import annotations

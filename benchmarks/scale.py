@@ -156,10 +156,12 @@ def train(store: Path, run: Run) -> None:
         "train": times[-1] - times[0],
         "peak": peak_rss_mb(),
     }
+    print(json.dumps(found), file=sys.stderr, flush=True)  # what is known so far
     if run.impute or run.quality:
         started = time.perf_counter()
         model.settle(history)
         found |= {"encode": time.perf_counter() - started, "peak encode": peak_rss_mb()}
+        print(json.dumps(found), file=sys.stderr, flush=True)
     for name in run.impute:
         started = time.perf_counter()
         out = store.with_name(f"imputed-{name}.h5ad")
