@@ -203,7 +203,8 @@ def _part(name: str, adata: AnnData, label: str, batch_key: str | None, shared: 
 
 def own_index(names: pd.Index) -> pd.Index:
     """The same names in an index of its own: its table of names, 34 bytes each, goes with it and does not stay with the data."""
-    return pd.Index(names.to_numpy(), name=names.name)
+    fresh: pd.Index = pd.Index(names.to_numpy(), name=names.name)
+    return fresh
 
 
 def _check_agreement(own: pd.Series, shared: pd.Series, label: str, batch_key: str) -> None:
