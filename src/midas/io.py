@@ -17,8 +17,9 @@ from anndata import AnnData
 from mudata import MuData
 
 from midas import keys
-from midas.data.parts import modalities_in, rows_in
+from midas.data.parts import modalities_in, own_index, rows_in
 from midas.files import obstacle, replacing
+from midas.memory import give_back
 from midas.results import all_layout, frame, own_layout, write_dense
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ def _share_names(data: MuData) -> None:
         rows = rows_in(data, name)
         if rows is not None:
             adata.obs.index = data.obs_names[rows].rename(adata.obs_names.name)
+    data.obs.index = own_index(data.obs_names)
+    give_back()
 
 
 def check_source(file: Path) -> None:

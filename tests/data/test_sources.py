@@ -54,3 +54,15 @@ def test_entries_that_are_listed_twice_are_added_and_the_input_stays_as_it_was()
 def test_what_is_no_matrix_is_refused() -> None:
     with pytest.raises(TypeError, match="Expected counts as a sparse or dense matrix, found list"):
         open_source([[1, 2]])
+
+
+@pytest.mark.parametrize("kinds", [(np.int32, np.int64), (np.int64, np.int32), (np.int64, np.int64)])
+def test_index_arrays_of_two_types_are_made_one(kinds: tuple[type, type]) -> None:
+    matrix = sp.csr_matrix(VALUES)
+    matrix.indices, matrix.indptr = matrix.indices.astype(kinds[0]), matrix.indptr.astype(kinds[1])
+    source = MemorySource(matrix)
+    held = source._matrix
+    assert held.indices.dtype == held.indptr.dtype
+    assert np.shares_memory(held.data, matrix.data)
+    assert (matrix.indices.dtype, matrix.indptr.dtype) == kinds  # the user's own is left alone
+    np.testing.assert_array_equal(source.rows(INDEX).toarray(), VALUES[INDEX])

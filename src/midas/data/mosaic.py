@@ -154,7 +154,11 @@ class Mosaic:
         >>> len(midas.read_mosaic(mdata).canonical_order())
         300
         """
-        return np.lexsort((self.cells.to_numpy().astype(str), self.batch)).astype(np.int64)
+        names = self.cells.to_numpy()
+        by_batch = np.split(np.argsort(self.batch, kind="stable"), np.cumsum(np.bincount(self.batch))[:-1])
+        # One batch at a time: an array of all names as text takes four bytes for each letter of the longest.
+        ordered = [cells[np.argsort(names[cells].astype(str), kind="stable")] for cells in by_batch]
+        return np.concatenate([np.empty(0, dtype=np.int64), *ordered])
 
     def measured_in(self, names: tuple[str, ...]) -> NDArray[np.bool_]:
         """Whether each cell has at least one of the modalities `names`, `(n_cells,)`.

@@ -109,6 +109,8 @@ def _of_mudata(data: MuData, label: str, batch_key: str | None) -> list[Part]:
     if not data.mod:
         raise ValueError("Expected a MuData with at least one modality, found none.")
     shared = None if batch_key is None or batch_key not in data.obs.columns else data.obs[batch_key]
+    if shared is not None:
+        shared = shared.set_axis(own_index(shared.index))
     parts = []
     for name, adata in data.mod.items():
         of_part = shared
@@ -194,9 +196,15 @@ def _part(name: str, adata: AnnData, label: str, batch_key: str | None, shared: 
         cells = describe_names(adata.obs_names[missing])
         msg = f"{label}: expected a batch for every cell, found none in {batch_key!r} for {cells}."
         raise ValueError(msg)
-    if own is not None and shared is not None and adata.obs_names.is_unique:
-        _check_agreement(own.astype(str), shared, label, batch_key)
+    if own is not None and shared is not None and (names := own_index(adata.obs_names)).is_unique:
+        _check_agreement(own.astype(str).set_axis(names), shared, label, batch_key)
     return Part(name, adata, label, pd.Series(batch.astype(str).to_numpy(), index=adata.obs_names))
+
+
+def own_index(names: pd.Index) -> pd.Index:
+    """The same names in an index of its own: its table of names, 34 bytes each, goes with it and does not stay with the data."""
+    fresh: pd.Index = pd.Index(names.to_numpy(), name=names.name)
+    return fresh
 
 
 def _check_agreement(own: pd.Series, shared: pd.Series, label: str, batch_key: str) -> None:

@@ -17,7 +17,7 @@ from midas.data.checks import Scan, describe_names, scan
 from midas.data.genes import Genes, genes_said
 from midas.data.measured import measured_features
 from midas.data.mosaic import ModalityRows, Mosaic
-from midas.data.parts import MosaicData, Part, cell_keys, counts_of, take_apart
+from midas.data.parts import MosaicData, Part, cell_keys, counts_of, own_index, take_apart
 from midas.data.schema import ModalitySchema, MosaicSchema
 from midas.data.sources import Source, open_source
 from midas.likelihoods import LIKELIHOODS
@@ -121,6 +121,8 @@ def read_mosaic(
     for note in notes:
         if note not in told:
             logger.warning(note)
+    obs = _obs(data, parts, positions, cells)
+    obs.index = cells = own_index(cells)
     return Mosaic(
         schema=schema,
         cells=cells,
@@ -129,7 +131,7 @@ def read_mosaic(
         known_batch=np.array([known.get(name, -1) for name in batches], dtype=np.int64),
         modalities=rows,
         notes=tuple(notes),
-        obs=_obs(data, parts, positions, cells),
+        obs=obs,
         genes=genes,
     )
 

@@ -51,6 +51,7 @@ class MemorySource:
             if not self._matrix.has_canonical_format:
                 self._matrix = self._matrix.copy()
                 self._matrix.sum_duplicates()
+            _same_integers(self._matrix)
         else:
             self._matrix = np.asarray(matrix)
 
@@ -67,6 +68,19 @@ class MemorySource:
     def rows(self, index: NDArray[np.int64]) -> sp.csr_matrix:
         """Read the rows `index`, in that order."""
         return sp.csr_matrix(self._matrix[index])
+
+
+def _same_integers(matrix: sp.csr_matrix) -> None:
+    """Give both index arrays one type, in place of those held; files may keep row ends in wider numbers than columns.
+
+    Else scipy would turn all the columns into the wider type each time some rows are taken.
+    """
+    kinds = {matrix.indices.dtype, matrix.indptr.dtype}
+    if len(kinds) > 1:
+        fits = max(matrix.nnz, *matrix.shape) <= np.iinfo(np.int32).max
+        kind: Any = np.int32 if fits else np.int64
+        matrix.indices = matrix.indices.astype(kind, copy=False)
+        matrix.indptr = matrix.indptr.astype(kind, copy=False)
 
 
 class BackedSource:

@@ -42,7 +42,9 @@ def advise(findings: list[Finding], config: Config) -> list[Advice]:
         advice.append(Advice(said, f"[network]\ndropout = {max(0.1, min(0.5, 2 * config.network.dropout)):g}"))
     if level.get("bridges") == "poor":
         advice.append(
-            Advice("Add a batch, or cells, that share a modality with both sides: no setting replaces a bridge.")
+            Advice(
+                "Add a batch, or cells, that share a modality with both sides; or name the genes of features in var['gene']."
+            )
         )
     if "under-trained" in causes and "still falling" not in causes:
         advice.append(

@@ -265,7 +265,8 @@ def bridges(mosaic: Mosaic, summary: MosaicSummary) -> Finding:
         named = "; ".join(_some([mosaic.batches[b] for b in group]) for group in lone)
         said = (
             f"Nothing in the data ties {named} to the other batches: they share no modality, and no cell bridges their "
-            "modalities. Where their cells lie beside the others is a guess."
+            "modalities. Cells matched by genes that both speak of may tie them (the log and `midas inspect` say so); pairs so matched "
+            "are of one type at best, so hold the result against known markers."
         )
         return Finding(key, title, "poor", said, rows)
     weak = [f"{a} and {b} ({n:,} cells)" for (a, b), n in summary.bridges.items() if 0 < n < 50]

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import midas
+from midas.data import read_mosaic
+from midas.io import read_file, write_mudata
+from midas.memory import give_back
+from midas.training.plan import plan_training
+
+
+def has_table(index: object) -> bool:
+    """Whether pandas has made its table of an index."""
+    return "_engine" in index._cache and index._engine.is_mapping_populated  # type: ignore[attr-defined]
+
+
+def test_tables_of_names_do_not_stay(tmp_path: Path) -> None:
+    config = midas.simulate.SimulationConfig(n_cells=300, n_genes=30, n_proteins=5, n_peaks=40)
+    write_mudata(tmp_path / "data.h5mu", midas.simulate.mosaic(config))
+    data = read_file(tmp_path / "data.h5mu", backed=True)
+    mosaic = read_mosaic(data)
+    plan_training(mosaic, midas.Config().training, 0)
+    indexes = [data.obs_names, *(adata.obs_names for adata in data.mod.values()), mosaic.cells, mosaic.obs.index]
+    assert not any(map(has_table, indexes))
+    assert mosaic.cells[5] == data.obs_names[5]
+    assert has_table(mosaic.cells) is False
+
+
+def test_matching_still_makes_a_table_where_it_is_asked_for() -> None:
+    index = read_mosaic(midas.simulate.mosaic(midas.simulate.SimulationConfig(n_cells=50))).cells
+    index.get_indexer(index[:5])
+    assert has_table(index)
+
+
+def test_canonical_order_is_by_batch_and_name() -> None:
+    mosaic = read_mosaic(midas.simulate.mosaic(midas.simulate.SimulationConfig(n_cells=200)))
+    shuffled = mosaic.load(np.random.default_rng(0).permutation(mosaic.n_cells))
+    order = shuffled.canonical_order()
+    expected = sorted(range(shuffled.n_cells), key=lambda i: (shuffled.batch[i], shuffled.cells[i]))
+    assert order.tolist() == expected
+    assert mosaic.load(np.empty(0, dtype=np.int64)).canonical_order().tolist() == []
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the C library of Linux")
+def test_give_back_may_be_called_at_any_time() -> None:
+    held = [bytes(1000) for _ in range(10_000)]
+    del held[::2]
+    assert isinstance(give_back(), bool)
+    assert len(held) == 5000
+
+
+def test_give_back_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert give_back() is False
