@@ -265,7 +265,7 @@ def bridges(mosaic: Mosaic, summary: MosaicSummary) -> Finding:
         named = "; ".join(_some([mosaic.batches[b] for b in group]) for group in lone)
         said = (
             f"Nothing in the data ties {named} to the other batches: they share no modality, and no cell bridges their "
-            "modalities. Cells matched by genes that both speak of may tie them (the log and `midas inspect` say so); pairs so matched "
+            "modalities. Cells matched by genes that both speak of may tie them (the log and `midas inspect` say so); such pairs "
             "are of one type at best, so hold the result against known markers."
         )
         return Finding(key, title, "poor", said, rows)
