@@ -28,10 +28,12 @@ class Steps:
     """CPU time at every step; says when it is enough."""
 
     def __init__(self, most: int, seconds: float) -> None:
-        self.most, self.seconds, self.at, self.started = most, seconds, list[float](), time.perf_counter()
+        self.most, self.seconds, self.at = most, seconds, list[float]()
 
     def done(self) -> bool:
-        """Note a step."""
+        """Note a step; the time runs from the first."""
+        if not self.at:
+            self.started = time.perf_counter()
         self.at.append(time.process_time())
         late = time.perf_counter() - self.started > self.seconds and len(self.at) > SETTING_UP + 1
         return late or len(self.at) > self.most + SETTING_UP
