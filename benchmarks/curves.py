@@ -103,7 +103,6 @@ def draw(known: dict[str, dict[str, float]], curves: list[str], target: Path) ->
                         *zip(*at, strict=True), "o-", color=colour, markersize=4, linewidth=1.5, label=method
                     )
         for panel in column:
-            panel.set_yscale("log")
             panel.grid(visible=True, which="major", color="#e5e5e5", linewidth=0.6)
             panel.set_axisbelow(True)
             panel.spines[["top", "right"]].set_visible(False)
@@ -112,6 +111,8 @@ def draw(known: dict[str, dict[str, float]], curves: list[str], target: Path) ->
             ticks = [x for x, _ in CURVES[curve]]
             panel.set_xticks(ticks, [f"{x:,}" for x in ticks], fontsize=8)
             panel.minorticks_off()
+        column[0].set_yscale("log")
+        column[1].set_ylim(bottom=0)
         column[1].set_xlabel(curve)
     panels[0, 0].set_ylabel("CPU seconds per epoch")
     panels[1, 0].set_ylabel("peak memory, GB")
