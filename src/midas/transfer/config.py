@@ -64,7 +64,7 @@ class TransferConfig:
         >>> midas.transfer.TransferConfig.for_model(mixed=False).hold
         0.0
         """
-        return cls(share=0.3, learning_rate=2e-3, hold=0.0) if mixed else cls(share=0.1, hold=0.0)
+        return cls(share=0.3 if mixed else 0.1, learning_rate=2e-3, adversarial=30.0, hold=0.0)
 
     def __post_init__(self) -> None:
         for name in ("share", "learning_rate", "discriminator_learning_rate"):
