@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 
+import anndata as ad
 import mudata as md
 import numpy as np
 import pandas as pd
 import pytest
 
-from midas import MIDAS, Config, Mosaic, simulate
+from midas import MIDAS, Config, Modality, Mosaic, simulate
 from midas.bridging import bridged_by_genes, bridged_by_state
 from midas.bridging.genes import genes_of, in_common
 from midas.bridging.groups import composed, untied, with_groups
@@ -103,6 +104,17 @@ def test_tied_modalities_are_left_alone(batches: tuple[str, ...]) -> None:
 def test_too_few_cells_are_left_alone() -> None:
     mosaic = read_mosaic(simulate.mosaic(simulate.SimulationConfig(mosaic=("rna", "adt"), n_cells=20), seed=0))
     assert bridged_by_genes(mosaic, seed=0)[0] is mosaic
+
+
+def test_values_that_are_no_counts_can_be_matched(diagonal: md.MuData) -> None:
+    rna = diagonal["rna"].copy()
+    logged = np.log1p(np.asarray(diagonal["adt"].X.todense()))
+    level = ad.AnnData(logged - logged.mean(0), obs=diagonal["adt"].obs.copy(), var=diagonal["adt"].var.copy())
+    kinds = {"level": Modality("gaussian", "identity")}
+    mosaic = read_mosaic({"rna": rna, "level": level}, modalities=kinds)
+    (bridge,) = bridged_by_genes(mosaic, seed=0)[1]
+    a, b = (types(diagonal, mosaic.cells[cells]) for cells in bridge.cells.T)
+    assert (a == b).mean() > 0.6
 
 
 def test_genes_come_from_the_data_then_from_names(diagonal: md.MuData) -> None:

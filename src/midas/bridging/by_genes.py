@@ -100,5 +100,5 @@ def _bridge(mosaic: Mosaic, first: str, second: str, seed: int) -> Bridge | None
 
 def _profile(mosaic: Mosaic, name: str, cells: NDArray[np.int64], gene: NDArray[np.object_], seed: int) -> Profile:
     counts = measured_counts(mosaic, name, cells)
-    binary = mosaic.schema.modalities[name].modality.transform == "binarize"
-    return profile(counts, gene, mosaic.batch[cells], binary=binary, seed=seed)
+    transform = mosaic.schema.modalities[name].modality.transform
+    return profile(counts, gene, mosaic.batch[cells], transform=transform, seed=seed)

@@ -13,6 +13,8 @@ from midas.neighbours import Index
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from midas.modality import Transform
+
 _DIRECTIONS: Final = 20
 _NEIGHBOURS: Final = 15
 _MOST_FEATURES: Final = 3_000  # the most frequent ones carry the main directions
@@ -39,7 +41,7 @@ class Profile:
 
 
 def profile(
-    counts: sp.csr_matrix, gene: NDArray[np.object_], batch: NDArray[np.int64], *, binary: bool, seed: int
+    counts: sp.csr_matrix, gene: NDArray[np.object_], batch: NDArray[np.int64], *, transform: Transform, seed: int
 ) -> Profile:
     """Describe cells by gene and by main directions.
 
@@ -51,12 +53,12 @@ def profile(
         Symbol of each feature's gene, `(n_features,)`; empty where there is none.
     batch
         Of each cell.
-    binary
-        Whether only zero or not counts.
+    transform
+        Of the modality: ``binarize`` where only zero or not counts, ``identity`` for values that are no counts.
     seed
         Of the decomposition.
     """
-    normal = _normalised(counts, binary=binary)
+    normal = _normalised(counts, transform)
     genes, column = np.unique(gene[gene != ""].astype(str), return_inverse=True)
     linked = normal[:, np.flatnonzero(gene != "")]
     place = sp.csr_matrix((np.ones(len(column)), (np.arange(len(column)), column)), shape=(len(column), len(genes)))
@@ -70,10 +72,12 @@ def profile(
     return Profile(genes, _standard(smooth, batch), directions)
 
 
-def _normalised(counts: sp.csr_matrix, *, binary: bool) -> sp.csr_matrix:
+def _normalised(counts: sp.csr_matrix, transform: Transform) -> sp.csr_matrix:
     """Log of depth-normalised counts; a panel of proteins, of which every cell has most, is centred by cell instead."""
     x = sp.csr_matrix(counts, dtype=np.float64)
-    if binary:
+    if transform == "identity":
+        return x
+    if transform == "binarize":
         x.data[:] = 1.0
     if x.nnz > _DENSE * x.shape[0] * x.shape[1]:
         dense = np.log1p(np.asarray(x.todense()))
