@@ -24,7 +24,7 @@ _CHUNK = 32_768
 _ROWS = 4096  # read and written at a time
 
 
-def convert(source: Path, target: Path) -> None:
+def convert(source: str | Path, target: str | Path) -> None:
     """Write `source` anew as `target`; both ``.h5mu``, or both ``.h5ad``.
 
     Counts become CSR, in the smallest type of whole numbers that holds them. Everything else is copied as it is.
@@ -37,10 +37,11 @@ def convert(source: Path, target: Path) -> None:
     Examples
     --------
     >>> midas.io.write_mudata(Path("mosaic.h5mu"), mdata)
-    >>> midas.convert.convert(Path("mosaic.h5mu"), Path("fast.h5mu"))
+    >>> midas.convert.convert("mosaic.h5mu", "fast.h5mu")
     >>> midas.io.read_file("fast.h5mu").n_obs
     300
     """
+    source, target = Path(source), Path(target)
     check_source(source)
     obstacle_to(source, target)
     with replacing(target) as scratch:
