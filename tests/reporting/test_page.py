@@ -137,7 +137,7 @@ def test_no_bridge_is_said(quick: None, tmp_path: Path) -> None:
     mdata = simulated(mosaic=("rna", "adt"))
     text = midas.report(train(mdata), mdata, tmp_path / "r.html").read_text("utf-8")
     assert "share no modality" in text
-    assert "no setting replaces a bridge" in text
+    assert "name the genes of features" in text
 
 
 def test_a_loaded_model_reports_on_new_cells(
