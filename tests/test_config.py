@@ -37,7 +37,10 @@ from midas import Config, NetworkConfig, ObjectiveConfig, TrainingConfig
         ({"training": {"sampling": "all"}}, "TrainingConfig.sampling: expected one of mixed, by_batch"),
         ({"training": {"discriminator_steps": 0}}, "TrainingConfig.discriminator_steps: expected 1 or more"),
         ({"training": {"lr": 1}}, r"Unknown in \[training\]: lr\. Expected some of: .*learning_rate"),
-        ({"trainin": {}}, r"Unknown in the configuration: trainin\. Expected some of: network, objective, training"),
+        (
+            {"trainin": {}},
+            r"Unknown in the configuration: trainin\. Expected some of: inference, network, objective, training",
+        ),
         ({"preset": "pape"}, r"Expected a preset out of \['default', 'paper'\], found 'pape'"),
         ({"training": 5}, r"Expected \[training\] to be a table, found 5"),
     ],

@@ -8,7 +8,7 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from midas.config import Config, NetworkConfig, ObjectiveConfig, TrainingConfig
+from midas.config import Config, InferenceConfig, NetworkConfig, ObjectiveConfig, TrainingConfig
 from midas.data import CountsError, Mosaic, read_mosaic
 from midas.inference import Encoded
 from midas.modality import ADT, ATAC, RNA, Modality
@@ -30,6 +30,7 @@ __all__ = [
     "Config",
     "CountsError",
     "Encoded",
+    "InferenceConfig",
     "Modality",
     "ModelFileError",
     "Mosaic",

@@ -199,6 +199,28 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True)
+class InferenceConfig:
+    """How counts are decoded once the model is trained.
+
+    Attributes
+    ----------
+    neighbours
+        A cell that lacks a modality gets counts of it from its own state and, to the same part, from the mean state of so many
+        cells of the training data that measured it and are nearest to it in c. 0: from its own state alone.
+    spread
+        Whether drawn counts scatter as widely about what the model expects as measured counts do, where the likelihood (Poisson)
+        leaves no room for that.
+    """
+
+    neighbours: int = 20
+    spread: bool = True
+
+    def __post_init__(self) -> None:
+        _check_types(self)
+        expect(self, "neighbours", self.neighbours >= 0, "0 or more")
+
+
+@dataclass(frozen=True)
 class Config:
     """All choices of a run.
 
@@ -208,6 +230,7 @@ class Config:
     network: NetworkConfig = field(default_factory=NetworkConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    inference: InferenceConfig = field(default_factory=InferenceConfig)
 
     @classmethod
     def paper(cls) -> Config:
@@ -259,6 +282,7 @@ class Config:
                 gradient_clip=None,
                 precision="32",
             ),
+            inference=InferenceConfig(neighbours=0, spread=False),
         )
 
     @classmethod
@@ -294,12 +318,12 @@ class Config:
                 key: "none" if value is None else list(value) if isinstance(value, tuple) else value
                 for key, value in dataclasses.asdict(getattr(self, table)).items()
             }
-            for table in ("network", "objective", "training")
+            for table in (f.name for f in dataclasses.fields(self))
         }
 
     @classmethod
     def from_toml(cls, path: str | Path) -> Config:
-        """Read a TOML file with the tables ``[network]``, ``[objective]`` and ``[training]``.
+        """Read a TOML file with the tables ``[network]``, ``[objective]``, ``[training]`` and ``[inference]``.
 
         Examples
         --------

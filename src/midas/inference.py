@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from midas.data.loader import collect
-from midas.likelihoods import LIKELIHOODS
+from midas.likelihoods import LIKELIHOODS, overdispersed
 from midas.nn import product_of_experts
 from midas.ranks import ALONE, Ranks
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from midas.data.mosaic import Mosaic
     from midas.data.schema import MosaicSchema
     from midas.nn import VAE
+    from midas.spread import Spread
 
 # Dense numbers in memory at a time (8 MB in float32), whatever the width: larger blocks are no faster.
 _ENTRIES_AT_ONCE = 2_000_000
@@ -74,11 +75,51 @@ def encode(
 
 
 @dataclass(frozen=True)
+class States:
+    """What the counts of one modality are decoded from, cell by cell.
+
+    Attributes
+    ----------
+    z
+        `(n, dim_z)`; NaN rows have none.
+    borrowed
+        Second states, `(n, dim_z)`, NaN where there is none; where there is, what the decoder makes of both is averaged, before
+        the likelihood's non-linearity.
+    seen
+        Whether z was found with the modality itself, `(n,)`; None where that makes no difference.
+    """
+
+    z: NDArray[np.float32]
+    borrowed: NDArray[np.float32] | None = None
+    seen: NDArray[np.bool_] | None = None
+
+    def of(self, cells: NDArray[np.int64]) -> States:
+        """States of `cells`, in this order; none for -1."""
+        there = cells[:, None] >= 0
+        return States(
+            np.where(there, self.z[cells], np.float32(np.nan)),
+            None if self.borrowed is None else np.where(there, self.borrowed[cells], np.float32(np.nan)),
+            None if self.seen is None else self.seen[cells],
+        )
+
+
+@dataclass(frozen=True)
 class Draw:
-    """How decoded values are reported: expected values, or counts drawn with a seed."""
+    """How decoded values are reported.
+
+    Attributes
+    ----------
+    sample
+        Counts drawn from the likelihood instead of expected values.
+    seed
+        Of the draws.
+    spread
+        By how much drawn counts scatter more than the likelihood says; None for no more.
+    """
 
     sample: bool = False
     seed: int = 0
+    spread: Spread | None = None
 
 
 EXPECTED = Draw()
@@ -87,19 +128,19 @@ EXPECTED = Draw()
 def decode(
     vae: VAE,
     schema: MosaicSchema,
-    z: NDArray[np.float32],
+    states: States,
     modality: str,
     columns: NDArray[np.int64],
     draw: Draw = EXPECTED,
 ) -> Iterator[NDArray[np.float32]]:
-    """Decode z into one modality, block by block.
+    """Decode states into one modality, block by block.
 
     Parameters
     ----------
     schema
         Of the model.
-    z
-        `(n, dim_z)`.
+    states
+        Of `n` cells.
     modality
         Name in the model.
     columns
@@ -117,14 +158,33 @@ def decode(
     wanted = torch.from_numpy(columns).to(device)
     generator = torch.Generator(device=device).manual_seed(draw.seed)
     rows = _cells_at_once(schema.modalities[modality].n_features)
-    for start in range(0, len(z), rows):
-        block = torch.from_numpy(z[start : start + rows]).to(device)
+    for start in range(0, len(states.z), rows):
+        part = states.of(np.arange(start, min(start + rows, len(states.z))))
+        block = torch.from_numpy(part.z).to(device)
         known = torch.isfinite(block).all(1, keepdim=True)
         with torch.inference_mode():
-            eta = vae.decode(torch.where(known, block, 0.0), None, {modality: None})[modality].float()
-            values = likelihood.sample(eta, extra, generator) if draw.sample else likelihood.mean(eta)
+            eta = _eta(vae, block, known, modality)
+            if part.borrowed is not None:
+                second = torch.from_numpy(part.borrowed).to(device)
+                has = known & torch.isfinite(second).all(1, keepdim=True)
+                which = has[:, 0].nonzero()[:, 0]
+                if len(which):
+                    eta[which] = (eta[which] + _eta(vae, second[which], has[which], modality)) / 2
+            if not draw.sample:
+                values = likelihood.mean(eta)
+            elif draw.spread is None:
+                values = likelihood.sample(eta, extra, generator)
+            else:
+                seen = np.ones(len(part.z), dtype=bool) if part.seen is None else part.seen
+                wider = torch.from_numpy(draw.spread.of(seen)).to(device)
+                values = overdispersed(likelihood.mean(eta), wider, generator)
             values = torch.where(known & (wanted >= 0), values[:, wanted], torch.nan)
             yield values.cpu().numpy()
+
+
+def _eta(vae: VAE, z: torch.Tensor, known: torch.Tensor, modality: str) -> torch.Tensor:
+    """Decoder's output `(n, n_features)`; of zeros where z is not known."""
+    return vae.decode(torch.where(known, z, 0.0), None, {modality: None})[modality].float()
 
 
 def standard_noise(u: NDArray[np.float32], mosaic: Mosaic) -> NDArray[np.float32]:

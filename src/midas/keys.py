@@ -11,6 +11,7 @@ CORRECTED: Final = "corrected"  # layers: decoded from (c, standard noise)
 MEASURED_PREFIX: Final = "measured_"  # var: measured_<batch>, True where the batch measured the feature
 PROVENANCE: Final = "midas"  # uns: versions, configuration, seed
 BATCH: Final = "midas_batch"  # obs of a model's own table of cells: the batch that each was of
+MODALITIES: Final = "midas_modalities"  # obs of the same table: what each cell was measured in, joined by +
 ORIGIN: Final = "midas_origin"  # obs of mapped cells: reference or query
 NOVELTY: Final = "midas_novelty"  # obs of mapped cells: how new a query cell is to the reference
 PREPARATION: Final = "midas_prepare"  # uns: what was prepared, from which files, with which cut-offs

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 Support = Literal["counts", "real"]
 
 _ENTRIES_AT_ONCE = 500_000  # 2 MB in float32
+_LEAST_EXCESS = 1e-6  # below, a Gamma mixture of Poissons is a Poisson
 
 
 class _ExponentialFamily(torch.autograd.Function):
@@ -163,9 +164,7 @@ class NegativeBinomial(Likelihood):
         return torch.exp(eta)
 
     def sample(self, eta: Tensor, extra: Tensor | None, generator: torch.Generator) -> Tensor:
-        theta = _required(extra).exp().expand_as(eta).contiguous()
-        rate = torch._standard_gamma(theta, generator=generator) * self.mean(eta) / theta
-        return torch.poisson(rate, generator=generator)
+        return overdispersed(self.mean(eta), torch.exp(-_required(extra)).expand_as(eta), generator)
 
 
 class Gaussian(Likelihood):
@@ -186,6 +185,13 @@ class Gaussian(Likelihood):
     def sample(self, eta: Tensor, extra: Tensor | None, generator: torch.Generator) -> Tensor:
         noise = torch.empty_like(eta).normal_(generator=generator)
         return eta + torch.exp(0.5 * _required(extra)) * noise
+
+
+def overdispersed(mean: Tensor, excess: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw counts of variance mean + excess mean^2, a Gamma mixture of Poissons; entry by entry, all of one shape."""
+    theta = 1.0 / excess.clamp(min=_LEAST_EXCESS).contiguous()
+    rate = torch._standard_gamma(theta, generator=generator) * mean / theta
+    return torch.poisson(rate, generator=generator)
 
 
 def _required(extra: Tensor | None) -> Tensor:

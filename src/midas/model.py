@@ -18,16 +18,18 @@ from anndata import AnnData
 from mudata import MuData
 
 from midas import keys
+from midas.borrowing import Lenders
 from midas.bridging import bridged_by_genes
 from midas.config import Config
 from midas.data import Mosaic, MosaicData, MosaicSchema, read_mosaic
 from midas.data.parts import batches_in, modalities_in
-from midas.inference import Draw, Encoded, decode, encode, standard_noise
+from midas.inference import Draw, Encoded, States, decode, encode, standard_noise
 from midas.nn import VAE, Discriminators
 from midas.ranks import ranks
 from midas.results import all_layout, cell_table, check_rows, checked_out, fill, frame, own_layout
 from midas.sample import read_sampled, sampled
 from midas.sharing import fetch
+from midas.spread import Spread, find_spread
 from midas.storage import StoredModel, describe, has_sample, read_model, read_sample, write_model
 from midas.training.device import accelerator_of
 from midas.training.loop import Logger, Surroundings, fit
@@ -107,6 +109,7 @@ class MIDAS:
         self._history: list[dict[str, float]] = []
         self._card: dict[str, Any] = {}
         self._standard_u: NDArray[np.float32] | None = None
+        self._spread: dict[str, Spread] = {}
         self._encoded: Encoded | None = None
         self._cells: AnnData | None = None
         self._counts: tuple[Mosaic, NDArray[np.int64]] | None = None
@@ -172,6 +175,8 @@ class MIDAS:
         self._card = describe(self.mosaic)
         self._cells = cell_table(self.mosaic, self._encoded, self.config.network.dim_c)
         self._counts = self.mosaic, np.arange(self.mosaic.n_cells)
+        if self.config.inference.spread:
+            self._spread = find_spread(self.vae, self.mosaic, self._lent, seed=self.seed)
 
     @property
     def cells(self) -> AnnData:
@@ -366,6 +371,9 @@ class MIDAS:
     ) -> AnnData:
         """Counts of one modality for *every* cell, batch effects kept: decoded from the cell's own c and u.
 
+        For a cell that was not measured in it, the mean state of the 20 cells of the training data that were, and are
+        nearest to it, counts as much as its own (:class:`midas.InferenceConfig`).
+
         Parameters
         ----------
         modality
@@ -373,7 +381,7 @@ class MIDAS:
         data
             New cells; None for the model's own.
         sample
-            Draw counts instead of returning expected values.
+            Draw counts instead of returning expected values. They scatter about these as widely as measured counts do.
         seed
             Of the draws.
         out
@@ -390,7 +398,10 @@ class MIDAS:
         ((300, 10), (225, 10))
         """
         mosaic = self._mosaic_of(data)
-        return self._decoded(mosaic, self._z(mosaic), modality, Draw(sample, seed), out)
+        (name,) = self._known([modality])
+        return self._decoded(
+            mosaic, self._imputing(mosaic, name), name, self._draw(name, sample=sample, seed=seed), out
+        )
 
     def correct(
         self,
@@ -412,7 +423,10 @@ class MIDAS:
         (300, 60)
         """
         mosaic = self._mosaic_of(data)
-        return self._decoded(mosaic, self._z(mosaic, standard=True), modality, Draw(sample, seed), out)
+        (name,) = self._known([modality])
+        return self._decoded(
+            mosaic, self._correcting(mosaic, name), name, self._draw(name, sample=sample, seed=seed), out
+        )
 
     def translate(
         self,
@@ -435,8 +449,12 @@ class MIDAS:
         """
         mosaic = self._mosaic_of(data)
         names = self._known([source] if isinstance(source, str) else source)
-        z = self.posterior(mosaic, modalities=names, part="z").mean
-        return self._decoded(mosaic, z, target, Draw(sample, seed), out)
+        (name,) = self._known([target])
+        states = States(
+            self.posterior(mosaic, modalities=names, part="z").mean,
+            seen=mosaic.modalities[name].present & (name in names),
+        )
+        return self._decoded(mosaic, states, name, self._draw(name, sample=sample, seed=seed), out)
 
     @property
     def standard_noise(self) -> NDArray[np.float32]:
@@ -497,7 +515,7 @@ class MIDAS:
         ['X_midas', 'X_midas_u', 'X_truth']
         """
         check_rows(mosaic, mdata)
-        z = self._z(mosaic)
+        z = self.posterior(mosaic, part="z").mean
         dim_c = self.config.network.dim_c
         mdata.obsm[keys.LATENT], mdata.obsm[keys.TECHNICAL] = z[:, :dim_c].copy(), z[:, dim_c:].copy()
 
@@ -527,8 +545,8 @@ class MIDAS:
         >>> sum(len(block) for block in blocks) == mdata["rna"].n_obs
         True
         """
-        z = self._z(mosaic, standard=layer == keys.CORRECTED)
-        yield from decode(self.vae, self.schema, layout.rows_of(z), modality, layout.columns)
+        states = (self._correcting if layer == keys.CORRECTED else self._imputing)(mosaic, modality)
+        yield from decode(self.vae, self.schema, states.of(layout.cells), modality, layout.columns)
 
     # ---------------------------------------------------------------------------------------------------------- data, files
 
@@ -586,6 +604,7 @@ class MIDAS:
                 card=self._card,
                 history=self._history,
                 cells=self._cells if cells else None,
+                spread=self._spread,
                 sample=sampled(*self.counts(), self.cells, with_cells, self.seed) if with_cells else None,
             ),
         )
@@ -633,6 +652,7 @@ class MIDAS:
         model._history, model._card, model._cells = stored.history, stored.card, stored.cells
         model._folder = place
         model._standard_u = np.asarray(stored.standard_u, dtype=np.float32)
+        model._spread = stored.spread
         model.vae.load_state_dict(stored.weights)
         model.vae.to(accelerator_of(replace(stored.config.training, accelerator="auto")))
         if data is not None:
@@ -686,21 +706,34 @@ class MIDAS:
             raise ValueError(msg)
         return tuple(name for name in self.modalities if name in names)
 
-    def _z(self, mosaic: Mosaic, *, standard: bool = False) -> NDArray[np.float32]:
-        """Posterior means `(n_cells, dim_z)`, with the standard noise in place of each cell's own if wanted."""
-        z = self.posterior(mosaic, part="z").mean
-        if standard:
-            z[:, self.config.network.dim_c :] = self.standard_noise
-        return z
+    def _imputing(self, mosaic: Mosaic, modality: str) -> States:
+        """What a modality is decoded from, cell by cell, its batch kept: cells that lack it borrow from others."""
+        z, seen = self.posterior(mosaic, part="z").mean, mosaic.modalities[modality].present
+        return States(z, self._lent(modality, z, mosaic, np.flatnonzero(~seen)), seen)
 
-    def _decoded(
-        self, mosaic: Mosaic, z: NDArray[np.float32], modality: str, draw: Draw, out: str | Path | None
-    ) -> AnnData:
-        (name,) = self._known([modality])
+    def _correcting(self, mosaic: Mosaic, modality: str) -> States:
+        """Likewise, as if all cells came from one batch. Nothing is borrowed, so that cells of all batches are made alike."""
+        z = self.posterior(mosaic, part="z").mean
+        z[:, self.config.network.dim_c :] = self.standard_noise
+        return States(z, seen=mosaic.modalities[modality].present)
+
+    def _lent(
+        self, modality: str, z: NDArray[np.float32], mosaic: Mosaic, borrowers: NDArray[np.int64]
+    ) -> NDArray[np.float32] | None:
+        """What cells with states z borrow from those of the training data that measured `modality`, `(n_cells, dim_z)`."""
+        k = self.config.inference.neighbours
+        if self._cells is None or k == 0:
+            return None
+        return Lenders.of(self._cells, modality, seed=self.seed).lend(z, mosaic.cells, borrowers, k)
+
+    def _draw(self, modality: str, *, sample: bool, seed: int) -> Draw:
+        return Draw(sample, seed, self._spread.get(modality))
+
+    def _decoded(self, mosaic: Mosaic, states: States, modality: str, draw: Draw, out: str | Path | None) -> AnnData:
         path = checked_out(out)
-        layout = all_layout(mosaic, name, np.flatnonzero(np.isfinite(z).all(1)))
-        blocks = decode(self.vae, self.schema, layout.rows_of(z), name, layout.columns, draw)
-        return fill(frame(mosaic, name, layout), blocks, path)
+        layout = all_layout(mosaic, modality, np.flatnonzero(np.isfinite(states.z).all(1)))
+        blocks = decode(self.vae, self.schema, states.of(layout.cells), modality, layout.columns, draw)
+        return fill(frame(mosaic, modality, layout), blocks, path)
 
 
 def _check_trainable(mosaic: Mosaic) -> None:

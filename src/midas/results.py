@@ -45,10 +45,6 @@ class Layout:
         """Rows and columns."""
         return len(self.cells), len(self.columns)
 
-    def rows_of(self, z: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Rows of z, `(n_cells, dim)`, for the layout's cells, `(n, dim)`; NaN where there is none."""
-        return np.where(self.cells[:, None] >= 0, z[self.cells], np.float32(np.nan))
-
 
 def own_layout(mosaic: Mosaic, modality: str) -> Layout:
     """Cells and features of the one object that a modality's counts came in, in its own order: for a layer of it."""
@@ -77,10 +73,11 @@ def frame(mosaic: Mosaic, modality: str, layout: Layout) -> AnnData:
 
 
 def cell_table(mosaic: Mosaic, encoded: Encoded, dim_c: int) -> AnnData:
-    """Cells without counts: what the input says of them, their batch, and their latents."""
+    """Cells without counts: what the input says of them, their batch, what they were measured in, and their latents."""
     obs = mosaic.obs.copy() if len(mosaic.obs) == mosaic.n_cells else pd.DataFrame(index=mosaic.cells)
     obs.index = mosaic.cells.astype(str)
     obs[keys.BATCH] = pd.Categorical(np.asarray(mosaic.batches)[mosaic.batch])
+    obs[keys.MODALITIES] = pd.Categorical(mosaic.combinations().to_numpy())
     z = encoded.mean
     return AnnData(obs=obs, obsm={keys.LATENT: z[:, :dim_c].copy(), keys.TECHNICAL: z[:, dim_c:].copy()})
 

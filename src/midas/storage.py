@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from midas.config import Config
 from midas.data.mosaic import Mosaic
 from midas.data.schema import MosaicSchema
 from midas.files import obstacle, replacing
+from midas.spread import Spread
 
 FORMAT = 1
 _PARTS = ("versions", "created", "sha256", "config", "seed", "standard_u", "card", "history", "schema")
@@ -31,6 +32,8 @@ _CARD, _WEIGHTS, _CELLS, _SAMPLE = "model.json", "weights.safetensors", "cells.h
 
 # A column of obs with more values than this is no labelling worth printing.
 _MOST_LABELS = 100
+# Tensors in the file of the weights that are none: ``spread.seen.<modality>`` and ``spread.unseen.<modality>``.
+_SPREAD = "spread."
 
 
 class ModelFileError(ValueError):
@@ -57,6 +60,8 @@ class StoredModel:
         Obs columns and latents of the cells that it was trained on, without counts; None when they are not to travel.
     sample
         Counts of some of them; None for none.
+    spread
+        Excess variance of counts, by modality.
     """
 
     config: Config
@@ -68,6 +73,7 @@ class StoredModel:
     history: list[dict[str, float]]
     cells: AnnData | None = None
     sample: MuData | None = None
+    spread: dict[str, Spread] = field(default_factory=dict)
 
 
 def check_folder(folder: Path) -> None:
@@ -120,7 +126,7 @@ def write_model(folder: Path, model: StoredModel) -> None:
     with replacing(folder) as scratch:
         scratch.mkdir()
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.weights.items()}
-        save_file(weights, scratch / _WEIGHTS)
+        save_file(weights | _packed(model.spread), scratch / _WEIGHTS)
         if model.cells is not None:
             writable(model.cells).write_h5ad(scratch / _CELLS)
         if model.sample is not None:
@@ -154,11 +160,13 @@ def read_model(folder: Path) -> StoredModel:
         raise ModelFileError(msg)
     raw = _checked(folder, _WEIGHTS, description).read_bytes()
     try:
+        tensors = load(raw)
         return StoredModel(
             config=Config.from_dict(description["config"]),
             schema=MosaicSchema.from_dict(description["schema"]),
             seed=int(description["seed"]),
-            weights=load(raw),
+            weights={name: tensor for name, tensor in tensors.items() if not name.startswith(_SPREAD)},
+            spread=_unpacked(tensors),
             standard_u=[float(value) for value in description["standard_u"]],
             card=description["card"],
             history=description["history"],
@@ -171,6 +179,22 @@ def read_model(folder: Path) -> StoredModel:
             f"{folder}: expected a midas model of format {FORMAT}, found one with parts missing or changed ({error!r})."
         )
         raise ModelFileError(msg) from error
+
+
+def _packed(spread: dict[str, Spread]) -> dict[str, torch.Tensor]:
+    return {
+        f"{_SPREAD}{kind}.{name}": torch.from_numpy(getattr(part, kind))
+        for name, part in spread.items()
+        for kind in ("seen", "unseen")
+    }
+
+
+def _unpacked(tensors: dict[str, torch.Tensor]) -> dict[str, Spread]:
+    prefix = f"{_SPREAD}seen."
+    return {
+        name: Spread(tensors[prefix + name].numpy(), tensors[f"{_SPREAD}unseen.{name}"].numpy())
+        for name in (key.removeprefix(prefix) for key in tensors if key.startswith(prefix))
+    }
 
 
 def has_sample(folder: Path) -> bool:

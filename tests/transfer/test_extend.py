@@ -14,7 +14,7 @@ from midas import MIDAS, Modality, read_mosaic
 from midas.data.combine import recast
 from midas.data.mosaic import Mosaic
 from midas.data.schema import MosaicSchema
-from midas.inference import decode, encode
+from midas.inference import States, decode, encode
 from midas.nn import VAE
 from midas.transfer.extend import carry_over, extended, start_features
 
@@ -50,7 +50,9 @@ def grown(reference: MIDAS, query: Mosaic, *, keep_batches: bool = True) -> tupl
 
 def decoded(vae: VAE, schema: MosaicSchema, z: np.ndarray, name: str) -> pd.DataFrame:
     features = schema.modalities[name].features
-    return pd.DataFrame(np.concatenate(list(decode(vae, schema, z, name, np.arange(len(features))))), columns=features)
+    return pd.DataFrame(
+        np.concatenate(list(decode(vae, schema, States(z), name, np.arange(len(features))))), columns=features
+    )
 
 
 @pytest.mark.parametrize("keep_batches", [True, False])

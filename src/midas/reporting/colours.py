@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from midas import keys
 from midas.data.rows import measured_counts
-from midas.inference import decode
 from midas.reporting.choices import is_number
+from midas.results import Layout
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,7 +101,6 @@ def pack_features(
     model: MIDAS, mosaic: Mosaic, cells: NDArray[np.int64], wanted: dict[str, NDArray[np.int64]]
 ) -> list[Feature]:
     """Pack the features `wanted`, columns of the schema by modality, of `cells`: measured and imputed."""
-    z = model.posterior(mosaic, part="z").mean[cells]
     packed = []
     for modality, columns in wanted.items():
         if not len(columns):
@@ -108,8 +108,8 @@ def pack_features(
         rows, kind = mosaic.modalities[modality], mosaic.schema.modalities[modality].modality
         measured = measured_counts(mosaic, modality, cells)[:, columns].toarray().astype(np.float64)
         seen = rows.present[cells][:, None] & rows.measured[mosaic.batch[cells]][:, columns]
-        blocks = list(decode(model.vae, model.schema, z, modality, columns))
-        imputed = np.concatenate(blocks).astype(np.float64)
+        blocks = model.stream(mosaic, modality, keys.IMPUTED, Layout(cells, columns))
+        imputed = np.concatenate(list(blocks)).astype(np.float64)
         log = kind.transform == "log1p"
         if log:
             measured, imputed = np.log1p(measured), np.log1p(np.maximum(imputed, 0))

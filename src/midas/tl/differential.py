@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.stats import norm
 
 from midas.expect import expect
-from midas.inference import decode
+from midas.inference import States, decode
 from midas.likelihoods import LIKELIHOODS
 from midas.tl.discrepancy import model_error
 from midas.tl.inputs import as_text, by_cell, group_names, known_names
@@ -182,7 +182,7 @@ def _means(
         noise = rng.standard_normal((len(cells), posterior.mean.shape[1]), dtype=np.float32)
         c = posterior.mean[cells] + np.sqrt(posterior.variance[cells]) * noise
         z = np.hstack([c, np.broadcast_to(model.standard_noise, (len(cells), len(model.standard_noise)))])
-        values = np.concatenate(list(decode(model.vae, model.schema, z, modality, columns)))
+        values = np.concatenate(list(decode(model.vae, model.schema, States(z), modality, columns)))
         if test.normalize:
             depth = values.sum(1, keepdims=True)
             values *= depth.mean() / depth

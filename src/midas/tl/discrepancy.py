@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from midas.data.rows import measured_counts
-from midas.inference import decode
+from midas.inference import States, decode
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -66,7 +66,7 @@ def model_error(
         )
         sums[0] += (pick @ x).toarray()
         sums[1] += (pick @ x.multiply(x)).toarray()
-        sums[2] += pick @ np.concatenate(list(decode(model.vae, model.schema, z, modality, columns)))
+        sums[2] += pick @ np.concatenate(list(decode(model.vae, model.schema, States(z), modality, columns)))
     counted, squares, decoded = sums.reshape(3, *shape, -1)
     seen = counted.sum(1, keepdims=True)
     use = rows.measured[:, None, columns] & (seen > 0)

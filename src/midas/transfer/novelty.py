@@ -9,7 +9,7 @@ import pandas as pd
 
 from midas import keys
 from midas.data.minibatch import gather
-from midas.inference import decode, encode
+from midas.inference import States, decode, encode
 from midas.neighbours import Index
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _misfit(reference: MIDAS, query: Mosaic, name: str, z: NDArray[np.float32]) 
         at = cells[start : start + _CELLS_AT_ONCE]
         counts = gather(query, at, frozenset({name})).counts[name]
         measured = counts.dense(schema.modality.transform).numpy()
-        expected = np.concatenate(list(decode(reference.vae, reference.schema, z[at], name, columns)))
+        expected = np.concatenate(list(decode(reference.vae, reference.schema, States(z[at]), name, columns)))
         if schema.modality.transform == "log1p":
             expected = np.log1p(expected)
         seen = np.ones(measured.shape, dtype=bool) if counts.mask is None else counts.mask.numpy() > 0

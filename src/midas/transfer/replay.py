@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from midas.data.combine import chosen, joined, measured_like, recast
 from midas.data.mosaic import ModalityRows, Mosaic
 from midas.data.sources import MemorySource
-from midas.inference import Draw, decode
+from midas.inference import Draw, States, decode
 from midas.sample import evenly
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def generated(reference: MIDAS, z: NDArray[np.float32], batch: NDArray[np.object
     rows = {}
     for name, part in schema.modalities.items():
         columns = np.arange(part.n_features)
-        blocks = decode(reference.vae, schema, z[at], name, columns, Draw(sample=True, seed=seed))
+        blocks = decode(reference.vae, schema, States(z[at]), name, columns, Draw(sample=True, seed=seed))
         counts = sp.vstack([sp.csr_matrix(block) for block in blocks], format="csr")
         rows[name] = ModalityRows(
             sources=(MemorySource(counts),),

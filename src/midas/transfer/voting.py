@@ -159,7 +159,7 @@ def check_columns(reference: AnnData, names: Sequence[str]) -> None:
     """
     for name in names:
         if name not in reference.obs.columns:
-            own = {keys.BATCH, keys.ORIGIN, keys.NOVELTY}
+            own = {keys.BATCH, keys.MODALITIES, keys.ORIGIN, keys.NOVELTY}
             there = ", ".join(str(c) for c in reference.obs.columns if c not in own) or "none"
             msg = f"Expected a column {name!r} in the reference's obs, found: {there}."
             raise KeyError(msg)

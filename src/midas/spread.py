@@ -1,0 +1,115 @@
+"""How much wider than the likelihood says measured counts scatter about what the model expects.
+
+A Poisson count varies as much as its mean. Counts vary more: the model does not know all that a cell differs in, least of all
+in a modality that it has not seen of the cell. The excess e is estimated once after training, and makes drawn counts scatter as
+the measured ones do: Var(x) = m + e m^2 for mean m, as of a negative binomial with theta = 1 / e.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.special import gammaln
+
+from midas.data.rows import measured_counts
+from midas.inference import States, decode, encode
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from midas.data.mosaic import Mosaic
+    from midas.nn import VAE
+
+Lend: TypeAlias = "Callable[[str, NDArray[np.float32], Mosaic, NDArray[np.int64]], NDArray[np.float32] | None]"
+"""From a modality, states of a mosaic's cells found without it, the mosaic, and which cells borrow, to what they borrow."""
+
+_POISSON: Final = 1e-4  # an excess that makes no difference
+_EXCESS: Final = np.concatenate([[0], np.geomspace(0.003, 30, 24)]).astype(np.float32)
+_CELLS: Final = 2000  # tell a number per feature well enough
+_FEWEST: Final = 50  # tell nothing of it
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Excess variance of one modality's counts, by feature.
+
+    Attributes
+    ----------
+    seen
+        Of cells whose state was found with the modality, `(n_features,)`.
+    unseen
+        Of cells whose state was found without it.
+    """
+
+    seen: NDArray[np.float32]
+    unseen: NDArray[np.float32]
+
+    def of(self, seen: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Excess of cells, `(len(seen), n_features)`."""
+        return np.where(seen[:, None], self.seen, self.unseen)
+
+
+def find_spread(vae: VAE, mosaic: Mosaic, lend: Lend, *, seed: int) -> dict[str, Spread]:
+    """Spread of each modality of Poisson counts that 50 cells or more have; 2,000 at most are looked at.
+
+    Parameters
+    ----------
+    vae
+        Trained.
+    mosaic
+        Its training data.
+    lend
+        What cells without the modality borrow.
+    seed
+        Of the choice of cells.
+    """
+    order = mosaic.canonical_order()
+    found = {}
+    for name, part in mosaic.schema.modalities.items():
+        there = order[mosaic.modalities[name].present[order]]
+        if part.modality.likelihood != "poisson" or len(there) < _FEWEST:
+            continue
+        if len(there) > _CELLS:
+            there = np.sort(np.random.default_rng([seed, 9]).choice(there, _CELLS, replace=False))
+        some = mosaic.load(there)
+        seen = _excess(vae, some, name, States(encode(vae, some, tuple(some.modalities)).mean))
+        z = encode(vae, some, tuple(other for other in some.modalities if other != name)).mean
+        enough = int(np.isfinite(z).all(1).sum()) >= _FEWEST
+        found[name] = Spread(
+            seen, _excess(vae, some, name, States(z, lend(name, z, some, np.arange(len(z))))) if enough else seen
+        )
+    return found
+
+
+def _excess(vae: VAE, mosaic: Mosaic, modality: str, states: States) -> NDArray[np.float32]:
+    """Excess variance by feature, `(n_features,)`: the most likely of some values; 0 where nothing tells.
+
+    Likelihood, not moments: these are ruled by the largest counts, and drawn small counts came out too close together.
+    """
+    rows = mosaic.modalities[modality]
+    width = mosaic.schema.modalities[modality].n_features
+    likelihood, start = np.zeros((len(_EXCESS), width)), 0
+    for block in decode(vae, mosaic.schema, states, modality, np.arange(width)):
+        at = np.arange(start, start + len(block))
+        start += len(block)
+        use = rows.measured[mosaic.batch[at]] & np.isfinite(block)
+        likelihood += _log_likelihood(measured_counts(mosaic, modality, at), np.where(use, block, 1.0), use)
+    best: NDArray[np.float32] = _EXCESS[likelihood.argmax(0)]
+    return best
+
+
+def _log_likelihood(x: sp.csr_matrix, mean: NDArray[np.float32], use: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Of negative binomial counts at each excess, `(len(_EXCESS), n_features)`, but for what all share."""
+    total = np.empty((len(_EXCESS), mean.shape[1]))
+    kept = sp.coo_matrix(x.multiply(use))
+    row, column, counts = kept.row, kept.col, kept.data.astype(np.float64)
+    for i, excess in enumerate(_EXCESS):
+        theta = 1.0 / max(float(excess), _POISSON)
+        at_any = -theta * np.log1p(mean / theta)
+        at_counts = gammaln(counts + theta) - gammaln(theta) - counts * np.log(mean[row, column] + theta)
+        total[i] = (at_any * use).sum(0) + np.bincount(column, at_counts, minlength=mean.shape[1])
+    return total

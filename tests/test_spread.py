@@ -1,0 +1,82 @@
+"""Drawn counts scatter as measured ones do."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+
+from helpers import simulated, tiny
+from midas import MIDAS, Config
+from midas.likelihoods import overdispersed
+from midas.metrics import coverage
+from midas.spread import _EXCESS, Spread, _log_likelihood
+
+
+@pytest.mark.parametrize("excess", [0.0, 0.05, 0.5, 2.0])
+def test_the_most_likely_excess_is_the_true_one(excess: float) -> None:
+    rng = np.random.default_rng(0)
+    mean = rng.gamma(2, 20, size=(3000, 4)).astype(np.float32)
+    rate = mean * rng.gamma(1 / excess, excess, mean.shape) if excess else mean
+    x = sp.csr_matrix(rng.poisson(rate).astype(np.float32))
+    found = _EXCESS[_log_likelihood(x, mean, np.ones(mean.shape, dtype=bool)).argmax(0)]
+    np.testing.assert_allclose(found, excess, rtol=0.5, atol=0.004)
+
+
+def test_values_that_were_not_measured_do_not_count() -> None:
+    rng = np.random.default_rng(0)
+    mean = np.full((400, 2), 10.0, dtype=np.float32)
+    x = rng.poisson(mean).astype(np.float32)
+    use = np.ones(mean.shape, dtype=bool)
+    use[:200, 1] = False
+    some = _log_likelihood(sp.csr_matrix(x[200:]), mean[200:], use[200:])
+    x[:200, 1] = 1000
+    both = _log_likelihood(sp.csr_matrix(x), mean, use)
+    np.testing.assert_allclose(both[:, 1], some[:, 1])
+
+
+def test_draws_have_the_variance_that_was_asked_for() -> None:
+    generator = torch.Generator().manual_seed(0)
+    mean, excess = torch.full((200_000, 3), 8.0), torch.tensor([0.0, 0.1, 1.0]).expand(200_000, 3)
+    drawn = overdispersed(mean, excess, generator)
+    torch.testing.assert_close(drawn.mean(0), torch.full((3,), 8.0), rtol=0.02, atol=0)
+    torch.testing.assert_close(drawn.var(0), torch.tensor([8.0, 14.4, 72.0]), rtol=0.03, atol=0)
+
+
+def test_each_cell_has_the_spread_of_what_was_seen_of_it() -> None:
+    spread = Spread(np.array([1.0, 2], dtype=np.float32), np.array([3.0, 4], dtype=np.float32))
+    np.testing.assert_array_equal(spread.of(np.array([True, False])), [[1, 2], [3, 4]])
+
+
+@pytest.fixture(scope="module")
+def rough() -> MIDAS:
+    """A small model, so that counts lie farther from what it expects than Poisson counts would."""
+    config = tiny().to_dict()
+    config["training"] |= {"epochs": 80, "learning_rate": 1e-2}
+    return MIDAS(simulated(adt_depth=2000), config=Config.from_dict(config)).fit(progress=False)
+
+
+def test_intervals_hold_as_many_counts_as_they_say(rough: MIDAS) -> None:
+    assert rough.mosaic is not None
+    cells = rough.mosaic.cells[rough.mosaic.modalities["adt"].present]
+    draws = np.stack([np.asarray(rough.impute("adt", sample=True, seed=s)[cells].X) for s in range(60)])
+    true = simulated(adt_depth=2000)["adt"][cells, rough.impute("adt").var_names].X.toarray()
+    assert 0.8 < coverage(true, draws)[0.9] < 0.98
+    poisson = np.stack([np.random.default_rng(s).poisson(rough.impute("adt")[cells].X) for s in range(60)])
+    assert coverage(true, poisson)[0.9] < 0.8  # or this test tells nothing
+
+
+def test_a_model_that_was_told_not_to_draws_from_its_likelihood_alone() -> None:
+    config = Config.from_dict({**tiny().to_dict(), "inference": {"spread": False, "neighbours": 0}})
+    model = MIDAS(simulated(), config=config).fit(progress=False)
+    assert model._spread == {}
+    expected = np.asarray(model.impute("rna").X)
+    draws = np.stack([np.asarray(model.impute("rna", sample=True, seed=s).X) for s in range(200)])
+    assert (draws.var(0).mean() / expected.mean()) == pytest.approx(1, rel=0.05)
+
+
+def test_a_single_modality_and_few_cells_have_a_spread_or_none() -> None:
+    alone = MIDAS(simulated(mosaic=("rna",), unpaired_fraction=0.0), config=tiny()).fit(progress=False)
+    np.testing.assert_array_equal(alone._spread["rna"].seen, alone._spread["rna"].unseen)
+    few = MIDAS(simulated(mosaic=("rna+adt",), n_cells=30), config=tiny()).fit(progress=False)
+    assert few._spread == {}
+    assert few.impute("rna", sample=True).n_obs == 30
