@@ -6,10 +6,10 @@ import scipy.sparse as sp
 import torch
 
 from helpers import simulated, tiny
-from midas import MIDAS, Config
+from midas import MIDAS, Config, read_mosaic
 from midas.likelihoods import overdispersed
 from midas.metrics import coverage
-from midas.spread import _EXCESS, Spread, _log_likelihood
+from midas.spread import _EXCESS, SEEN, STRANGE, UNSEEN, _log_likelihood, knowledge
 
 
 @pytest.mark.parametrize("excess", [0.0, 0.05, 0.5, 2.0])
@@ -42,9 +42,16 @@ def test_draws_have_the_variance_that_was_asked_for() -> None:
     torch.testing.assert_close(drawn.var(0), torch.tensor([8.0, 14.4, 72.0]), rtol=0.03, atol=0)
 
 
-def test_each_cell_has_the_spread_of_what_was_seen_of_it() -> None:
-    spread = Spread(np.array([1.0, 2], dtype=np.float32), np.array([3.0, 4], dtype=np.float32))
-    np.testing.assert_array_equal(spread.of(np.array([True, False])), [[1, 2], [3, 4]])
+def test_what_is_known_of_a_cell() -> None:
+    mosaic = read_mosaic(simulated(unpaired_fraction=0.0))
+    seen = mosaic.modalities["adt"].present.copy()
+    measured = np.isin(mosaic.batch, np.unique(mosaic.batch[seen]))
+    assert 0 < measured.sum() < len(measured)
+    seen[np.flatnonzero(seen)[:5]] = False
+    found = knowledge(mosaic, "adt", seen)
+    np.testing.assert_array_equal(found == SEEN, seen)
+    assert (found == UNSEEN).sum() == 5
+    np.testing.assert_array_equal(found == STRANGE, ~measured)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +83,15 @@ def test_a_model_that_was_told_not_to_draws_from_its_likelihood_alone() -> None:
 
 def test_a_single_modality_and_few_cells_have_a_spread_or_none() -> None:
     alone = MIDAS(simulated(mosaic=("rna",), unpaired_fraction=0.0), config=tiny()).fit(progress=False)
-    np.testing.assert_array_equal(alone._spread["rna"].seen, alone._spread["rna"].unseen)
+    excess = alone._spread["rna"].excess
+    np.testing.assert_array_equal(excess[SEEN], excess[UNSEEN])  # no other modality to look at cells by
+    np.testing.assert_array_equal(excess[SEEN], excess[STRANGE])  # one batch
     few = MIDAS(simulated(mosaic=("rna+adt",), n_cells=30), config=tiny()).fit(progress=False)
     assert few._spread == {}
     assert few.impute("rna", sample=True).n_obs == 30
+
+
+def test_cells_of_a_batch_that_never_measured_a_modality_scatter_most(rough: MIDAS) -> None:
+    excess = rough._spread["adt"].excess
+    assert (excess[STRANGE] > excess[UNSEEN]).all()
+    assert excess[UNSEEN].mean() >= excess[SEEN].mean()

@@ -85,13 +85,13 @@ class States:
     borrowed
         Second states, `(n, dim_z)`, NaN where there is none; where there is, what the decoder makes of both is averaged, before
         the likelihood's non-linearity.
-    seen
-        Whether z was found with the modality itself, `(n,)`; None where that makes no difference.
+    known
+        What is known of each cell, `(n,)`: a row of :attr:`midas.spread.Spread.excess`; None where that makes no difference.
     """
 
     z: NDArray[np.float32]
     borrowed: NDArray[np.float32] | None = None
-    seen: NDArray[np.bool_] | None = None
+    known: NDArray[np.int64] | None = None
 
     def of(self, cells: NDArray[np.int64]) -> States:
         """States of `cells`, in this order; none for -1."""
@@ -99,7 +99,7 @@ class States:
         return States(
             np.where(there, self.z[cells], np.float32(np.nan)),
             None if self.borrowed is None else np.where(there, self.borrowed[cells], np.float32(np.nan)),
-            None if self.seen is None else self.seen[cells],
+            None if self.known is None else self.known[cells],
         )
 
 
@@ -175,8 +175,8 @@ def decode(
             elif draw.spread is None:
                 values = likelihood.sample(eta, extra, generator)
             else:
-                seen = np.ones(len(part.z), dtype=bool) if part.seen is None else part.seen
-                wider = torch.from_numpy(draw.spread.of(seen)).to(device)
+                rows_of_spread = np.zeros(len(part.z), dtype=np.int64) if part.known is None else part.known
+                wider = torch.from_numpy(draw.spread.excess[rows_of_spread]).to(device)
                 values = overdispersed(likelihood.mean(eta), wider, generator)
             values = torch.where(known & (wanted >= 0), values[:, wanted], torch.nan)
             yield values.cpu().numpy()

@@ -29,7 +29,7 @@ from midas.ranks import ranks
 from midas.results import all_layout, cell_table, check_rows, checked_out, fill, frame, own_layout
 from midas.sample import read_sampled, sampled
 from midas.sharing import fetch
-from midas.spread import Spread, find_spread
+from midas.spread import Spread, find_spread, knowledge
 from midas.storage import StoredModel, describe, has_sample, read_model, read_sample, write_model
 from midas.training.device import accelerator_of
 from midas.training.loop import Logger, Surroundings, fit
@@ -452,7 +452,7 @@ class MIDAS:
         (name,) = self._known([target])
         states = States(
             self.posterior(mosaic, modalities=names, part="z").mean,
-            seen=mosaic.modalities[name].present & (name in names),
+            known=knowledge(mosaic, name, mosaic.modalities[name].present & (name in names)),
         )
         return self._decoded(mosaic, states, name, self._draw(name, sample=sample, seed=seed), out)
 
@@ -709,13 +709,13 @@ class MIDAS:
     def _imputing(self, mosaic: Mosaic, modality: str) -> States:
         """What a modality is decoded from, cell by cell, its batch kept: cells that lack it borrow from others."""
         z, seen = self.posterior(mosaic, part="z").mean, mosaic.modalities[modality].present
-        return States(z, self._lent(modality, z, mosaic, np.flatnonzero(~seen)), seen)
+        return States(z, self._lent(modality, z, mosaic, np.flatnonzero(~seen)), knowledge(mosaic, modality, seen))
 
     def _correcting(self, mosaic: Mosaic, modality: str) -> States:
         """Likewise, as if all cells came from one batch. Nothing is borrowed, so that cells of all batches are made alike."""
         z = self.posterior(mosaic, part="z").mean
         z[:, self.config.network.dim_c :] = self.standard_noise
-        return States(z, seen=mosaic.modalities[modality].present)
+        return States(z, known=knowledge(mosaic, modality, mosaic.modalities[modality].present))
 
     def _lent(
         self, modality: str, z: NDArray[np.float32], mosaic: Mosaic, borrowers: NDArray[np.int64]

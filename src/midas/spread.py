@@ -1,8 +1,9 @@
 """How much wider than the likelihood says measured counts scatter about what the model expects.
 
 A Poisson count varies as much as its mean. Counts vary more: the model does not know all that a cell differs in, least of all
-in a modality that it has not seen of the cell. The excess e is estimated once after training, and makes drawn counts scatter as
-the measured ones do: Var(x) = m + e m^2 for mean m, as of a negative binomial with theta = 1 / e.
+in a modality that it has not seen of the cell, and how a batch that never measured it would have. The excess e is estimated once
+after training, and makes drawn counts scatter as measured ones do: Var(x) = m + e m^2 for mean m, as of a negative binomial with
+theta = 1 / e.
 """
 
 from __future__ import annotations
@@ -31,26 +32,39 @@ _POISSON: Final = 1e-4  # an excess that makes no difference
 _EXCESS: Final = np.concatenate([[0], np.geomspace(0.003, 30, 24)]).astype(np.float32)
 _CELLS: Final = 2000  # tell a number per feature well enough
 _FEWEST: Final = 50  # tell nothing of it
+_FEWEST_OF_BATCH: Final = 10
+_SOME: Final = 300  # tell how batches differ
+SEEN, UNSEEN, STRANGE = 0, 1, 2  # measured; other cells of the batch were; no cell of the batch was
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Excess variance of one modality's counts, by feature.
+    """Excess variance of one modality's counts.
 
     Attributes
     ----------
-    seen
-        Of cells whose state was found with the modality, `(n_features,)`.
-    unseen
-        Of cells whose state was found without it.
+    excess
+        By what is known of a cell, and feature, `(3, n_features)`: :data:`SEEN`, :data:`UNSEEN`, :data:`STRANGE`.
     """
 
-    seen: NDArray[np.float32]
-    unseen: NDArray[np.float32]
+    excess: NDArray[np.float32]
 
-    def of(self, seen: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Excess of cells, `(len(seen), n_features)`."""
-        return np.where(seen[:, None], self.seen, self.unseen)
+
+def knowledge(mosaic: Mosaic, modality: str, seen: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """What is known of each cell in a modality, `(n_cells,)`.
+
+    Parameters
+    ----------
+    seen
+        Whether the cell's state was found with the modality.
+
+    Returns
+    -------
+    :data:`SEEN`, :data:`UNSEEN` where other cells of the batch were measured in it, :data:`STRANGE` where none was.
+    """
+    present = mosaic.modalities[modality].present
+    batches = np.unique(mosaic.batch[present])
+    return np.where(seen, SEEN, np.where(np.isin(mosaic.batch, batches), UNSEEN, STRANGE))
 
 
 def find_spread(vae: VAE, mosaic: Mosaic, lend: Lend, *, seed: int) -> dict[str, Spread]:
@@ -76,13 +90,30 @@ def find_spread(vae: VAE, mosaic: Mosaic, lend: Lend, *, seed: int) -> dict[str,
         if len(there) > _CELLS:
             there = np.sort(np.random.default_rng([seed, 9]).choice(there, _CELLS, replace=False))
         some = mosaic.load(there)
-        seen = _excess(vae, some, name, States(encode(vae, some, tuple(some.modalities)).mean))
+        whole = encode(vae, some, tuple(some.modalities)).mean
+        seen = unseen = _excess(vae, some, name, States(whole))
         z = encode(vae, some, tuple(other for other in some.modalities if other != name)).mean
-        enough = int(np.isfinite(z).all(1).sum()) >= _FEWEST
-        found[name] = Spread(
-            seen, _excess(vae, some, name, States(z, lend(name, z, some, np.arange(len(z))))) if enough else seen
-        )
+        if int(np.isfinite(z).all(1).sum()) >= _FEWEST:
+            unseen = _excess(vae, some, name, States(z, lend(name, z, some, np.arange(len(z)))))
+        between = _between_batches(vae, some, name, whole)
+        found[name] = Spread(np.stack([seen, unseen, unseen + between + unseen * between]))
     return found
+
+
+def _between_batches(vae: VAE, mosaic: Mosaic, modality: str, z: NDArray[np.float32]) -> NDArray[np.float32]:
+    """How much batches differ: variance over squared mean of what is expected of the same cells in each, `(n_features,)`."""
+    measured, dim_u = mosaic.modalities[modality].measured, vae.dim_z - vae.dim_c
+    sizes = np.bincount(mosaic.batch, minlength=len(mosaic.batches))
+    expected = np.full(measured.shape, np.nan)
+    some = z[:: max(1, len(z) // _SOME)].copy()
+    for batch in np.flatnonzero(sizes >= _FEWEST_OF_BATCH):
+        some[:, -dim_u:] = z[mosaic.batch == batch, -dim_u:].mean(0)
+        blocks = decode(vae, mosaic.schema, States(some), modality, np.arange(measured.shape[1]))
+        expected[batch] = np.where(measured[batch], np.concatenate(list(blocks)).mean(0), np.nan)
+    several = np.isfinite(expected).sum(0) > 1
+    between = np.zeros(measured.shape[1], dtype=np.float32)
+    between[several] = np.nanvar(expected[:, several], axis=0, ddof=1) / np.square(np.nanmean(expected[:, several], 0))
+    return between
 
 
 def _excess(vae: VAE, mosaic: Mosaic, modality: str, states: States) -> NDArray[np.float32]:

@@ -32,7 +32,7 @@ _CARD, _WEIGHTS, _CELLS, _SAMPLE = "model.json", "weights.safetensors", "cells.h
 
 # A column of obs with more values than this is no labelling worth printing.
 _MOST_LABELS = 100
-# Tensors in the file of the weights that are none: ``spread.seen.<modality>`` and ``spread.unseen.<modality>``.
+# Tensors in the file of the weights that are none: ``spread.<modality>``.
 _SPREAD = "spread."
 
 
@@ -126,7 +126,8 @@ def write_model(folder: Path, model: StoredModel) -> None:
     with replacing(folder) as scratch:
         scratch.mkdir()
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.weights.items()}
-        save_file(weights | _packed(model.spread), scratch / _WEIGHTS)
+        spread = {_SPREAD + name: torch.from_numpy(part.excess) for name, part in model.spread.items()}
+        save_file(weights | spread, scratch / _WEIGHTS)
         if model.cells is not None:
             writable(model.cells).write_h5ad(scratch / _CELLS)
         if model.sample is not None:
@@ -166,7 +167,11 @@ def read_model(folder: Path) -> StoredModel:
             schema=MosaicSchema.from_dict(description["schema"]),
             seed=int(description["seed"]),
             weights={name: tensor for name, tensor in tensors.items() if not name.startswith(_SPREAD)},
-            spread=_unpacked(tensors),
+            spread={
+                name.removeprefix(_SPREAD): Spread(tensor.numpy())
+                for name, tensor in tensors.items()
+                if name.startswith(_SPREAD)
+            },
             standard_u=[float(value) for value in description["standard_u"]],
             card=description["card"],
             history=description["history"],
@@ -179,22 +184,6 @@ def read_model(folder: Path) -> StoredModel:
             f"{folder}: expected a midas model of format {FORMAT}, found one with parts missing or changed ({error!r})."
         )
         raise ModelFileError(msg) from error
-
-
-def _packed(spread: dict[str, Spread]) -> dict[str, torch.Tensor]:
-    return {
-        f"{_SPREAD}{kind}.{name}": torch.from_numpy(getattr(part, kind))
-        for name, part in spread.items()
-        for kind in ("seen", "unseen")
-    }
-
-
-def _unpacked(tensors: dict[str, torch.Tensor]) -> dict[str, Spread]:
-    prefix = f"{_SPREAD}seen."
-    return {
-        name: Spread(tensors[prefix + name].numpy(), tensors[f"{_SPREAD}unseen.{name}"].numpy())
-        for name in (key.removeprefix(prefix) for key in tensors if key.startswith(prefix))
-    }
 
 
 def has_sample(folder: Path) -> bool:
