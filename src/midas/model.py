@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -40,8 +39,6 @@ if TYPE_CHECKING:
 
     from midas.modality import Modality
     from midas.results import Layout
-
-logger = logging.getLogger(__name__)
 
 Part = Literal["c", "u", "z"]
 

@@ -1,4 +1,4 @@
-"""Can a model be trained on a mosaic?"""
+"""Whether a model can be trained on a mosaic."""
 
 from __future__ import annotations
 
