@@ -63,7 +63,7 @@ def read_file(path: str | Path, *, backed: bool = False) -> MuData | AnnData:
         # Pulling obs columns on reading may reorder the cells of a MuData.
         with mudata.set_options(pull_on_update=False):
             data: MuData | AnnData = read(file, backed=mode)
-    except Exception as error:
+    except Exception as error:  # a broken file may fail anywhere in the libraries that read it
         msg = f"{file}: expected {_READERS[file.suffix]}, found a damaged or foreign file ({type(error).__name__}: {error})."
         raise DataFileError(msg) from error
     if isinstance(data, MuData):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -22,11 +21,12 @@ from midas.borrowing import Lenders
 from midas.bridging import bridged_by_genes
 from midas.config import Config
 from midas.data import Mosaic, MosaicData, MosaicSchema, read_mosaic
-from midas.data.parts import batches_in, modalities_in
+from midas.data.parts import batches_in
+from midas.data.trainable import check_trainable
 from midas.inference import Draw, Encoded, States, decode, encode, standard_noise
 from midas.nn import VAE, Discriminators
 from midas.ranks import ranks
-from midas.results import all_layout, cell_table, check_rows, checked_out, fill, frame, own_layout
+from midas.results import all_layout, cell_table, check_rows, checked_out, fill, frame, own_layout, write_layer
 from midas.sample import read_sampled, sampled
 from midas.sharing import fetch
 from midas.spread import Spread, find_spread, knowledge
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 
     from midas.modality import Modality
     from midas.results import Layout
-
-logger = logging.getLogger(__name__)
 
 Part = Literal["c", "u", "z"]
 
@@ -155,7 +153,7 @@ class MIDAS:
             raise NotFittedError(
                 "Expected data to train on, found none: this model was loaded without. Give load(data=)."
             )
-        _check_trainable(self.mosaic)
+        check_trainable(self.mosaic)
         around = Surroundings(
             progress=progress,
             loggers=tuple(loggers),
@@ -495,15 +493,7 @@ class MIDAS:
                 name: np.concatenate(list(self.stream(mosaic, name, layer, own_layout(mosaic, name))))
                 for name in (self._known(names) if names else ())
             }
-            if isinstance(mdata, MuData):
-                for name, values in decoded.items():
-                    mdata.mod[name].layers[layer] = values
-            elif decoded:
-                whole = np.full(mdata.shape, np.nan, dtype=np.float32)
-                for name, columns in modalities_in(mdata, self.kinds).items():
-                    if name in decoded:
-                        whole[:, columns] = decoded[name]
-                mdata.layers[layer] = whole
+            write_layer(mdata, layer, decoded, self.kinds)
 
     def embed(self, mdata: MuData | AnnData, mosaic: Mosaic) -> None:
         """Write ``obsm["X_midas"]`` and ``obsm["X_midas_u"]`` of data that were read as `mosaic`.
@@ -734,26 +724,6 @@ class MIDAS:
         layout = all_layout(mosaic, modality, np.flatnonzero(np.isfinite(states.z).all(1)))
         blocks = decode(self.vae, self.schema, states.of(layout.cells), modality, layout.columns, draw)
         return fill(frame(mosaic, modality, layout), blocks, path)
-
-
-def _check_trainable(mosaic: Mosaic) -> None:
-    """Refuse batches, and modalities in them, that the networks have no output for: those of data given to load()."""
-    schema = mosaic.schema
-    strangers = [name for name, at in zip(mosaic.batches, mosaic.known_batch, strict=True) if at < 0]
-    found = ", ".join(strangers)
-    if not strangers:
-        found = ", ".join(
-            f"{modality} in {mosaic.batches[b]}, where the model knows none"
-            for modality, rows in mosaic.modalities.items()
-            for b in np.unique(mosaic.batch[rows.present]).tolist()
-            if not schema.batches_with[modality][mosaic.known_batch[b]]
-        )
-    if found:
-        msg = (
-            f"Expected data of the batches that the model knows ({', '.join(schema.batches)}), found {found}. Make a new "
-            "model with MIDAS(data)."
-        )
-        raise ValueError(msg)
 
 
 @contextmanager

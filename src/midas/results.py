@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,11 +18,13 @@ from mudata import MuData
 from numpy.typing import NDArray
 
 from midas import keys
+from midas.data.parts import modalities_in
 from midas.files import replacing
 
 if TYPE_CHECKING:
     from midas.data.mosaic import Mosaic
     from midas.inference import Encoded
+    from midas.modality import Modality
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,21 @@ def check_rows(mosaic: Mosaic, data: MuData | AnnData) -> None:
             "Expected every row of obs to be one cell, found names that cells of several batches share. Give the cells "
             "unique obs_names, for example with the batch in front."
         )
+
+
+def write_layer(
+    data: MuData | AnnData, layer: str, decoded: Mapping[str, NDArray[np.float32]], kinds: Mapping[str, Modality]
+) -> None:
+    """Write decoded values of modalities as a layer; an AnnData of several gets NaN at the features of the others."""
+    if isinstance(data, MuData):
+        for name, values in decoded.items():
+            data.mod[name].layers[layer] = values
+    elif decoded:
+        whole = np.full(data.shape, np.nan, dtype=np.float32)
+        for name, columns in modalities_in(data, kinds).items():
+            if name in decoded:
+                whole[:, columns] = decoded[name]
+        data.layers[layer] = whole
 
 
 def checked_out(out: str | Path | None) -> Path | None:

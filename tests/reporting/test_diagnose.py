@@ -16,16 +16,8 @@ from helpers import simulated
 from midas.data.summary import summarise
 from midas.reporting.advise import advise
 from midas.reporting.colours import choose_features, pack_column
-from midas.reporting.diagnose import (
-    Finding,
-    Sampled,
-    Space,
-    alignment,
-    batch_left,
-    bridges,
-    structure_kept,
-    training,
-)
+from midas.reporting.diagnose import alignment, bridges, training
+from midas.reporting.finding import Finding, Sampled, Space
 from midas.reporting.measures import (
     batch_islands,
     batch_told,
@@ -37,8 +29,10 @@ from midas.reporting.measures import (
     types_among_all,
     types_within,
 )
+from midas.reporting.mixing import batch_left
 from midas.reporting.pictures import draw_curves, draw_mosaic, short
 from midas.reporting.sample import plane, stratified
+from midas.reporting.structure import structure_kept
 
 RNG = np.random.default_rng(0)
 

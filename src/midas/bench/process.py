@@ -61,7 +61,7 @@ def measure(command: Sequence[str], *, log: Path, environment: Mapping[str, str]
                 launcher.wait(_GRACE_S)
             except subprocess.TimeoutExpired:
                 os.killpg(launcher.pid, signal.SIGKILL)
-        except BaseException:
+        except BaseException:  # Ctrl-C too: the method must not outlive its caller
             os.killpg(launcher.pid, signal.SIGKILL)
             raise
         finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shlex
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -26,6 +27,16 @@ ConfigFile = Annotated[
         help='TOML file with tables [network], [objective], [training]; `preset = "paper"` for the published set-up.'
     ),
 ]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the counts are."""
+
+    data: Data
+    batch_key: BatchKey = "batch"
+    layer: Layer = None
 
 
 def key_of(batch_key: str) -> str | None:
@@ -34,9 +45,9 @@ def key_of(batch_key: str) -> str | None:
 
 
 def command_line(context: typer.Context) -> str:
-    """Write the command that runs as its user may type it again."""
+    """Write the command that runs as its user may type it again, arguments before options."""
     words = context.command_path.split()
-    for parameter in context.command.params:
+    for parameter in sorted(context.command.params, key=lambda parameter: parameter.param_type_name != "argument"):
         name = parameter.name or ""
         source, value = context.get_parameter_source(name), context.params.get(name)
         if source is None or source.name != "COMMANDLINE":

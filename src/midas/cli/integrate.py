@@ -2,59 +2,57 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from midas.cli.common import BatchKey, ConfigFile, Data, Layer, Seed, command_line, errors, key_of, log_to
+from midas.cli.common import ConfigFile, Quiet, Seed, Source, command_line, errors, key_of, log_to
+from midas.cli.options import grouped
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from mudata import MuData
+
+    from midas.config import Config
+    from midas.model import MIDAS
+    from midas.reporting import Choices
 
 
-def integrate(  # noqa: PLR0913 - one argument per option
-    context: typer.Context,
-    data: Data,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Result, an .h5mu file.", show_default=False)],
-    batch_key: BatchKey = "batch",
-    layer: Layer = None,
-    config: ConfigFile = None,
+@dataclass(frozen=True)
+class Results:
+    """What is written."""
+
+    output: Annotated[Path, typer.Option("--output", "-o", help="Result, an .h5mu file.", show_default=False)]
     model: Annotated[
         Path | None,
         typer.Option(
             help="Folder to save the trained model in, with the cells' latents and obs columns but no counts."
         ),
-    ] = None,
+    ] = None
     with_cells: Annotated[
         int,
         typer.Option(
             help="Keep the counts of so many cells with the model, for reciprocal mapping; 0 for none.", min=0
         ),
-    ] = 0,
-    seed: Seed = 0,
-    impute: Annotated[
-        bool, typer.Option("--impute", help="Add imputed counts of every modality for every cell.")
-    ] = False,
-    correct: Annotated[bool, typer.Option("--correct", help="Add batch-corrected counts likewise.")] = False,
+    ] = 0
+    impute: Annotated[bool, typer.Option("--impute", help="Add imputed counts of every modality for every cell.")] = (
+        False
+    )
+    correct: Annotated[bool, typer.Option("--correct", help="Add batch-corrected counts likewise.")] = False
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the model is trained, and where the counts are meanwhile."""
+
+    config: ConfigFile = None
+    seed: Seed = 0
     checkpoint: Annotated[
         Path | None, typer.Option(help="File that keeps the state of training; an interrupted run goes on from it.")
-    ] = None,
-    report: Annotated[
-        Path | None,
-        typer.Option(help="Page about the run, an .html file that opens offline. Needs the extra 'report'."),
-    ] = None,
-    report_columns: Annotated[
-        str | None, typer.Option(help="Columns of obs that the page shows, separated by commas; '' for none.")
-    ] = None,
-    report_label: Annotated[
-        str | None, typer.Option(help="Column of obs with the cells' types, for the page's diagnostics.")
-    ] = None,
-    report_features: Annotated[
-        str, typer.Option(help="Features to colour the page's plot by, separated by commas, such as CD3E or adt:CD3.")
-    ] = "",
-    report_names: Annotated[
-        bool, typer.Option("--report-names/--no-report-names", help="Whether the page has the cells' names.")
-    ] = True,
+    ] = None
     backed: Annotated[
         bool | None,
         typer.Option(
@@ -63,13 +61,60 @@ def integrate(  # noqa: PLR0913 - one argument per option
             "third of the memory. `midas convert` makes the file that is read fastest.",
             show_default=False,
         ),
-    ] = None,
+    ] = None
     devices: Annotated[
         int | None,
         typer.Option(help="Processes to train with on each machine, one for each GPU or share of the CPU.", min=1),
-    ] = None,
-    num_nodes: Annotated[int | None, typer.Option(help="Machines to train on, for example under SLURM.", min=1)] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    ] = None
+    num_nodes: Annotated[int | None, typer.Option(help="Machines to train on, for example under SLURM.", min=1)] = None
+
+    def settings(self) -> Config:
+        """Read the configuration; options go before what the file says."""
+        from midas.config import Config  # noqa: PLC0415 - keep --help fast
+
+        settings = Config() if self.config is None else Config.from_toml(self.config)
+        training = settings.training
+        devices, num_nodes = self.devices or training.devices, self.num_nodes or training.num_nodes
+        return replace(settings, training=replace(training, devices=devices, num_nodes=num_nodes))
+
+
+@dataclass(frozen=True)
+class Page:
+    """The page about the run."""
+
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Page about the run, an .html file that opens offline. Needs the extra 'report'."),
+    ] = None
+    report_columns: Annotated[
+        str | None, typer.Option(help="Columns of obs that the page shows, separated by commas; '' for none.")
+    ] = None
+    report_label: Annotated[
+        str | None, typer.Option(help="Column of obs with the cells' types, for the page's diagnostics.")
+    ] = None
+    report_features: Annotated[
+        str, typer.Option(help="Features to colour the page's plot by, separated by commas, such as CD3E or adt:CD3.")
+    ] = ""
+    report_names: Annotated[
+        bool, typer.Option("--report-names/--no-report-names", help="Whether the page has the cells' names.")
+    ] = True
+
+    def choices(self) -> Choices:
+        """What the page shows."""
+        from midas.reporting import Choices  # noqa: PLC0415
+
+        columns = None if self.report_columns is None else _names(self.report_columns)
+        return Choices(columns, self.report_label, _names(self.report_features), self.report_names)
+
+
+@grouped
+def integrate(
+    context: typer.Context,
+    results: Results,
+    source: Source,
+    training: Training,
+    page: Page,
+    quiet: Quiet = False,
 ) -> None:
     """Train on a mosaic and write the data back with the results.
 
@@ -81,56 +126,88 @@ def integrate(  # noqa: PLR0913 - one argument per option
     """
     console = Console(stderr=True, quiet=quiet)
     with errors(console):
-        from midas.config import Config  # noqa: PLC0415
-        from midas.io import check_target, read_file, too_large, write_result  # noqa: PLC0415
-        from midas.model import MIDAS  # noqa: PLC0415
-        from midas.reporting import Choices, check_choices, check_page  # noqa: PLC0415
-        from midas.reporting import report as write_report  # noqa: PLC0415
-        from midas.results import check_rows  # noqa: PLC0415
-        from midas.storage import check_folder  # noqa: PLC0415
         from midas.training.device import compute_of  # noqa: PLC0415
 
         log_to(console)
-        check_target(output, data)
-        if model is not None:
-            check_folder(model)
-        columns = None if report_columns is None else tuple(filter(None, report_columns.split(",")))
-        choices = Choices(columns, report_label, tuple(filter(None, report_features.split(","))), report_names)
-        if report is not None:
-            check_page(report, (data, output, *([] if config is None else [config])))
-        settings = Config() if config is None else Config.from_toml(config)
-        training = settings.training
-        training = replace(training, devices=devices or training.devices, num_nodes=num_nodes or training.num_nodes)
-        settings = replace(settings, training=training)
+        _check_targets(results, source, training, page)
+        settings = training.settings()
         first = compute_of(settings.training).ranks.first
         console.quiet = quiet or not first
-        if backed is None and data.is_file() and too_large(data):
-            console.print("The counts would take more than a third of the memory: they are left on disk (--in-memory).")
-            backed = True
-        content = read_file(data, backed=bool(backed))
-        fitted = MIDAS(content, batch_key=key_of(batch_key), layer=layer, config=settings, seed=seed)
-        assert fitted.mosaic is not None
-        check_rows(fitted.mosaic, content)
-        if report is not None:
-            check_choices(content, fitted.mosaic, choices)
-        console.print(f"{fitted}")
-        fitted.fit(progress=not quiet, checkpoint=checkpoint, resume=checkpoint is not None)
-        if not first:  # another process writes the results
-            return
-        if model is not None:
-            fitted.save(model, with_cells=with_cells)
-            console.print(f"Model: {model}")
-        write_result(output, content, fitted, impute=impute, correct=correct, mosaic=fitted.mosaic)
-        console.print(f"Result: {output}")
-        if report is not None:
-            write_report(
-                fitted,
-                content,
-                report,
-                columns=choices.columns,
-                label=choices.label,
-                features=choices.features,
-                cell_names=choices.cell_names,
-                command=command_line(context),
-            )
-            console.print(f"Report: {report}")
+        content = _read(console, source, training)
+        model = _model(content, source, settings, training.seed, page)
+        console.print(f"{model}")
+        model.fit(progress=not quiet, checkpoint=training.checkpoint, resume=training.checkpoint is not None)
+        if first:  # else another process writes the results
+            _write(console, results, model, content)
+            _write_page(console, page, model, content, command_line(context))
+
+
+def _check_targets(results: Results, source: Source, training: Training, page: Page) -> None:
+    """Refuse what could not be written, before hours of training."""
+    from midas.io import check_target  # noqa: PLC0415
+    from midas.reporting import check_page  # noqa: PLC0415
+    from midas.storage import check_folder  # noqa: PLC0415
+
+    check_target(results.output, source.data)
+    if results.model is not None:
+        check_folder(results.model)
+    if page.report is not None:
+        config = () if training.config is None else (training.config,)
+        check_page(page.report, (source.data, results.output, *config))
+
+
+def _read(console: Console, source: Source, training: Training) -> MuData | AnnData:
+    from midas.io import read_file, too_large  # noqa: PLC0415
+
+    backed = training.backed
+    if backed is None and source.data.is_file() and too_large(source.data):
+        console.print("The counts would take more than a third of the memory: they are left on disk (--in-memory).")
+        backed = True
+    return read_file(source.data, backed=bool(backed))
+
+
+def _model(content: MuData | AnnData, source: Source, settings: Config, seed: int, page: Page) -> MIDAS:
+    """Make the model; refuse data whose results, or whose page, could not be written."""
+    from midas.model import MIDAS  # noqa: PLC0415
+    from midas.reporting import check_choices  # noqa: PLC0415
+    from midas.results import check_rows  # noqa: PLC0415
+
+    model = MIDAS(content, batch_key=key_of(source.batch_key), layer=source.layer, config=settings, seed=seed)
+    assert model.mosaic is not None
+    check_rows(model.mosaic, content)
+    if page.report is not None:
+        check_choices(content, model.mosaic, page.choices())
+    return model
+
+
+def _write(console: Console, results: Results, model: MIDAS, content: MuData | AnnData) -> None:
+    from midas.io import write_result  # noqa: PLC0415
+
+    if results.model is not None:
+        model.save(results.model, with_cells=results.with_cells)
+        console.print(f"Model: {results.model}")
+    write_result(results.output, content, model, impute=results.impute, correct=results.correct, mosaic=model.mosaic)
+    console.print(f"Result: {results.output}")
+
+
+def _write_page(console: Console, page: Page, model: MIDAS, content: MuData | AnnData, command: str) -> None:
+    from midas.reporting import report  # noqa: PLC0415
+
+    if page.report is None:
+        return
+    chosen = page.choices()
+    report(
+        model,
+        content,
+        page.report,
+        columns=chosen.columns,
+        label=chosen.label,
+        features=chosen.features,
+        cell_names=chosen.cell_names,
+        command=command,
+    )
+    console.print(f"Report: {page.report}")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, text.split(",")))

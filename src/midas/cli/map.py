@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,14 +10,22 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from midas.cli.common import BatchKey, Data, Layer, Seed, errors, key_of, log_to
+from midas.cli.common import Quiet, Seed, Source, errors, key_of, log_to
+from midas.cli.options import grouped
 
 if TYPE_CHECKING:
-    from midas.transfer import Labels
+    from anndata import AnnData
+    from mudata import MuData
+
+    from midas.model import MIDAS
+    from midas.transfer import Labels, Mapped
+    from midas.transfer.config import Mode
 
 
-def map_(  # noqa: PLR0913 - one argument per option
-    data: Data,
+@dataclass(frozen=True)
+class Reference:
+    """What is mapped to, how, and what of it the cells get."""
+
     reference: Annotated[
         str,
         typer.Option(
@@ -25,26 +34,48 @@ def map_(  # noqa: PLR0913 - one argument per option
             help="A saved model: folder, URL of an archive, or hf://owner/name.",
             show_default=False,
         ),
-    ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Result, an .h5mu file.", show_default=False)],
-    labels: Annotated[
-        list[str] | None, typer.Option(help="Column of the reference's obs to transfer; may be given several times.")
-    ] = None,
+    ]
+    sha256: Annotated[str | None, typer.Option(help="Of the archive, when the reference is a URL.")] = None
     mode: Annotated[
         str | None,
         typer.Option(
             help="reciprocal (needs the reference's counts), query, transfer (likewise) or encode (no training); by default "
             "reciprocal where the reference has counts, else query."
         ),
-    ] = None,
-    batch_key: BatchKey = "batch",
-    layer: Layer = None,
+    ] = None
+    labels: Annotated[
+        list[str] | None, typer.Option(help="Column of the reference's obs to transfer; may be given several times.")
+    ] = None
+
+    def load(self) -> tuple[MIDAS, Mode]:
+        """Read the reference, and refuse a way of mapping or labels that it does not have."""
+        from midas.model import MIDAS  # noqa: PLC0415 - keep --help fast
+        from midas.transfer.automatic import check_mode  # noqa: PLC0415
+        from midas.transfer.voting import check_columns  # noqa: PLC0415
+
+        known = MIDAS.load(self.reference, sha256=self.sha256)
+        mode = check_mode(known, self.mode)
+        check_columns(known.cells, self.labels or [])
+        return known, mode
+
+
+@dataclass(frozen=True)
+class Results:
+    """What is written."""
+
+    output: Annotated[Path, typer.Option("--output", "-o", help="Result, an .h5mu file.", show_default=False)]
     model: Annotated[
         Path | None, typer.Option(help="Folder to save the tuned model in: a reference for the next query.")
-    ] = None,
-    sha256: Annotated[str | None, typer.Option(help="Of the archive, when the reference is a URL.")] = None,
+    ] = None
+
+
+@grouped
+def map_(
+    reference: Reference,
+    results: Results,
+    source: Source,
     seed: Seed = 0,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Place new cells in a reference's space and give them its labels.
 
@@ -56,32 +87,40 @@ def map_(  # noqa: PLR0913 - one argument per option
     """
     console = Console(stderr=True, quiet=quiet)
     with errors(console):
-        from midas.io import check_target, read_file, write_mapped  # noqa: PLC0415
-        from midas.model import MIDAS  # noqa: PLC0415
-        from midas.storage import check_folder  # noqa: PLC0415
+        from midas.io import read_file  # noqa: PLC0415
         from midas.transfer import Query, label_cells, map_query  # noqa: PLC0415
-        from midas.transfer.automatic import check_mode  # noqa: PLC0415
-        from midas.transfer.voting import check_columns  # noqa: PLC0415
 
         log_to(console)
-        check_target(output, data)
-        if model is not None:
-            check_folder(model)
-        known = MIDAS.load(reference, sha256=sha256)
-        chosen = check_mode(known, mode)
-        check_columns(known.cells, labels or [])
-        content = read_file(data)
-        query = Query(content, batch_key=key_of(batch_key), layer=layer, seed=seed, progress=not quiet)
-        mapped = map_query(known, query, mode=chosen)
+        _check_targets(results, source)
+        known, mode = reference.load()
+        content = read_file(source.data)
+        query = Query(content, batch_key=key_of(source.batch_key), layer=source.layer, seed=seed, progress=not quiet)
+        mapped = map_query(known, query, mode=mode)
         console.print(f"Mapped {int(mapped.is_query.sum()):,} cells ({mapped.mode}).")
-        found = label_cells(mapped, labels, seed=seed) if labels else None
+        found = label_cells(mapped, reference.labels, seed=seed) if reference.labels else None
         if found is not None:
-            _print_labels(console, found, labels or [])
-        write_mapped(output, content, mapped, None if found is None else found.table)
-        console.print(f"Result: {output}")
-        if model is not None:
-            mapped.model.save(model)
-            console.print(f"Model: {model}")
+            _print_labels(console, found, reference.labels or [])
+        _write(console, results, content, mapped, found)
+
+
+def _check_targets(results: Results, source: Source) -> None:
+    """Refuse what could not be written, before the tuning."""
+    from midas.io import check_target  # noqa: PLC0415
+    from midas.storage import check_folder  # noqa: PLC0415
+
+    check_target(results.output, source.data)
+    if results.model is not None:
+        check_folder(results.model)
+
+
+def _write(console: Console, results: Results, content: MuData | AnnData, mapped: Mapped, found: Labels | None) -> None:
+    from midas.io import write_mapped  # noqa: PLC0415
+
+    write_mapped(results.output, content, mapped, None if found is None else found.table)
+    console.print(f"Result: {results.output}")
+    if results.model is not None:
+        mapped.model.save(results.model)
+        console.print(f"Model: {results.model}")
 
 
 def _print_labels(console: Console, found: Labels, columns: list[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,15 +11,84 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from midas.cli.common import errors, escape
+from midas.cli.common import Quiet, errors, escape
+from midas.cli.options import grouped
 
 if TYPE_CHECKING:
-    from midas.pp import PrepareReport
+    from midas.pp import Cutoffs, Genome, PrepareReport
 
 _RNA, _PEAKS = "RNA", "Peaks"
 
 
-def prepare(  # noqa: PLR0913 - one argument per option
+@dataclass(frozen=True)
+class Rna:
+    """Cells and genes that are kept."""
+
+    min_genes: Annotated[
+        int | None,
+        typer.Option(
+            help="Least genes of a cell; by default 200, or 1% of the genes if that is fewer.", rich_help_panel=_RNA
+        ),
+    ] = None
+    min_counts: Annotated[int, typer.Option(help="Least RNA counts of a cell.", rich_help_panel=_RNA)] = 0
+    max_mito: Annotated[
+        float | None,
+        typer.Option(
+            help="Largest mitochondrial share; by default 0.3, none for a selection of genes.", rich_help_panel=_RNA
+        ),
+    ] = None
+    genes: Annotated[int, typer.Option(help="Number of variable genes to keep.", min=1, rich_help_panel=_RNA)] = 4000
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """Cells and peaks that are kept, and what the genome says of the peaks."""
+
+    min_peaks: Annotated[
+        int | None,
+        typer.Option(
+            help="Least peaks of a cell; by default 200, or 0.1% of the peaks if that is fewer.", rich_help_panel=_PEAKS
+        ),
+    ] = None
+    min_accessibility: Annotated[
+        float, typer.Option(help="Keep peaks accessible in more than this share of a batch.", rich_help_panel=_PEAKS)
+    ] = 0.04
+    fragments: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="`batch=fragments.tsv.gz`, to be counted on the joint peaks; repeatable.", rich_help_panel=_PEAKS
+        ),
+    ] = None
+    blacklist: Annotated[
+        Path | None, typer.Option(help="BED file of regions to leave out.", rich_help_panel=_PEAKS)
+    ] = None
+    chromosomes: Annotated[
+        str | None,
+        typer.Option(
+            help="Chromosomes to keep, separated by commas, instead of the autosomes.", rich_help_panel=_PEAKS
+        ),
+    ] = None
+    gtf: Annotated[
+        Path | None, typer.Option(help="Genes, to link peaks to and to name Ensembl IDs by.", rich_help_panel=_PEAKS)
+    ] = None
+    links: Annotated[
+        Path | None, typer.Option(help="CSV file of links instead: columns peak, gene.", rich_help_panel=_PEAKS)
+    ] = None
+    binarize: Annotated[bool, typer.Option("--binarize", help="Write peaks as 0 and 1.", rich_help_panel=_PEAKS)] = (
+        False
+    )
+
+    def genome(self) -> Genome:
+        """Files on the genome."""
+        from midas.pp import Genome  # noqa: PLC0415 - keep --help fast
+
+        chromosomes = None if self.chromosomes is None else [name.strip() for name in self.chromosomes.split(",")]
+        return Genome(gtf=self.gtf, links=self.links, blacklist=self.blacklist, chromosomes=chromosomes)
+
+
+@grouped
+def prepare(
+    *,
     sources: Annotated[
         list[str],
         typer.Argument(
@@ -31,57 +101,12 @@ def prepare(  # noqa: PLR0913 - one argument per option
         str, typer.Option(help="Column of obs that names batches, in .h5ad and .h5mu files.")
     ] = "batch",
     layer: Annotated[str | None, typer.Option(help="Layer of .h5ad and .h5mu files that holds the counts.")] = None,
-    min_genes: Annotated[
-        int | None,
-        typer.Option(
-            help="Least genes of a cell; by default 200, or 1% of the genes if that is fewer.", rich_help_panel=_RNA
-        ),
-    ] = None,
-    min_counts: Annotated[int, typer.Option(help="Least RNA counts of a cell.", rich_help_panel=_RNA)] = 0,
-    max_mito: Annotated[
-        float | None,
-        typer.Option(
-            help="Largest mitochondrial share; by default 0.3, none for a selection of genes.", rich_help_panel=_RNA
-        ),
-    ] = None,
-    genes: Annotated[int, typer.Option(help="Number of variable genes to keep.", min=1, rich_help_panel=_RNA)] = 4000,
+    rna: Rna,
     proteins: Annotated[
         Path | None, typer.Option(help="CSV file of more names of proteins: columns protein, genes, aliases.")
     ] = None,
-    min_peaks: Annotated[
-        int | None,
-        typer.Option(
-            help="Least peaks of a cell; by default 200, or 0.1% of the peaks if that is fewer.", rich_help_panel=_PEAKS
-        ),
-    ] = None,
-    min_accessibility: Annotated[
-        float, typer.Option(help="Keep peaks accessible in more than this share of a batch.", rich_help_panel=_PEAKS)
-    ] = 0.04,
-    fragments: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="`batch=fragments.tsv.gz`, to be counted on the joint peaks; repeatable.", rich_help_panel=_PEAKS
-        ),
-    ] = None,
-    blacklist: Annotated[
-        Path | None, typer.Option(help="BED file of regions to leave out.", rich_help_panel=_PEAKS)
-    ] = None,
-    chromosomes: Annotated[
-        str | None,
-        typer.Option(
-            help="Chromosomes to keep, separated by commas, instead of the autosomes.", rich_help_panel=_PEAKS
-        ),
-    ] = None,
-    gtf: Annotated[
-        Path | None, typer.Option(help="Genes, to link peaks to and to name Ensembl IDs by.", rich_help_panel=_PEAKS)
-    ] = None,
-    links: Annotated[
-        Path | None, typer.Option(help="CSV file of links instead: columns peak, gene.", rich_help_panel=_PEAKS)
-    ] = None,
-    binarize: Annotated[
-        bool, typer.Option("--binarize", help="Write peaks as 0 and 1.", rich_help_panel=_PEAKS)
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    peaks: Peaks,
+    quiet: Quiet = False,
 ) -> None:
     """Make a mosaic of raw files: names matched, poor cells and sparse features left out, peaks joined.
 
@@ -91,24 +116,11 @@ def prepare(  # noqa: PLR0913 - one argument per option
     """
     console = Console(quiet=quiet)
     with errors(console):
-        from midas import pp  # noqa: PLC0415 - keep --help fast
-        from midas.io import check_target, write_mudata  # noqa: PLC0415
-        from midas.pp.inputs import named  # noqa: PLC0415
+        from midas import pp  # noqa: PLC0415
+        from midas.io import write_mudata  # noqa: PLC0415
 
-        check_target(output)
-        for source in sources:
-            path = Path(str(named(source)[1]))
-            if path.is_file():
-                check_target(output, path)
-        cutoffs = pp.Cutoffs(
-            min_genes=min_genes,
-            min_counts=min_counts,
-            max_mito=max_mito,
-            n_genes=genes,
-            min_peaks=min_peaks,
-            min_accessibility=min_accessibility,
-            binarize=binarize,
-        )
+        _check_targets(output, sources)
+        cutoffs = _cutoffs(rna, peaks)
         logging.getLogger("midas").setLevel(logging.ERROR)  # the notes are printed below
         mdata = pp.prepare(
             sources,
@@ -116,18 +128,39 @@ def prepare(  # noqa: PLR0913 - one argument per option
             batch_key=batch_key,
             layer=layer,
             proteins=proteins,
-            fragments=_pairs(fragments or []),
-            genome=pp.Genome(
-                gtf=gtf,
-                links=links,
-                blacklist=blacklist,
-                chromosomes=None if chromosomes is None else [name.strip() for name in chromosomes.split(",")],
-            ),
+            fragments=_pairs(peaks.fragments or []),
+            genome=peaks.genome(),
         )
         write_mudata(output, mdata)
         _print(console, pp.report_of(mdata))
         sizes = ", ".join(f"{name} {adata.n_obs:,} x {adata.n_vars:,}" for name, adata in mdata.mod.items())
         console.print(f"Mosaic: {output} ({mdata.n_obs:,} cells; {sizes})", highlight=False)
+
+
+def _check_targets(output: Path, sources: list[str]) -> None:
+    """Refuse a file that cannot be written, or that is one of those read."""
+    from midas.io import check_target  # noqa: PLC0415
+    from midas.pp.inputs import named  # noqa: PLC0415
+
+    check_target(output)
+    for source in sources:
+        path = Path(str(named(source)[1]))
+        if path.is_file():
+            check_target(output, path)
+
+
+def _cutoffs(rna: Rna, peaks: Peaks) -> Cutoffs:
+    from midas.pp import Cutoffs  # noqa: PLC0415
+
+    return Cutoffs(
+        min_genes=rna.min_genes,
+        min_counts=rna.min_counts,
+        max_mito=rna.max_mito,
+        n_genes=rna.genes,
+        min_peaks=peaks.min_peaks,
+        min_accessibility=peaks.min_accessibility,
+        binarize=peaks.binarize,
+    )
 
 
 def _pairs(texts: list[str]) -> dict[str, str]:

@@ -9,7 +9,7 @@ import pandas as pd
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from midas.data.parts import Part
+    from midas.data.opened import Opened
     from midas.data.schema import ModalitySchema
 
 # Of var, the first that is there: all genes of a feature (separated by ;), its main gene, and where readers put symbols.
@@ -18,14 +18,15 @@ _COLUMNS: Final = ("genes", "gene", "gene_symbols", "gene_symbol", "gene_name", 
 Genes = tuple[tuple[str, ...], ...]
 
 
-def genes_said(schema: ModalitySchema, parts: Sequence[Part], names: Sequence[pd.Index]) -> Genes:
+def genes_said(schema: ModalitySchema, opened: Sequence[Opened]) -> Genes:
     """Symbols for each feature of the schema, in capitals, from the columns of var; none where the data say nothing."""
     found: dict[str, tuple[str, ...]] = {}
-    for part, features in zip(parts, names, strict=True):
-        column = next((column for column in _COLUMNS if column in part.adata.var), None)
+    for each in opened:
+        var = each.part.adata.var
+        column = next((column for column in _COLUMNS if column in var), None)
         if column is None:
             continue
-        for feature, text in zip(features, part.adata.var[column].astype(object), strict=True):
+        for feature, text in zip(each.features, var[column].astype(object), strict=True):
             symbols = () if pd.isna(text) else tuple(s.strip().upper() for s in str(text).split(";") if s.strip())
             if symbols:
                 found.setdefault(str(feature), symbols)

@@ -14,6 +14,8 @@ from midas.data.checks import Scan, describe_names
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from midas.data.cells import Cells
+    from midas.data.opened import Opened
     from midas.data.parts import Part
     from midas.data.schema import ModalitySchema
 
@@ -23,14 +25,12 @@ _MIN_CELLS_TO_TELL = 100
 
 def measured_features(  # noqa: PLR0913 - all that a mask can come from
     schema: ModalitySchema,
-    parts: list[Part],
+    opened: list[Opened],
     columns: list[NDArray[np.int64]],
     scans: list[Scan],
-    *,
-    batches: tuple[str, ...],
-    batch: NDArray[np.int64],
-    row: NDArray[np.int64],
+    cells: Cells,
     source_of: NDArray[np.int64],
+    row: NDArray[np.int64],
     given: pd.DataFrame | None,
     notes: list[str],
 ) -> NDArray[np.bool_]:
@@ -43,9 +43,11 @@ def measured_features(  # noqa: PLR0913 - all that a mask can come from
     -------
     `(n_batches, n_features)`.
     """
+    batches, batch = cells.batches, cells.batch
     measured = np.zeros((len(batches), schema.n_features), dtype=bool)
     detected = np.zeros_like(measured)
-    for i, (part, column, found) in enumerate(zip(parts, columns, scans, strict=True)):
+    for i, (each, column, found) in enumerate(zip(opened, columns, scans, strict=True)):
+        part = each.part
         mine = np.unique(batch[(source_of == i) & (row >= 0)])
         known = column >= 0
         measured[np.ix_(mine, column[known])] = True
@@ -57,8 +59,8 @@ def measured_features(  # noqa: PLR0913 - all that a mask can come from
                 measured[b, column[off]] = False
         _note_strangers(part, batches, notes)
     if schema.modality.zero_means_unmeasured:
-        cells = np.bincount(batch[row >= 0], minlength=len(batches))
-        silent = measured & ~detected & detected.any(0) & (cells >= _MIN_CELLS_TO_TELL)[:, None]
+        enough = cells.count(row >= 0) >= _MIN_CELLS_TO_TELL
+        silent = measured & ~detected & detected.any(0) & enough[:, None]
         measured &= ~silent
         for b in np.flatnonzero(silent.any(1)).tolist():
             features = describe_names(schema.features[silent[b]])

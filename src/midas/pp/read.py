@@ -76,7 +76,7 @@ def read_10x_h5(file: Path) -> AnnData:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*names are not unique")
             adata: AnnData = sc.read_10x_h5(file, gex_only=False)
-    except Exception as error:
+    except Exception as error:  # a broken file may fail anywhere in the libraries that read it
         msg = (
             f"{file}: expected an .h5 file of 10x Genomics (filtered_feature_bc_matrix.h5), found a damaged or foreign file "
             f"({type(error).__name__}: {error})."

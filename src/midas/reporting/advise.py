@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from midas.config import Config
-    from midas.reporting.diagnose import Finding
+    from midas.reporting.finding import Finding
 
 
 @dataclass(frozen=True)

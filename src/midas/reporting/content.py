@@ -18,7 +18,8 @@ from midas.inference import device_of
 from midas.reporting.advise import Advice, advise
 from midas.reporting.choices import Choices, columns_of, label_of, obs_of
 from midas.reporting.colours import Column, Feature, choose_features, pack_column, pack_features
-from midas.reporting.diagnose import Finding, Sampled, best_epoch, diagnose
+from midas.reporting.diagnose import best_epoch, diagnose
+from midas.reporting.finding import Finding, Sampled
 from midas.reporting.sample import plane, stratified
 from midas.results import check_rows
 

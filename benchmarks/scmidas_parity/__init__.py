@@ -1,0 +1,1 @@
+"""What ``benchmarks/parity.py`` is made of, one idea a file."""

@@ -1,0 +1,88 @@
+"""The cells of a mosaic: numbered in the order of the input, each with its batch and what the input says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from mudata import MuData
+
+from midas.data.parts import MosaicData, Part, cell_keys
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Cells:
+    """All cells, and where those of each part are among them.
+
+    Attributes
+    ----------
+    names
+        Of the cells, in the order of the input.
+    positions
+        For each part, its rows' positions among the cells.
+    batches
+        Names of the batches, sorted.
+    batch
+        Each cell's batch, as a position in `batches`.
+    """
+
+    names: pd.Index
+    positions: tuple[NDArray[np.int64], ...]
+    batches: tuple[str, ...]
+    batch: NDArray[np.int64]
+
+    def count(self, chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Count the `chosen` of the cells in each batch, `(n_batches,)`."""
+        return np.bincount(self.batch[chosen], minlength=len(self.batches))
+
+
+def number_cells(parts: list[Part], order: pd.Series | None) -> Cells:
+    """Match the parts' cells by name, and number them in the order of the input."""
+    keys = cell_keys(parts)
+    plain = all(k.equals(pd.Index(p.adata.obs_names.astype(str))) for k, p in zip(keys, parts, strict=True))
+    union = keys[0].append(keys[1:]).unique()
+    if not len(union):
+        raise ValueError("Expected cells, found none.")
+    index = union
+    if order is not None:
+        wanted = order.index.astype(str)
+        wanted = wanted if plain else pd.Index(order.astype(str).to_numpy() + "\x1f" + wanted.to_numpy())
+        if wanted.is_unique and union.isin(wanted).all():
+            index = wanted
+    positions = tuple(index.get_indexer(k).astype(np.int64) for k in keys)
+    batch_of = np.full(len(index), "", dtype=object)
+    for part, at in zip(parts, positions, strict=True):
+        batch_of[at] = part.batch.to_numpy()
+    batch_of[batch_of == ""] = next(b for b in batch_of if b != "")  # in no modality: any batch, it is never used
+    names = index if plain else pd.Index([key.split("\x1f")[1] for key in index])
+    batches, batch = np.unique(batch_of.astype(str), return_inverse=True)
+    return Cells(names, positions, tuple(batches.tolist()), batch.astype(np.int64))
+
+
+def obs_of(data: MosaicData, parts: Sequence[Part], cells: Cells) -> pd.DataFrame:
+    """What the input says of the cells, `(n_cells, ...)`: its own obs first, then columns that only the modalities have."""
+    names = cells.names
+    columns: dict[str, NDArray[np.object_]] = {}
+    tables = [(part.adata.obs, at) for part, at in zip(parts, cells.positions, strict=True)]
+    if isinstance(data, MuData) and data.n_obs == len(names) and (data.obs_names.astype(str) == names).all():
+        tables = [(data.obs, np.arange(len(names))), *tables]
+    prefixes = tuple(f"{part.name}:" for part in parts)  # copies that MuData pulls up
+    for table, at in tables:
+        for column in table.columns:
+            if str(column).startswith(prefixes):
+                continue
+            values = columns.setdefault(str(column), np.full(len(names), np.nan, dtype=object))
+            given = table[column].astype(object).to_numpy()
+            empty = pd.isna(values[at])
+            values[at[empty]] = given[empty]
+    obs = pd.DataFrame(columns, index=names).infer_objects()
+    for column in obs.columns:
+        if obs[column].dtype == object and all(isinstance(value, str) for value in obs[column].dropna()):
+            obs[column] = obs[column].astype("category")
+    return obs

@@ -1,0 +1,94 @@
+"""The features of a mosaic: the data's own, or a model's as far as they are found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from midas.data.blocks import chromosomes, order_and_blocks
+from midas.data.checks import describe_names
+from midas.data.opened import Opened
+from midas.data.parts import Part
+from midas.data.schema import ModalitySchema
+from midas.modality import Modality, preset
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# A query that shares a smaller share of its features than this, but many more without regard to case, is misspelt.
+_FEW = 0.05
+
+
+def own_features(opened: list[Opened], modalities: Mapping[str, Modality] | None) -> dict[str, ModalitySchema]:
+    """Join the features of all parts of each modality, in the order that a new model gets them."""
+    own = {}
+    for name in sorted({each.part.name for each in opened}):
+        modality = (modalities or {}).get(name) or preset(name)
+        if modality is None:
+            raise AssertionError(name)  # wanted_parts refused it
+        mine = [each for each in opened if each.part.name == name]
+        chroms: NDArray[np.object_] | None = None
+        union = mine[0].features.append([other.features for other in mine[1:]])
+        first = ~union.duplicated()
+        if modality.blocks == "chromosome":
+            found = [_chromosomes(each.part) for each in mine]
+            if all(c is not None for c in found):
+                chroms = np.concatenate([c for c in found if c is not None])[first]
+        features = union[first]
+        if not len(features):
+            msg = f"Expected features in modality {name!r}, found none."
+            raise ValueError(msg)
+        order, blocks = order_and_blocks(features, chroms)
+        own[name] = ModalitySchema(modality, features[order], blocks)
+    return own
+
+
+def check_overlap(known: Mapping[str, ModalitySchema], opened: list[Opened], notes: list[str], *, adding: bool) -> None:
+    """With a model: say how many features matched, and refuse when next to none did."""
+    for each in opened:
+        part, features = each.part, each.features
+        if part.name not in known:
+            continue
+        wanted = known[part.name].features
+        found = int(features.isin(wanted).sum())
+        same_letters = int(features.str.lower().isin(wanted.str.lower()).sum())
+        if not found or (found < _FEW * len(features) and same_letters > 5 * found):
+            hint = (
+                f" {same_letters:,} match when case is ignored: another species, or another spelling?"
+                if same_letters > found
+                else ""
+            )
+            msg = (
+                f"{part.label}: expected features of the model, such as {describe_names(wanted)}, found "
+                f"{describe_names(features)}: {found or 'none'} {'is' if found < 2 else 'are'} shared.{hint} Rename the "
+                "features as in the model."
+            )
+            raise ValueError(msg)
+        missing, extra = len(wanted) - found, len(features) - found
+        if missing or extra:
+            fate = "added" if adding else "left out"
+            notes.append(
+                f"{part.label}: {found:,} of the model's {len(wanted):,} features found, {missing:,} are missing "
+                f"(masked) and {extra:,} are unknown to the model ({fate})."
+            )
+
+
+def as_in_input(
+    schema: ModalitySchema, parts: Sequence[Part], columns: Sequence[NDArray[np.int64]]
+) -> tuple[pd.Index, NDArray[np.int64]]:
+    """Order and spelling of the features as the user knows them; what the input lacks comes last."""
+    spelled = [part.adata.var_names.astype(str).to_numpy() for part in parts]
+    names = np.concatenate([*spelled, schema.features.to_numpy().astype(str)]).astype(object)
+    column = np.concatenate([*columns, np.arange(schema.n_features)])
+    names, column = names[column >= 0], column[column >= 0]
+    first = np.sort(np.unique(column, return_index=True)[1])
+    # A name that occurs twice in the input is told apart as the schema does it.
+    repeated = pd.Index(names[first]).duplicated(keep="first")
+    return pd.Index(np.where(repeated, schema.features[column[first]], names[first])), column[first]
+
+
+def _chromosomes(part: Part) -> NDArray[np.object_] | None:
+    return chromosomes(pd.Index(part.adata.var_names.astype(str)), part.adata.var)

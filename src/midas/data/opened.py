@@ -1,0 +1,70 @@
+"""Parts whose counts are open, whose features are told apart and whose cells are numbered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from midas.data.blocks import peak_keys
+from midas.data.cells import Cells
+from midas.data.checks import describe_names
+from midas.data.parts import Part, counts_of
+from midas.data.sources import Source, open_source
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A part, ready to be joined with others.
+
+    Attributes
+    ----------
+    part
+        As it came.
+    source
+        Its counts.
+    features
+        Their names, each once.
+    positions
+        Each row's position among the cells of the mosaic.
+    """
+
+    part: Part
+    source: Source
+    features: pd.Index
+    positions: NDArray[np.int64]
+
+
+def open_parts(parts: list[Part], cells: Cells, layer: str | None, notes: list[str]) -> list[Opened]:
+    """Open the counts of all parts."""
+    sources = [open_source(counts_of(part, layer)) for part in parts]
+    return [
+        Opened(part, source, _told_apart(part, notes), at)
+        for part, source, at in zip(parts, sources, cells.positions, strict=True)
+    ]
+
+
+def _told_apart(part: Part, notes: list[str]) -> pd.Index:
+    """Names of the features; those that repeat get numbers."""
+    names = peak_keys(pd.Index(part.adata.var_names.astype(str)))
+    if names.is_unique:
+        return names
+    repeated = names[names.duplicated()].unique()
+    notes.append(
+        f"{part.label}: {len(repeated):,} feature names occur more than once ({describe_names(repeated)}); the later ones were "
+        "given the suffixes -1, -2, ..."
+    )
+    number = names.to_series().groupby(names.to_numpy()).cumcount().to_numpy()
+    taken, unique = set(names), []
+    for name, n in zip(names, number, strict=True):
+        candidate, k = str(name), int(n)
+        while n and (candidate := f"{name}-{k}") in taken:
+            k += 1
+        taken.add(candidate)
+        unique.append(candidate)
+    return pd.Index(unique)

@@ -1,0 +1,97 @@
+"""What cannot be read is refused, with what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import anndata as ad
+import mudata as md
+import numpy as np
+import pandas as pd
+import pytest
+from forms import CELLS, GENES, PROTEINS
+
+from helpers import joined, one
+from midas import MIDAS, Modality, read_mosaic
+
+
+def without(adata: ad.AnnData, what: str) -> ad.AnnData:
+    match what:
+        case "nan batch":
+            adata.obs["batch"] = pd.Categorical(["b1"] * 7 + [np.nan])
+        case "blank batch":
+            adata.obs["batch"] = ["b1"] * 7 + [""]
+        case "x":
+            adata.X = None
+    return adata
+
+
+REFUSED: list[tuple[Callable[[], Any], dict[str, Any], str]] = [
+    (
+        lambda: one(CELLS, GENES, None),
+        {},
+        r"modality 'rna'.*: expected a column 'batch' that names each cell's batch, found the columns: none\. Name the column",
+    ),
+    (lambda: one(CELLS, GENES), {"batch_key": "donor"}, "expected a column 'donor'.*found the columns: batch"),
+    (
+        lambda: joined({"rna": one(CELLS, GENES, None)}),
+        {},
+        "modality 'rna': expected a column 'batch'",
+    ),
+    (
+        lambda: without(one(CELLS, GENES), "nan batch"),
+        {},
+        "expected a batch for every cell, found none in 'batch' for 'c7'",
+    ),
+    (
+        lambda: without(one(CELLS, GENES), "blank batch"),
+        {},
+        "expected a batch for every cell, found none in 'batch' for 'c7'",
+    ),
+    (
+        lambda: joined({"rna": one(CELLS, GENES, "b1")}, batch=["b1"] * 7 + ["b2"]),
+        {},
+        "the global obs and the modality's obs disagree on 'batch' for 'c7'. Make them agree",
+    ),
+    (
+        lambda: joined({"rna": one(CELLS, GENES), "metabolites": one(CELLS, PROTEINS)}),
+        {},
+        r"Expected modalities called rna, adt, atac, found 'metabolites'. Say what it is, for example modalities=",
+    ),
+    (
+        lambda: one(CELLS, GENES),
+        {"modalities": {"rna": Modality("poisson", "log1p"), "adt": Modality("poisson", "log1p")}},
+        "Expected the modalities adt, rna, found rna: adt missing",
+    ),
+    (lambda: one(CELLS, GENES), {"layer": "counts"}, "expected a layer 'counts', found the layers: none"),
+    (lambda: without(one(CELLS, GENES), "x"), {}, "expected counts in X, found nothing there. Choose a layer"),
+    (lambda: one([], GENES), {}, "Expected cells, found none"),
+    (lambda: {"rna": one(CELLS, [])}, {}, "Expected features in modality 'rna', found none"),
+    (lambda: md.MuData({}), {}, "Expected a MuData with at least one modality, found none"),
+    (
+        lambda: {"rna": one(CELLS, GENES), "donor2": one(CELLS, GENES)},
+        {},
+        "either by modality .* or by batch, found both: rna are modalities, the rest of rna, donor2 are not",
+    ),
+    (
+        lambda: np.ones((3, 3)),
+        {},
+        "Expected a MuData, an AnnData, or a dict of them by modality or by batch, found ndarray",
+    ),
+    (lambda: {"rna": np.ones((3, 3))}, {}, r"found dict of \['ndarray'\]"),
+    (dict, {}, r"found dict of \[\]"),
+]
+
+
+@pytest.mark.parametrize(("data", "options", "message"), REFUSED)
+def test_what_cannot_be_read_is_refused_with_what_to_do(
+    data: Callable[[], Any], options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises((ValueError, KeyError, TypeError), match=message):
+        read_mosaic(data(), **options)
+
+
+def test_a_model_refuses_what_cannot_be_read_before_it_starts() -> None:
+    with pytest.raises(KeyError, match="expected a column 'batch'"):
+        MIDAS(one(CELLS, GENES, None))

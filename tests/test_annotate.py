@@ -1,0 +1,60 @@
+"""Results are written where scverse looks."""
+
+from __future__ import annotations
+
+import anndata as ad
+import mudata as md
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers import joined
+from midas import MIDAS
+from networks import values
+
+
+def test_annotations_are_the_results_by_name(fitted: MIDAS, mdata: md.MuData) -> None:
+    shuffled = mdata["adt"][::-1, ::-1].copy()
+    mixed = joined({"rna": mdata["rna"], "adt": shuffled, "atac": mdata["atac"]})
+    fitted.annotate(mixed, impute=["adt", "rna"], correct=["adt"])
+    expected = pd.DataFrame(fitted.latent(), index=mdata.obs_names).loc[mixed.obs_names]
+    np.testing.assert_allclose(mixed.obsm["X_midas"], expected, rtol=1e-4, atol=1e-5)
+    assert mixed.obsm["X_midas_u"].shape == (120, 2)
+    for layer, verb in (("imputed", fitted.impute), ("corrected", fitted.correct)):
+        wanted = verb("adt")[shuffled.obs_names, shuffled.var_names]
+        np.testing.assert_allclose(mixed["adt"].layers[layer], values(wanted), rtol=1e-4)
+    assert set(mixed["rna"].layers) == {"imputed"}
+    assert not mixed["atac"].layers
+
+
+def ten_x(mdata: md.MuData) -> ad.AnnData:
+    cells = [name for name in mdata.obs_names if all(name in set(part.obs_names) for part in mdata.mod.values())]
+    adata = ad.concat([part[cells] for part in mdata.mod.values()], axis=1)
+    adata.obs["batch"] = mdata.obs.loc[cells, "batch"]
+    kinds = {"rna": "Gene Expression", "adt": "Antibody Capture", "atac": "Peaks"}
+    adata.var["feature_types"] = np.repeat([kinds[name] for name in mdata.mod], [p.n_vars for p in mdata.mod.values()])
+    return adata[:, np.random.default_rng(0).permutation(adata.n_vars)].copy()
+
+
+def test_an_anndata_of_several_modalities_is_annotated_feature_by_feature(fitted: MIDAS, mdata: md.MuData) -> None:
+    adata = ten_x(mdata)
+    fitted.annotate(adata, impute=["rna", "atac"])
+    expected = pd.DataFrame(fitted.latent(), index=mdata.obs_names).loc[adata.obs_names]
+    np.testing.assert_allclose(adata.obsm["X_midas"], expected, rtol=1e-4, atol=1e-5)
+    layer = pd.DataFrame(adata.layers["imputed"], index=adata.obs_names, columns=adata.var_names)
+    for modality in ("rna", "atac"):
+        wanted = fitted.impute(modality)[adata.obs_names]
+        np.testing.assert_allclose(layer[wanted.var_names], values(wanted), rtol=1e-4)
+    assert layer[mdata["adt"].var_names].isna().to_numpy().all()
+
+
+@pytest.mark.filterwarnings("ignore:Observation names are not unique")
+def test_data_whose_rows_are_no_cells_are_not_annotated(fitted: MIDAS, mdata: md.MuData) -> None:
+    """Two modalities of two batches that happen to share a barcode: one row of obs, but two cells."""
+    rna, adt = mdata["rna"][:1].copy(), mdata["adt"][:1].copy()
+    rna.obs_names, adt.obs_names = ["AAAC"], ["AAAC"]
+    adt.obs["batch"] = "batch3"
+    mixed = joined({"rna": rna, "adt": adt})
+    assert fitted.latent(mixed).shape == (2, 4)
+    with pytest.raises(ValueError, match=r"Expected every row of obs to be one cell.*unique obs_names"):
+        fitted.annotate(mixed)

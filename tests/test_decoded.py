@@ -1,0 +1,136 @@
+"""Imputed, corrected and translated counts: all cells, by the data's names, drawn or streamed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import anndata as ad
+import mudata as md
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.typing import NDArray
+
+from helpers import files_under
+from midas import MIDAS, inference
+from networks import decoded, values
+
+MODALITIES = ("adt", "atac", "rna")
+pytestmark = pytest.mark.filterwarnings("ignore:Writing zarr v2 data")
+
+
+@pytest.mark.parametrize("verb", ["impute", "correct"])
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_decoded_counts_have_every_cell_and_feature_by_the_datas_names(
+    verb: str, modality: str, fitted: MIDAS, mdata: md.MuData
+) -> None:
+    found: ad.AnnData = getattr(fitted, verb)(modality)
+    assert found.obs_names.tolist() == mdata.obs_names.tolist()
+    assert found.var_names.tolist() == mdata[modality].var_names.tolist()
+    assert found.obs["batch"].astype(str).tolist() == mdata.obs["batch"].astype(str).tolist()
+    assert found.obs["measured"].tolist() == mdata.obs_names.isin(mdata[modality].obs_names).tolist()
+    x = values(found)
+    assert x.dtype == np.float32
+    assert (x > 0).all()
+    assert modality != "atac" or (x < 1).all()
+    z = fitted.latent(part="z")
+    if verb == "correct":
+        z[:, 4:] = fitted.standard_noise
+    own = found.obs["measured"].to_numpy() | (verb == "correct")  # impute() lets the others borrow
+    expected = decoded(fitted, z, modality)[found.var_names].to_numpy()
+    np.testing.assert_allclose(x[own], expected[own], rtol=1e-4)
+    assert verb == "correct" or not np.isclose(x[~own], expected[~own], rtol=1e-4).all(1).any()
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_cells_that_lack_a_modality_borrow_half_from_the_nearest_that_have_it(modality: str, fitted: MIDAS) -> None:
+    z, imputed = fitted.latent(part="z"), fitted.impute(modality)
+    lacks = ~imputed.obs["measured"].to_numpy()
+    distance = ((z[lacks][:, None, :4] - z[~lacks][:, :4]) ** 2).sum(2)
+    nearest = np.argsort(distance, 1)[:, :20]
+    expected = decoded(fitted, z[lacks], modality, z[~lacks][nearest].mean(1))[imputed.var_names]
+    np.testing.assert_allclose(values(imputed)[lacks], expected, rtol=1e-3)
+
+
+def test_the_standard_noise_is_that_of_the_batch_nearest_to_the_mean(fitted: MIDAS, mdata: md.MuData) -> None:
+    u = pd.DataFrame(fitted.latent(part="u"))
+    means = u.groupby(mdata.obs["batch"].astype(str).to_numpy()).mean()
+    nearest = ((means - u.mean()) ** 2).sum(axis=1).idxmin()
+    np.testing.assert_allclose(fitted.standard_noise, means.loc[nearest], rtol=1e-4, atol=1e-6)
+
+
+def test_translation_uses_the_source_alone(fitted: MIDAS, mdata: md.MuData) -> None:
+    found = fitted.translate("rna", "adt")
+    assert found.obs_names.tolist() == [cell for cell in mdata.obs_names if cell in set(mdata["rna"].obs_names)]
+    z = fitted.latent(modalities=["rna"], part="z")
+    expected = decoded(fitted, z[np.isfinite(z).all(1)], "adt")[found.var_names]
+    np.testing.assert_allclose(values(found), expected, rtol=1e-4)
+    assert not np.allclose(values(found), values(fitted.impute("adt"))[mdata.obs_names.isin(found.obs_names)])
+    alone = fitted.translate("rna", "adt", {"rna": mdata["rna"]})
+    np.testing.assert_allclose(values(alone[found.obs_names]), values(found), rtol=1e-4)
+
+
+def test_translation_from_everything_is_imputation_of_cells_that_were_measured(fitted: MIDAS) -> None:
+    found, imputed = fitted.translate(["rna", "adt", "atac"], "atac"), fitted.impute("atac")
+    measured = imputed.obs["measured"].to_numpy()
+    np.testing.assert_array_equal(values(found)[measured], values(imputed)[measured])
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_draws_are_counts_that_the_seed_decides(modality: str, fitted: MIDAS) -> None:
+    draws = [values(fitted.correct(modality, sample=True, seed=seed)) for seed in (1, 1, 2)]
+    np.testing.assert_array_equal(draws[0], draws[1])
+    assert (draws[0] != draws[2]).any()
+    assert (draws[0] == np.rint(draws[0])).all()
+    assert draws[0].min() >= 0
+    assert modality != "atac" or draws[0].max() == 1
+    expected = values(fitted.correct(modality))
+    many = np.mean([values(fitted.correct(modality, sample=True, seed=seed)).mean() for seed in range(50)])
+    assert many == pytest.approx(expected.mean(), rel=0.1)
+
+
+@pytest.mark.parametrize("suffix", [".h5ad", ".zarr"])
+@pytest.mark.parametrize("sample", [False, True])
+def test_streamed_results_are_those_in_memory(suffix: str, sample: bool, fitted: MIDAS, tmp_path: Path) -> None:
+    out = tmp_path / f"new folder/x{suffix}"
+    found = fitted.impute("rna", sample=sample, seed=3, out=out)
+    expected = fitted.impute("rna", sample=sample, seed=3)
+    for adata in (found, ad.read_h5ad(out) if suffix == ".h5ad" else ad.read_zarr(out)):
+        np.testing.assert_array_equal(values(adata), values(expected))
+        pd.testing.assert_frame_equal(adata.obs, expected.obs)
+        assert adata.var_names.tolist() == expected.var_names.tolist()
+    assert not isinstance(found.X, np.ndarray)  # left in the file
+    if found.isbacked:
+        found.file.close()
+    other = fitted.correct("rna", out=out)  # takes the place of the first
+    np.testing.assert_array_equal(values(other), values(fitted.correct("rna")))
+    if other.isbacked:
+        other.file.close()
+    assert [path for path in files_under(out.parent) if "/" not in path] == [out.name]
+
+
+def test_a_stream_that_breaks_leaves_nothing(fitted: MIDAS, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> NDArray[np.float32]:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(fitted.vae, "decode", broken)
+    for suffix in (".h5ad", ".zarr"):
+        with pytest.raises(RuntimeError, match="out of memory"):
+            fitted.impute("rna", out=tmp_path / f"x{suffix}")
+    assert files_under(tmp_path) == []
+
+
+def test_many_cells_are_encoded_and_decoded_block_by_block(
+    fitted: MIDAS, mdata: md.MuData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    lacking = 120 - mdata["rna"].n_obs
+    original = fitted.vae.decode
+    monkeypatch.setattr(fitted.vae, "decode", lambda z, *rest: sizes.append(len(z)) or original(z, *rest))
+    monkeypatch.setattr(inference, "_ENTRIES_AT_ONCE", 1)
+    blocks = fitted.impute("rna", mdata), fitted.impute("rna", mdata, out=tmp_path / "x.zarr")
+    assert max(sizes) < 120
+    assert sum(sizes) == 2 * (120 + lacking)  # cells that lack RNA are decoded from what they borrow, too
+    monkeypatch.undo()
+    for found in blocks:
+        np.testing.assert_allclose(values(found), values(fitted.impute("rna")), rtol=1e-4)
