@@ -1,5 +1,6 @@
 """Drawn counts scatter as measured ones do."""
 
+import anndata as ad
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -9,7 +10,7 @@ from helpers import simulated, tiny
 from midas import MIDAS, Config, read_mosaic
 from midas.likelihoods import overdispersed
 from midas.metrics import coverage
-from midas.spread import _EXCESS, SEEN, STRANGE, UNSEEN, _log_likelihood, knowledge
+from midas.spread import _EXCESS, SEEN, STRANGE, UNSEEN, _between_batches, _log_likelihood, knowledge
 
 
 @pytest.mark.parametrize("excess", [0.0, 0.05, 0.5, 2.0])
@@ -95,3 +96,10 @@ def test_cells_of_a_batch_that_never_measured_a_modality_scatter_most(rough: MID
     excess = rough._spread["adt"].excess
     assert (excess[STRANGE] > excess[UNSEEN]).all()
     assert excess[UNSEEN].mean() >= excess[SEEN].mean()
+
+
+def test_batches_differ_by_their_means() -> None:
+    mosaic = read_mosaic({f"b{i}": ad.AnnData(np.full((20, 2), [2.0 + 4 * i, 3.0], np.float32)) for i in range(2)})
+    np.testing.assert_allclose(_between_batches(mosaic, "rna"), [8 / 16, 0])
+    one = read_mosaic(ad.AnnData(np.full((20, 2), 3.0, np.float32)), batch_key=None)
+    np.testing.assert_array_equal(_between_batches(one, "rna"), [0, 0])

@@ -33,7 +33,6 @@ _EXCESS: Final = np.concatenate([[0], np.geomspace(0.003, 30, 24)]).astype(np.fl
 _CELLS: Final = 2000  # tell a number per feature well enough
 _FEWEST: Final = 50  # tell nothing of it
 _FEWEST_OF_BATCH: Final = 10
-_SOME: Final = 300  # tell how batches differ
 SEEN, UNSEEN, STRANGE = 0, 1, 2  # measured; other cells of the batch were; no cell of the batch was
 
 
@@ -90,29 +89,29 @@ def find_spread(vae: VAE, mosaic: Mosaic, lend: Lend, *, seed: int) -> dict[str,
         if len(there) > _CELLS:
             there = np.sort(np.random.default_rng([seed, 9]).choice(there, _CELLS, replace=False))
         some = mosaic.load(there)
-        whole = encode(vae, some, tuple(some.modalities)).mean
-        seen = unseen = _excess(vae, some, name, States(whole))
+        seen = unseen = _excess(vae, some, name, States(encode(vae, some, tuple(some.modalities)).mean))
         z = encode(vae, some, tuple(other for other in some.modalities if other != name)).mean
         if int(np.isfinite(z).all(1).sum()) >= _FEWEST:
             unseen = _excess(vae, some, name, States(z, lend(name, z, some, np.arange(len(z)))))
-        between = _between_batches(vae, some, name, whole)
+        between = _between_batches(some, name)
         found[name] = Spread(np.stack([seen, unseen, unseen + between + unseen * between]))
     return found
 
 
-def _between_batches(vae: VAE, mosaic: Mosaic, modality: str, z: NDArray[np.float32]) -> NDArray[np.float32]:
-    """How much batches differ: variance over squared mean of what is expected of the same cells in each, `(n_features,)`."""
-    measured, dim_u = mosaic.modalities[modality].measured, vae.dim_z - vae.dim_c
+def _between_batches(mosaic: Mosaic, modality: str) -> NDArray[np.float32]:
+    """How much batches differ: variance over squared mean of their mean counts, `(n_features,)`; 0 with fewer than two.
+
+    Differences in composition are in it, too: of a batch that never measured the modality they are not known either.
+    """
+    measured = mosaic.modalities[modality].measured
     sizes = np.bincount(mosaic.batch, minlength=len(mosaic.batches))
-    expected = np.full(measured.shape, np.nan)
-    some = z[:: max(1, len(z) // _SOME)].copy()
-    for batch in np.flatnonzero(sizes >= _FEWEST_OF_BATCH):
-        some[:, -dim_u:] = z[mosaic.batch == batch, -dim_u:].mean(0)
-        blocks = decode(vae, mosaic.schema, States(some), modality, np.arange(measured.shape[1]))
-        expected[batch] = np.where(measured[batch], np.concatenate(list(blocks)).mean(0), np.nan)
-    several = np.isfinite(expected).sum(0) > 1
+    members = sp.csr_matrix((1.0 / sizes[mosaic.batch], (mosaic.batch, np.arange(mosaic.n_cells))))
+    means = np.full(measured.shape, np.nan)
+    means[: members.shape[0]] = (members @ measured_counts(mosaic, modality, np.arange(mosaic.n_cells))).toarray()
+    means[~measured | (sizes < _FEWEST_OF_BATCH)[:, None]] = np.nan
+    several = (np.isfinite(means).sum(0) > 1) & (np.nan_to_num(means).sum(0) > 0)
     between = np.zeros(measured.shape[1], dtype=np.float32)
-    between[several] = np.nanvar(expected[:, several], axis=0, ddof=1) / np.square(np.nanmean(expected[:, several], 0))
+    between[several] = np.nanvar(means[:, several], axis=0, ddof=1) / np.square(np.nanmean(means[:, several], 0))
     return between
 
 
