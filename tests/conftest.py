@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,10 @@ from hypothesis import settings
 
 from helpers import query_of, simulated, tiny
 from midas import MIDAS
+
+if "OMP_NUM_THREADS" in os.environ:
+    # Else the first parallel loop of numba gives OpenMP, and with it torch, as many threads as there are cores again.
+    os.environ.setdefault("NUMBA_NUM_THREADS", os.environ["OMP_NUM_THREADS"])
 
 settings.register_profile("midas", deadline=None, derandomize=True, database=None)
 settings.load_profile("midas")
