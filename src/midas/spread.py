@@ -30,7 +30,7 @@ Lend: TypeAlias = "Callable[[str, NDArray[np.float32], Mosaic, NDArray[np.int64]
 
 _POISSON: Final = 1e-4  # an excess that makes no difference
 _EXCESS: Final = np.concatenate([[0], np.geomspace(0.003, 30, 24)]).astype(np.float32)
-_CELLS: Final = 2000  # tell a number per feature well enough
+_CELLS: Final = 1000  # tell a number per feature well enough
 _FEWEST: Final = 50  # tell nothing of it
 _FEWEST_OF_BATCH: Final = 10
 SEEN, UNSEEN, STRANGE = 0, 1, 2  # measured; other cells of the batch were; no cell of the batch was
@@ -67,7 +67,7 @@ def knowledge(mosaic: Mosaic, modality: str, seen: NDArray[np.bool_]) -> NDArray
 
 
 def find_spread(vae: VAE, mosaic: Mosaic, lend: Lend, *, seed: int) -> dict[str, Spread]:
-    """Spread of each modality of Poisson counts that 50 cells or more have; 2,000 at most are looked at.
+    """Spread of each modality of Poisson counts that 50 cells or more have; 1,000 at most are looked at.
 
     Parameters
     ----------
