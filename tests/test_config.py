@@ -105,7 +105,13 @@ def test_the_paper_preset_is_the_published_set_up() -> None:
     )
     assert config.network.dim_z == 34
     assert config.objective == ObjectiveConfig(
-        batch_reconstruction=1000.0, kl_c=1.0, kl_u=5.0, alignment=50.0, adversarial=30.0, batch_expert_dropout=0.1
+        batch_reconstruction=1000.0,
+        kl_c=1.0,
+        kl_u=5.0,
+        alignment=50.0,
+        adversarial=30.0,
+        push_whole_batches=False,
+        batch_expert_dropout=0.1,
     )
     training = config.training
     assert training.learning_rate == training.discriminator_learning_rate == 1e-4

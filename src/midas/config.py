@@ -50,7 +50,7 @@ class NetworkConfig:
     dim_u: int = 2
     activation: Activation = "silu"
     dropout: float = 0.0
-    discriminator_dropout: float = 0.2
+    discriminator_dropout: float = 0.0
     thinning: float = 0.6
     encoder: tuple[int, ...] = (512, 128)
     decoder: tuple[int, ...] = (128, 512)
@@ -99,6 +99,9 @@ class ObjectiveConfig:
         Squared distance of single-modality samples from their mean (alpha).
     adversarial
         Cross entropy of the discriminators, which the encoders raise (beta_s).
+    push_whole_batches
+        Whether a batch that the discriminators tell as a whole is pushed towards the others although they are sure of it, where
+        their cross entropy has no gradient any more; see :meth:`midas.nn.Discriminators.confusion`.
     batch_expert_dropout
         Share of training steps in which cells are encoded without their batch.
     """
@@ -108,12 +111,13 @@ class ObjectiveConfig:
     kl_u: float = 20.0
     alignment: float = 50.0
     adversarial: float = 30.0
+    push_whole_batches: bool = True
     batch_expert_dropout: float = 0.1
 
     def __post_init__(self) -> None:
         _check_types(self)
         for f in dataclasses.fields(self):
-            expect(self, f.name, getattr(self, f.name) >= 0, "0 or more")
+            expect(self, f.name, getattr(self, f.name) >= 0, "0 or more")  # False and True pass
         expect(self, "batch_expert_dropout", self.batch_expert_dropout <= 1, "a share from 0 to 1")
 
 
@@ -133,6 +137,9 @@ class TrainingConfig:
         Of AdamW.
     discriminator_steps
         Steps of the discriminators for each step of the model.
+    discriminator_momentum
+        How much of its former direction a step of theirs keeps (beta1 of AdamW). None, unlike the usual 0.9, as what they learn
+        changes under them.
     schedule
         ``warmup_stable_decay``: rise over the first `warmup` share of the steps, stay, fall to zero over the last `decay`
         share; early stopping begins the fall early instead of cutting it off. ``constant``: stay.
@@ -147,7 +154,8 @@ class TrainingConfig:
     max_cells_per_batch
         Cap of an epoch's draws from a batch under ``by_batch``.
     validation_fraction
-        Share of cells held out to watch the loss and to choose the best epoch (at most 2,000 cells).
+        Share of cells held out to watch the loss and to choose the best epoch (at most 2,000 cells). None: a tenth of 5,000 cells
+        and more; fewer are all needed, and with few the loss is best before the batches have mixed.
     patience
         Epochs without a better validation loss before training winds down; None turns early stopping off.
     gradient_clip
@@ -166,13 +174,14 @@ class TrainingConfig:
     discriminator_learning_rate: float = 4e-3
     weight_decay: float = 0.01
     discriminator_steps: int = 3
+    discriminator_momentum: float = 0.0
     schedule: Schedule = "warmup_stable_decay"
     warmup: float = 0.05
     decay: float = 0.4
     bridge: bool = True
     sampling: Sampling = "mixed"
     max_cells_per_batch: int = 10_000
-    validation_fraction: float = 0.1
+    validation_fraction: float | None = None
     patience: int | None = 20
     gradient_clip: float | None = None
     precision: Precision = "auto"
@@ -189,12 +198,16 @@ class TrainingConfig:
             expect(self, name, getattr(self, name) > 0, "a number above 0")
         expect(self, "weight_decay", self.weight_decay >= 0, "0 or more")
         expect(self, "discriminator_steps", self.discriminator_steps >= 1, "1 or more")
+        expect(self, "discriminator_momentum", 0 <= self.discriminator_momentum < 1, "from 0 up to, not including, 1")
         expect(self, "devices", self.devices >= 1, "1 or more")
         expect(self, "num_nodes", self.num_nodes >= 1, "1 or more")
         expect(self, "max_cells_per_batch", self.max_cells_per_batch >= 1, "1 or more")
         expect(self, "warmup", 0 <= self.warmup <= 1, "a share from 0 to 1")
         expect(self, "decay", 0 <= self.decay <= 1 - self.warmup, "a share from 0 to 1 - warmup")
-        expect(self, "validation_fraction", 0 <= self.validation_fraction < 1, "a share from 0 up to, not including, 1")
+        held_out = self.validation_fraction
+        expect(
+            self, "validation_fraction", held_out is None or 0 <= held_out < 1, "a share from 0 up to, not including, 1"
+        )
         expect(self, "gradient_clip", self.gradient_clip is None or self.gradient_clip > 0, "above 0, or none at all")
 
 
@@ -264,6 +277,7 @@ class Config:
                 kl_u=5.0,
                 alignment=50.0,
                 adversarial=30.0,
+                push_whole_batches=False,
                 batch_expert_dropout=0.1,
             ),
             training=TrainingConfig(
@@ -273,6 +287,7 @@ class Config:
                 discriminator_learning_rate=1e-4,
                 weight_decay=0.01,
                 discriminator_steps=3,
+                discriminator_momentum=0.9,
                 schedule="constant",
                 bridge=False,
                 sampling="by_batch",

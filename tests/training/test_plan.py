@@ -26,7 +26,7 @@ def mosaic(n: int = 1000) -> Mosaic:
 
 def test_every_cell_is_trained_on_or_held_out() -> None:
     data = mosaic()
-    plan = plan_training(data, TrainingConfig(), seed=0)
+    plan = plan_training(data, TrainingConfig(validation_fraction=0.1), seed=0)
     assert sorted([*plan.train, *plan.validation]) == list(range(1000))
     assert len(plan.validation) == pytest.approx(100, abs=3)
 
@@ -47,11 +47,15 @@ def test_of_a_kind_at_least_half_the_cells_are_kept() -> None:
     assert len(plan.train) >= 500
 
 
-@pytest.mark.parametrize(("n", "fraction"), [(499, 0.1), (1000, 0.0)])
-def test_small_data_and_a_fraction_of_nothing_hold_none_out(n: int, fraction: float) -> None:
+@pytest.mark.parametrize(("n", "fraction"), [(4_999, None), (6_000, 0.0)])
+def test_small_data_and_a_fraction_of_nothing_hold_none_out(n: int, fraction: float | None) -> None:
     plan = plan_training(mosaic(n), TrainingConfig(validation_fraction=fraction), seed=0)
     assert len(plan.validation) == 0
     assert len(plan.train) == n
+
+
+def test_of_larger_data_a_tenth_is_held_out() -> None:
+    assert len(plan_training(mosaic(5_000), TrainingConfig(), seed=0).validation) == pytest.approx(500, abs=3)
 
 
 def test_no_more_are_held_out_than_are_needed_to_watch() -> None:
@@ -63,7 +67,7 @@ def test_the_choice_follows_the_seed_and_not_the_order_of_the_cells() -> None:
     def held(order: np.ndarray, seed: int) -> set[str]:
         cells, batch = np.array(names("c", 600)), np.array(["b1", "b2"] * 300)
         data = read_mosaic(one(cells[order].tolist(), GENES, batch[order].tolist()))
-        return set(data.cells[plan_training(data, TrainingConfig(), seed).validation])
+        return set(data.cells[plan_training(data, TrainingConfig(validation_fraction=0.1), seed).validation])
 
     straight = np.arange(600)
     assert held(straight, 1) == held(straight[::-1], 1)
@@ -95,4 +99,4 @@ def test_what_is_configured_is_kept_and_what_is_chosen_is_said(caplog: pytest.Lo
     caplog.set_level(logging.INFO, logger="midas")
     plan = plan_training(mosaic(), TrainingConfig(epochs=7, batch_size=50), seed=0)
     assert (plan.epochs, plan.batch_size) == (7, 50)
-    assert "at most 7 epochs of 18 steps, 50 cells a step" in caplog.text
+    assert "at most 7 epochs of 20 steps, 50 cells a step" in caplog.text

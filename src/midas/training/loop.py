@@ -132,16 +132,16 @@ def learner_for(vae: VAE, discriminators: Discriminators, mosaic: Mosaic, config
         module.to(compute.device)
     fused = compute.device.type in {"cpu", "cuda"}
 
-    def adamw(module: torch.nn.Module, rate: float) -> torch.optim.Optimizer:
+    def adamw(module: torch.nn.Module, rate: float, momentum: float = 0.9) -> torch.optim.Optimizer:
         decay = config.training.weight_decay
         tuned = [parameter for parameter in module.parameters() if parameter.requires_grad]
-        return torch.optim.AdamW(tuned, lr=rate, weight_decay=decay, fused=fused)
+        return torch.optim.AdamW(tuned, lr=rate, betas=(momentum, 0.999), weight_decay=decay, fused=fused)
 
     return Learner(
         vae,
         discriminators,
         adamw(vae, config.training.learning_rate),
-        adamw(discriminators, config.training.discriminator_learning_rate),
+        adamw(discriminators, config.training.discriminator_learning_rate, config.training.discriminator_momentum),
         compute,
         mosaic.schema,
         config,

@@ -24,8 +24,9 @@ logger = logging.getLogger(__name__)
 # Measured on the sets of benchmarks/RESULTS.md: quality has levelled off at about this many steps.
 _FEWEST_STEPS, _MOST_STEPS, _PASSES = 1200, 20_000, 60
 _MAX_VALIDATION_CELLS = 2000
-# With fewer cells than this, each is needed for training.
-_MIN_CELLS_TO_VALIDATE = 500
+# With fewer cells than this, each is needed for training, and the best validation loss comes before the batches have mixed.
+_MIN_CELLS_TO_VALIDATE = 5_000
+_VALIDATION_FRACTION = 0.1
 
 
 @dataclass(frozen=True)
@@ -101,8 +102,12 @@ def batch_size_for(n_cells: int) -> int:
     return 128 if n_cells < 5_000 else 256 if n_cells < 50_000 else 512
 
 
-def _hold_out(mosaic: Mosaic, order: NDArray[np.int64], fraction: float, rng: np.random.Generator) -> NDArray[np.int64]:
-    if fraction == 0 or len(order) < _MIN_CELLS_TO_VALIDATE:
+def _hold_out(
+    mosaic: Mosaic, order: NDArray[np.int64], fraction: float | None, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    if fraction is None:
+        fraction = _VALIDATION_FRACTION if len(order) >= _MIN_CELLS_TO_VALIDATE else 0.0
+    if fraction == 0:
         return np.empty(0, dtype=np.int64)
     fraction = min(fraction, _MAX_VALIDATION_CELLS / len(order))
     kind, _ = pd.factorize(mosaic.combinations().to_numpy()[order])

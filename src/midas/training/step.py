@@ -136,7 +136,7 @@ def train_step(learner: Learner, minibatch: Minibatch, noise: Noise, *, with_bat
         _teach(learner, c.detach(), present, minibatch.batch, noise)
     losses = losses_of(learner, outputs, minibatch)
     learner.discriminators.requires_grad_(requires_grad=False)
-    guess = learner.discriminators(c, present, minibatch.batch, noise).mean()
+    guess, reward = _misleading(learner, c, present, minibatch.batch, noise)
     learner.discriminators.requires_grad_(requires_grad=True)
     report, total = StepReport(losses, guess), losses.total
     if learner.anchor is not None:
@@ -144,14 +144,23 @@ def train_step(learner: Learner, minibatch: Minibatch, noise: Noise, *, with_bat
         report, total = replace(report, anchor=held), total + held
     if compute.device.type == "cpu":
         check_finite({"total": total.item(), "discriminator": guess.item()}, learner, minibatch)
-    aim = total - adversarial * guess
+    aim = total - adversarial * reward
     if aim.requires_grad:  # not when only the batch networks are tuned, and this step leaves the batch out
-        aim.backward()
+        torch.autograd.backward(aim)
     compute.ranks.average_gradients(learner.vae, minibatch.n_cells)
     if aim.requires_grad or compute.ranks.size > 1:
         _clip(learner, learner.vae)
         learner.vae_optimizer.step()
     return report
+
+
+def _misleading(learner: Learner, c: Tensor, present: Tensor, batch: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
+    """Cross entropy of the discriminators, and what the model is rewarded for; means over cells."""
+    if not learner.config.objective.push_whole_batches:
+        guess = learner.discriminators(c, present, batch, noise).mean()
+        return guess, guess
+    guess, push = learner.discriminators.confusion(c, present, batch, noise)
+    return guess.mean(), (guess + push).mean()
 
 
 def teach_discriminators(learner: Learner, minibatch: Minibatch, noise: Noise) -> None:
