@@ -17,6 +17,7 @@ Activation = Literal["mish", "silu", "relu"]
 Schedule = Literal["constant", "warmup_stable_decay"]
 Sampling = Literal["mixed", "by_batch"]
 Precision = Literal["auto", "32", "bf16"]
+Misleading = Literal["cells", "batches"]
 
 
 @dataclass(frozen=True)
@@ -99,9 +100,10 @@ class ObjectiveConfig:
         Squared distance of single-modality samples from their mean (alpha).
     adversarial
         Cross entropy of the discriminators, which the encoders raise (beta_s).
-    push_whole_batches
-        Whether a batch that the discriminators tell as a whole is pushed towards the others although they are sure of it, where
-        their cross entropy has no gradient any more; see :meth:`midas.nn.Discriminators.confusion`.
+    mislead
+        ``batches``: a cell that the discriminators are sure of is pushed little, as it may be of a type that only its batch has,
+        and a batch that they are sure of as a whole is pushed; see :meth:`midas.nn.Discriminators.confusion`. ``cells``: the
+        cross entropy of each cell alone.
     batch_expert_dropout
         Share of training steps in which cells are encoded without their batch.
     """
@@ -111,13 +113,14 @@ class ObjectiveConfig:
     kl_u: float = 20.0
     alignment: float = 50.0
     adversarial: float = 30.0
-    push_whole_batches: bool = True
+    mislead: Misleading = "batches"
     batch_expert_dropout: float = 0.1
 
     def __post_init__(self) -> None:
         _check_types(self)
         for f in dataclasses.fields(self):
-            expect(self, f.name, getattr(self, f.name) >= 0, "0 or more")  # False and True pass
+            if f.name != "mislead":
+                expect(self, f.name, getattr(self, f.name) >= 0, "0 or more")
         expect(self, "batch_expert_dropout", self.batch_expert_dropout <= 1, "a share from 0 to 1")
 
 
@@ -277,7 +280,7 @@ class Config:
                 kl_u=5.0,
                 alignment=50.0,
                 adversarial=30.0,
-                push_whole_batches=False,
+                mislead="cells",
                 batch_expert_dropout=0.1,
             ),
             training=TrainingConfig(

@@ -85,28 +85,39 @@ def test_dropout_comes_with_noise_only(networks: Discriminators, c: Tensor) -> N
     assert not torch.isclose(noisy[0], still).all()
 
 
-def test_a_batch_that_is_told_as_a_whole_is_pushed_and_a_cell_that_is_told_is_not(networks: Discriminators) -> None:
-    """The push is the log-probability of another batch times the mean probability of the batch to the power of 16."""
+def test_batches_are_misled_about_rather_than_cells(networks: Discriminators) -> None:
+    """The reward is (1 - p) times the cross entropy, plus the log-probability of another batch times a power of the batch's mean p."""
     c = torch.randn(3, 60, 3, generator=torch.Generator().manual_seed(2)).requires_grad_()
     batch, present = torch.arange(60) % 3, torch.zeros(3, 60, dtype=torch.bool)
     present[0] = True
     networks.out.bias.data[0, 0, 2] += 12.0  # every cell is taken for one of batch 2
-    cross_entropy, push = networks.confusion(c, present, batch, None)
+    cross_entropy, reward = networks.confusion(c, present, batch, None)
     torch.testing.assert_close(cross_entropy, networks(c, present, batch, None))
     p = separate(networks, 0, c[0], [0, 1, 2]).exp()[torch.arange(60), batch]
     mean = torch.stack([p[batch == k].mean() for k in range(3)])[batch]
-    torch.testing.assert_close(push, mean.detach() ** 16 * torch.log1p(-p), rtol=1e-3, atol=1e-5)
-    weakest = torch.autograd.grad(cross_entropy.sum(), c, retain_graph=True)[0][0].norm(dim=1)[batch == 2].mean()
-    pushed = torch.autograd.grad(push.sum(), c)[0][0].norm(dim=1)
-    assert pushed[batch == 2].mean() > 100 * weakest  # the cross entropy alone leaves them where they are
-    assert pushed[batch != 2].max() < 1e-6
+    expected = (1 - p) * -torch.log(p) + mean**16 * torch.log1p(-p)
+    torch.testing.assert_close(reward, expected, rtol=1e-3, atol=1e-5)
+
+    def gradient(reward: Tensor) -> Tensor:
+        return torch.autograd.grad(reward.sum(), c, retain_graph=True)[0][0].norm(dim=1)[batch == 2].mean()
+
+    assert gradient(reward) > 100 * gradient(cross_entropy)  # that alone leaves the batch where it is
 
 
-def test_the_push_is_finite_where_a_discriminator_knows_one_batch_only(networks: Discriminators, c: Tensor) -> None:
+def test_a_cell_that_is_told_is_left_where_its_batch_is_not(networks: Discriminators) -> None:
+    c = torch.randn(3, 60, 3, generator=torch.Generator().manual_seed(2)).requires_grad_()
+    batch, present = torch.arange(60) % 3, torch.zeros(3, 60, dtype=torch.bool)
+    present[0] = True
+    cross_entropy, reward = networks.confusion(c, present, batch, None)
+    p = torch.exp(-cross_entropy.detach())
+    torch.testing.assert_close(reward, (1 - p) * cross_entropy, rtol=1e-3, atol=1e-3)
+
+
+def test_the_reward_is_finite_where_a_discriminator_knows_one_batch_only(networks: Discriminators, c: Tensor) -> None:
     networks.allowed[1] = torch.tensor([True, False, False])
     c = (50 * c).requires_grad_()
-    _, push = networks.confusion(c, PRESENT, BATCH, Noise(0, torch.device("cpu")))
-    push.sum().backward()
-    assert torch.isfinite(push).all()
+    _, reward = networks.confusion(c, PRESENT, BATCH, Noise(0, torch.device("cpu")))
+    reward.sum().backward()
+    assert torch.isfinite(reward).all()
     assert torch.isfinite(c.grad).all()
     assert not c.grad[1].any()

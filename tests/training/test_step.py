@@ -54,18 +54,22 @@ def test_discriminators_take_their_steps(mdata: md.MuData) -> None:
     assert steps(learner.vae_optimizer) == {1}
 
 
-def test_discriminators_learn_to_guess_and_the_model_to_mislead_them(mdata: md.MuData) -> None:
-    """The model's gradient is that of its objective minus the weighted cross entropy of the guesses."""
-    config = tiny(network={"dropout": 0.0, "discriminator_dropout": 0.0}, objective={"adversarial": 7.0})
+@pytest.mark.parametrize("mislead", ["cells", "batches"])
+def test_discriminators_learn_to_guess_and_the_model_to_mislead_them(mdata: md.MuData, mislead: str) -> None:
+    """The model's gradient is that of its objective minus the weighted reward, which may be the cross entropy of the guesses."""
+    config = tiny(
+        network={"dropout": 0.0, "discriminator_dropout": 0.0}, objective={"adversarial": 7.0, "mislead": mislead}
+    )
     learner, minibatch = setup(mdata, config)
     for group in learner.vae_optimizer.param_groups:
         group["lr"] = 0.0  # the weights that the gradient was taken at stay
     train_step(learner, minibatch, Noise(3, CPU), with_batch=True)
     outputs = learner.vae(minibatch, Noise(3, CPU))
     c, present = discriminator_input(outputs, learner.discriminators.names, config.network.dim_c)
-    guess = learner.discriminators(c, present, minibatch.batch, None).mean()
+    guess, reward = (term.mean() for term in learner.discriminators.confusion(c, present, minibatch.batch, None))
+    reward = guess if mislead == "cells" else reward
     parameters = [p for p in learner.vae.parameters() if p.grad is not None]
-    expected = torch.autograd.grad(losses_of(learner, outputs, minibatch).total - 7.0 * guess, parameters)
+    expected = torch.autograd.grad(losses_of(learner, outputs, minibatch).total - 7.0 * reward, parameters)
     for parameter, gradient in zip(parameters, expected, strict=True):
         torch.testing.assert_close(parameter.grad, gradient, rtol=1e-3, atol=1e-3)
 

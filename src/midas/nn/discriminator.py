@@ -61,12 +61,13 @@ class Discriminators(nn.Module):
         return _cross_entropy(logits, batch, self._counted(present, batch)).sum(0)
 
     def confusion(self, c: Tensor, present: Tensor, batch: Tensor, noise: Noise | None) -> tuple[Tensor, Tensor]:
-        """Cross entropy as of :meth:`forward`, and what a model that should mislead is given besides.
+        """Cross entropy as of :meth:`forward`, and the reward of a model that misleads about batches rather than about cells.
 
-        The cross entropy has no gradient where the discriminators are sure, so a batch that lies apart as a whole would stay
-        there. The log-probability of any other batch has its gradient just there. It is weighted by the mean probability of the
-        batch among its cells, to a high power: a batch of which the discriminators are sure is pushed, single cells of which
-        they are sure (a type that only one batch has) are not.
+        That discriminators are sure of a cell may mean a type that only its batch has; that they are sure of all cells of a batch
+        means a batch effect. So the cross entropy of a cell is weighted by the probability of the other batches. And as it has
+        hardly any gradient where the discriminators are sure, so that a batch that lies apart as a whole would stay there, the
+        log-probability of the other batches is added, weighted by the mean probability of the batch among its cells to a high
+        power.
 
         Parameters
         ----------
@@ -75,7 +76,7 @@ class Discriminators(nn.Module):
 
         Returns
         -------
-        Two times `(n_cells,)`, in nats; the model is rewarded for their sum.
+        Cross entropy and reward, each `(n_cells,)`, in nats.
         """
         logits = self._logits(c, noise)
         counted = self._counted(present, batch)
@@ -89,8 +90,8 @@ class Discriminators(nn.Module):
         own = functional.one_hot(batch, logits.shape[2]).bool()
         others = logits.masked_fill(own, -torch.inf).where(mattering[:, :, None], 0.0).logsumexp(2)
         any_batch = logits.where(mattering[:, :, None], 0.0).logsumexp(2)
-        pushed = torch.pow(whole.gather(1, at), _SURE) * (others - any_batch)
-        return losses.sum(0), torch.where(mattering, pushed, 0.0).sum(0)
+        push = torch.where(mattering, torch.pow(whole.gather(1, at), _SURE) * (others - any_batch), 0.0)
+        return losses.sum(0), ((1 - sure) * losses + push).sum(0)
 
     def _logits(self, c: Tensor, noise: Noise | None) -> Tensor:
         for linear, finish in zip(self.linear, self.finish, strict=True):

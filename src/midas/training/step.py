@@ -156,11 +156,11 @@ def train_step(learner: Learner, minibatch: Minibatch, noise: Noise, *, with_bat
 
 def _misleading(learner: Learner, c: Tensor, present: Tensor, batch: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
     """Cross entropy of the discriminators, and what the model is rewarded for; means over cells."""
-    if not learner.config.objective.push_whole_batches:
+    if learner.config.objective.mislead == "cells":
         guess = learner.discriminators(c, present, batch, noise).mean()
         return guess, guess
-    guess, push = learner.discriminators.confusion(c, present, batch, noise)
-    return guess.mean(), (guess + push).mean()
+    guess, reward = learner.discriminators.confusion(c, present, batch, noise)
+    return guess.mean(), reward.mean()
 
 
 def teach_discriminators(learner: Learner, minibatch: Minibatch, noise: Noise) -> None:
