@@ -86,7 +86,7 @@ def test_dropout_comes_with_noise_only(networks: Discriminators, c: Tensor) -> N
 
 
 def test_batches_are_misled_about_rather_than_cells(networks: Discriminators) -> None:
-    """The reward is (1 - p) times the cross entropy, plus the log-probability of another batch times a power of the batch's mean p."""
+    """The reward is (1 - p) times the cross entropy, and a power of the batch's mean p times log(1 - p)."""
     c = torch.randn(3, 60, 3, generator=torch.Generator().manual_seed(2)).requires_grad_()
     batch, present = torch.arange(60) % 3, torch.zeros(3, 60, dtype=torch.bool)
     present[0] = True
