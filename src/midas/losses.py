@@ -29,7 +29,7 @@ class Losses:
     reconstruction
         By modality.
     batch_reconstruction, kl_c, kl_u, alignment
-        As in METHOD section 5.
+        As in the paper, unweighted.
     total
         What the model minimises, less the adversarial term.
     """

@@ -23,7 +23,7 @@ class Modality:
         Name of the distribution of the counts, one of :data:`midas.likelihoods.LIKELIHOODS`.
     transform
         What is done to the counts before they enter the encoder. ``binarize`` also turns the counts that are scored
-        into 0 and 1 (METHOD: ATAC is Bernoulli on ``x > 0``).
+        into 0 and 1 (ATAC is Bernoulli on ``x > 0``: He et al. 2024, Methods).
     blocks
         ``chromosome`` gives every chromosome an encoder and a decoder of its own, ``none`` takes all features at once.
     weight

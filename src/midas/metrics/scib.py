@@ -97,7 +97,7 @@ def scib(
     seed: int = 0,
     engine: Engine = "own",
 ) -> ScibScores:
-    """Score an embedding or a graph by the seven metrics of METHOD.
+    """Score an embedding or a graph by seven metrics of scIB (Luecken et al. 2022).
 
     LISI looks at 90 neighbours with perplexity 30, kBET at the graph of 50, clustering and connectivity at that of 15, as the
     Benchmarker of scib-metrics does. Clusters are Leiden's at the resolutions 0.2, 0.4, ..., 2.

@@ -1,4 +1,4 @@
-"""Reference and query in one latent space: four ways, one result (METHOD section 8; He et al. 2024, Methods)."""
+"""Reference and query in one latent space: four ways, one result (He et al. 2024, Methods)."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def cut(score: NDArray[np.float64], *, separation: float = _SEPARATION, seed: in
 
 
 def share_of_query(cells: AnnData, *, n_neighbors: int = 100, seed: int = 0) -> NDArray[np.float64]:
-    """Score each query cell by the share of query cells among its neighbours on a UMAP of both (METHOD section 8).
+    """Score each query cell by the share of query cells among its neighbours on a UMAP of both (He et al. 2024, Methods).
 
     Of use when reference and query are mixed well and are of like size; needs umap-learn.
 
