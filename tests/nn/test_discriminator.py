@@ -86,22 +86,38 @@ def test_dropout_comes_with_noise_only(networks: Discriminators, c: Tensor) -> N
 
 
 def test_batches_are_misled_about_rather_than_cells(networks: Discriminators) -> None:
-    """The reward is (1 - p) times the cross entropy, and a power of the batch's mean p times log(1 - p)."""
+    """The reward is (1 - p) times the cross entropy, and for each pair of batches a power of the mean p times log(1 - p)."""
     c = torch.randn(3, 60, 3, generator=torch.Generator().manual_seed(2)).requires_grad_()
     batch, present = torch.arange(60) % 3, torch.zeros(3, 60, dtype=torch.bool)
     present[0] = True
     networks.out.bias.data[0, 0, 2] += 12.0  # every cell is taken for one of batch 2
     cross_entropy, reward = networks.confusion(c, present, batch, None)
     torch.testing.assert_close(cross_entropy, networks(c, present, batch, None))
-    p = separate(networks, 0, c[0], [0, 1, 2]).exp()[torch.arange(60), batch]
-    mean = torch.stack([p[batch == k].mean() for k in range(3)])[batch]
-    expected = (1 - p) * -torch.log(p) + mean**16 * torch.log1p(-p)
-    torch.testing.assert_close(reward, expected, rtol=1e-3, atol=1e-5)
+    p = separate(networks, 0, c[0], [0, 1, 2]).exp()
+    own = p[torch.arange(60), batch]
+    expected = (1 - own) * -torch.log(own)
+    for k in range(3):
+        for other in {0, 1, 2} - {k}:
+            against = (p[:, k] / (p[:, k] + p[:, other]))[batch == k]
+            expected[batch == k] += against.mean() ** 8 * torch.log1p(-against) / 2  # the two others have as many cells
+    torch.testing.assert_close(reward, expected, rtol=1e-3, atol=1e-4)
 
     def gradient(reward: Tensor) -> Tensor:
         return torch.autograd.grad(reward.sum(), c, retain_graph=True)[0][0].norm(dim=1)[batch == 2].mean()
 
     assert gradient(reward) > 100 * gradient(cross_entropy)  # that alone leaves the batch where it is
+
+
+def test_batches_that_lie_apart_together_are_pushed_to_the_others(networks: Discriminators) -> None:
+    """Of each of the two the discriminators are never sure; of the two against the third they are."""
+    c = torch.randn(3, 60, 3, generator=torch.Generator().manual_seed(2)).requires_grad_()
+    batch, present = torch.arange(60) % 3, torch.zeros(3, 60, dtype=torch.bool)
+    present[0] = True
+    networks.out.weight.data[0, :, 1] = networks.out.weight.data[0, :, 0]
+    networks.out.bias.data[0, 0] = torch.tensor([12.0, 12.0, 0.0])
+    cross_entropy, reward = (term.detach() for term in networks.confusion(c, present, batch, None))
+    assert float(torch.exp(-cross_entropy)[batch < 2].max()) < 0.51
+    assert float(reward[batch < 2].mean()) < float(cross_entropy[batch < 2].mean()) - 3
 
 
 def test_a_cell_that_is_told_is_left_where_its_batch_is_not(networks: Discriminators) -> None:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from midas.data.schema import MosaicSchema
     from midas.nn.noise import Noise
 
-# Power of a batch's mean probability: 0.5 has no weight, 0.9 a fifth, 0.99 nearly all.
-_SURE = 16
+# Power of a batch's mean probability against another: 0.5 has no weight, 0.9 two fifths, 0.99 nearly all.
+_SURE = 8
 
 
 class Discriminators(nn.Module):
@@ -64,10 +64,10 @@ class Discriminators(nn.Module):
         """Cross entropy as of :meth:`forward`, and the reward of a model that misleads about batches rather than about cells.
 
         That discriminators are sure of a cell may mean a type that only its batch has; that they are sure of all cells of a batch
-        means a batch effect. So the cross entropy of a cell is weighted by the probability of the other batches. And as it has
-        hardly any gradient where the discriminators are sure, so that a batch that lies apart as a whole would stay there, the
-        log-probability of the other batches is added, weighted by the mean probability of the batch among its cells to a high
-        power.
+        means a batch effect. So the cross entropy of a cell is weighted by the probability of the other batches. But it has
+        hardly any gradient where the discriminators are sure, so a batch, or some together, that lie apart as a whole would stay
+        there. Therefore each pair of batches adds log(1 - p), where p is the probability of the cell's own batch out of these
+        two, weighted by the mean of p over the cells of its batch to a high power.
 
         Parameters
         ----------
@@ -82,16 +82,24 @@ class Discriminators(nn.Module):
         counted = self._counted(present, batch)
         losses = _cross_entropy(logits, batch, counted)
         sure = torch.where(counted, torch.exp(-losses.detach()), 0.0)
-        at = batch.expand(len(logits), -1)
-        n_of_batch = torch.zeros(logits.shape[::2], device=c.device).scatter_add_(1, at, counted.float())
-        whole = torch.zeros_like(n_of_batch).scatter_add_(1, at, sure) / n_of_batch.clamp(min=1)
-        # A discriminator that knows one batch only has no other to tell it from.
-        mattering = counted & (self.allowed.sum(1) > 1)[:, None]
-        own = functional.one_hot(batch, logits.shape[2]).bool()
-        others = logits.masked_fill(own, -torch.inf).where(mattering[:, :, None], 0.0).logsumexp(2)
-        any_batch = logits.where(mattering[:, :, None], 0.0).logsumexp(2)
-        push = torch.where(mattering, torch.pow(whole.gather(1, at), _SURE) * (others - any_batch), 0.0)
-        return losses.sum(0), ((1 - sure) * losses + push).sum(0)
+        return losses.sum(0), ((1 - sure) * losses + self._push(logits, batch, counted)).sum(0)
+
+    def _push(self, logits: Tensor, batch: Tensor, counted: Tensor) -> Tensor:
+        """Weighted mean over the other batches of log(1 - p), where p is of the own batch against that one; `(n, n_cells)`."""
+        n, cells, classes = logits.shape
+        own = functional.one_hot(batch, classes).to(logits.dtype)
+        weight = counted.to(logits.dtype)
+        possible = logits.where(self.allowed[:, None, :], 0.0)
+        # Log odds of the own batch against each.
+        ahead = possible.gather(2, batch.expand(n, cells)[:, :, None]) - possible
+        n_of_batch = weight @ own
+        told = (weight[:, :, None] * own).transpose(1, 2) @ torch.sigmoid(ahead.detach())
+        told = told / n_of_batch.clamp(min=1)[:, :, None]
+        # Other batches count by their cells, of which one that a discriminator does not know has none.
+        share = n_of_batch[:, None, :] * (1 - torch.eye(classes, device=logits.device))
+        share = share / share.sum(2, keepdim=True).clamp(min=1)
+        pull = torch.pow(told, _SURE) * share
+        return -(pull[:, batch] * functional.softplus(ahead)).sum(2) * weight
 
     def _logits(self, c: Tensor, noise: Noise | None) -> Tensor:
         for linear, finish in zip(self.linear, self.finish, strict=True):
