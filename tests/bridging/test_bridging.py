@@ -173,7 +173,7 @@ def test_cells_are_matched_by_where_they_lie(diagonal: md.MuData) -> None:
 def test_a_diagonal_mosaic_is_aligned(diagonal: md.MuData) -> None:
     def agreement(*, bridge: bool) -> float:
         network = {"encoder": [64, 32], "decoder": [32, 64]}
-        config = Config.from_dict({"network": network, "training": {"epochs": 40, "bridge": bridge}})
+        config = Config.from_dict({"network": network, "training": {"epochs": 80, "bridge": bridge}})
         model = MIDAS(diagonal, config=config).fit(progress=False)
         assert isinstance(model.mosaic, Mosaic)
         c, label, batch = model.latent(), types(diagonal, model.mosaic.cells), model.mosaic.batch
