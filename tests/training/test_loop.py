@@ -171,7 +171,7 @@ def test_ctrl_c_leaves_a_usable_model(mdata: md.MuData, caplog: pytest.LogCaptur
     assert len(model.history) == 2
     assert np.isfinite(model.latent()).all()
     assert model.correct("rna").shape == (120, 30)
-    assert "Interrupted after 2 epochs; the model keeps the best weights so far" in caplog.text
+    assert "Interrupted after 2 epochs; the model keeps the last weights" in caplog.text
     assert sink.status == "interrupted"
 
 

@@ -70,7 +70,9 @@ def fit(
     anchor: Anchor | None = None,
     teach_first: int = 0,
 ) -> list[dict[str, float]]:
-    """Train both networks in place; the weights of the best epoch stay. Parameters that need no gradient are left alone.
+    """Train both networks in place; the weights of the best epoch stay, the last where no cells are held out.
+
+    Parameters that need no gradient are left alone.
 
     Parameters
     ----------
@@ -104,7 +106,8 @@ def fit(
         status = "interrupted"
         if ranks.size > 1:  # the processes stopped at different steps: there is no common result
             raise
-        logger.warning("Interrupted after %s epochs; the model keeps the best weights so far.", len(run.history))
+        kept = "last weights" if run.best is None else "best weights so far"
+        logger.warning("Interrupted after %s epochs; the model keeps the %s.", len(run.history), kept)
     finally:
         for sink in around.loggers:
             if hasattr(sink, "finalize"):  # what is still in memory goes to the file
