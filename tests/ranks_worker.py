@@ -91,3 +91,6 @@ if __name__ == "__main__":
         distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=size)
     for task in tasks:
         globals()[task](folder, rank, size)
+    if size > 1:
+        # Without it, gloo's threads abort the process on its way out, now and then.
+        distributed.destroy_process_group()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import sys
@@ -199,7 +200,14 @@ def _launch(devices: int, num_nodes: int, backend: str) -> int:
     fabric = Fabric(accelerator="cpu", devices=devices, num_nodes=num_nodes, strategy=strategy)
     fabric.launch()
     os.environ.setdefault("LOCAL_RANK", str(fabric.local_rank))
+    atexit.register(_part)
     return int(fabric.local_rank)
+
+
+def _part() -> None:
+    """End what processes have in common; one that leaves without it is now and then aborted by gloo's threads on its way out."""
+    if _joined_up():
+        distributed.destroy_process_group()
 
 
 def _joined_up() -> bool:
