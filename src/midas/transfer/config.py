@@ -26,6 +26,8 @@ class TransferConfig:
         Of AdamW.
     adversarial
         Weight of the term that makes batches mix, reference and query among them.
+    alignment
+        Weight of the term that brings together what a cell's modalities say; None for the reference's own.
     anchor
         Weight of the squared distance of reference cells from where they lay before.
     hold
@@ -43,6 +45,7 @@ class TransferConfig:
     learning_rate: float = 5e-4
     discriminator_learning_rate: float = 4e-3
     adversarial: float = 60.0
+    alignment: float | None = None
     anchor: float = 50.0
     hold: float = 20.0
     replay: float = 1.0
@@ -56,19 +59,23 @@ class TransferConfig:
         Parameters
         ----------
         mixed
-            Whether the query's cells differ in what was measured. Such a query has more to learn: how what was measured in some
-            relates to what was measured in others, batch by batch.
+            Whether the query's cells differ in what was measured. Such a query has more to learn, how what was measured in some
+            relates to what was measured in others: twice the steps, a higher rate, and more weight on bringing these together.
+            Still more steps help it (``share=0.3``); others are best left close to where the reference places them.
 
         Examples
         --------
         >>> midas.transfer.TransferConfig.for_model(mixed=False).hold
         0.0
         """
-        return cls(share=0.3 if mixed else 0.1, learning_rate=2e-3, adversarial=30.0, hold=0.0)
+        if mixed:
+            return cls(share=0.1, learning_rate=2e-3, adversarial=30.0, alignment=600.0, hold=0.0)
+        return cls(share=0.05, adversarial=30.0, hold=0.0)
 
     def __post_init__(self) -> None:
         for name in ("share", "learning_rate", "discriminator_learning_rate"):
             expect(self, name, getattr(self, name) > 0, "a number above 0")
         for name in ("adversarial", "anchor", "hold", "replay", "teach_first"):
             expect(self, name, getattr(self, name) >= 0, "0 or more")
+        expect(self, "alignment", self.alignment is None or self.alignment >= 0, "0 or more")
         expect(self, "tune", self.tune in get_args(Tune), f"one of {', '.join(get_args(Tune))}")

@@ -138,9 +138,9 @@ def encode(reference: MIDAS, query: Query | MosaicData) -> Mapped:
 def transfer_model(reference: MIDAS, query: Query | MosaicData) -> MIDAS:
     """Model transfer: a model of the query's batches that starts from the reference's weights.
 
-    Needs no reference cells, and takes a tenth of the steps of a model from scratch, or three where the query's cells differ in
-    what was measured. Modalities that none of its cells have together are tied by where the reference places the cells. The
-    query may have modalities and features that the reference lacks.
+    Needs no reference cells, and takes a twentieth of the steps of a model from scratch, or a tenth where the query's cells
+    differ in what was measured. Modalities that none of its cells have together are tied by where the reference places the
+    cells. The query may have modalities and features that the reference lacks.
 
     Parameters
     ----------

@@ -102,7 +102,9 @@ def tuning_config(config: Config, n_query: int, n_all: int, options: TransferCon
         validation_fraction=0.0,
         patience=None,
     )
-    return replace(config, training=training, objective=replace(config.objective, adversarial=options.adversarial))
+    alignment = config.objective.alignment if options.alignment is None else options.alignment
+    objective = replace(config.objective, adversarial=options.adversarial, alignment=alignment)
+    return replace(config, training=training, objective=objective)
 
 
 def _freeze(vae: VAE, tune: Tune, *, new: set[str]) -> None:
