@@ -24,7 +24,7 @@ from sklearn.metrics import roc_auc_score
 import midas
 from midas import transfer
 from midas.io import read_file
-from midas.metrics import evaluate, midas_result, tasks
+from midas.metrics import evaluate, midas_result, scib, tasks
 from midas.transfer.automatic import _MODES
 
 SHARED = ("CD4 T", "CD8 T", "CD14 Mono", "NK", "B")
@@ -113,10 +113,19 @@ def forms(data: Path, out: Path, cells: int, seed: int, only: list[str] | None) 
             label = "to_query" if mode == "transfer" else mode
             with clock(row, f"{label}_s"):
                 mapped = transfer.map_query(reference, query, mode=mode)
-            row |= {
-                f"{label}_{key}": round(value, 4) for key, value in label_scores(mapped, truth, "cell_type").items()
-            }
+            scores = label_scores(mapped, truth, "cell_type") | {"mixing": _mixing(mapped, truth)}
+            row |= {f"{label}_{key}": round(value, 4) for key, value in scores.items()}
         table.add(row)
+
+
+def _mixing(mapped: transfer.Mapped, truth: np.ndarray) -> float:
+    """Batch part of scIB, of the query's cells and twice as many of the reference's."""
+    query = np.flatnonzero(mapped.is_query)
+    others = np.flatnonzero(~mapped.is_query)
+    some = np.random.default_rng(0).permutation(others)[: 2 * len(query)]
+    at = np.concatenate([some, query])
+    label = np.concatenate([mapped.cells.obs["cell_type"].astype(str).to_numpy()[some], truth])
+    return scib(mapped.cells.obsm["X_midas"][at], mapped.is_query[at].astype(str), label).batch
 
 
 def _as_it_is(reference: midas.MIDAS, task: tasks.Task) -> midas.MIDAS:

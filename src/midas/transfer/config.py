@@ -25,13 +25,15 @@ class TransferConfig:
     learning_rate, discriminator_learning_rate
         Of AdamW.
     adversarial
-        Weight of the term that makes batches mix, reference and query among them.
+        Weight of the term that makes batches mix by misleading discriminators.
     alignment
         Weight of the term that brings together what a cell's modalities say; None for the reference's own.
     anchor
         Weight of the squared distance of reference cells from where they lay before.
     hold
-        Likewise, of query cells from where the reference places them.
+        Likewise, of query cells from where they belong among the reference's: where the reference places them, less what sets
+        their batch apart near each of the reference's clusters. Without reference cells to train beside, from where the
+        reference places them.
     replay
         Reference cells to train beside for each query cell.
     teach_first
@@ -42,12 +44,12 @@ class TransferConfig:
 
     tune: Tune = "all"
     share: float = 0.06
-    learning_rate: float = 5e-4
+    learning_rate: float = 2e-3
     discriminator_learning_rate: float = 4e-3
-    adversarial: float = 60.0
+    adversarial: float = 0.0
     alignment: float | None = None
-    anchor: float = 50.0
-    hold: float = 20.0
+    anchor: float = 1000.0
+    hold: float = 1000.0
     replay: float = 1.0
     teach_first: int = 30
     add_features: bool = True
@@ -70,7 +72,7 @@ class TransferConfig:
         """
         if mixed:
             return cls(share=0.1, learning_rate=2e-3, adversarial=30.0, alignment=600.0, hold=0.0)
-        return cls(share=0.05, adversarial=30.0, hold=0.0)
+        return cls(share=0.05, learning_rate=5e-4, adversarial=30.0, hold=0.0)
 
     def __post_init__(self) -> None:
         for name in ("share", "learning_rate", "discriminator_learning_rate"):

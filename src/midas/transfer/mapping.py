@@ -19,6 +19,7 @@ from midas.training.loop import Surroundings
 from midas.transfer.config import Mode, TransferConfig
 from midas.transfer.extend import extended
 from midas.transfer.novelty import novelty
+from midas.transfer.placing import Landmarks, groups_of
 from midas.transfer.replay import Replay, generated, real
 from midas.transfer.tune import replay_size, tune
 
@@ -250,8 +251,11 @@ def _beside_reference(reference: MIDAS, q: Query, mode: Mode) -> Mapped:
     model = _model_of(reference, mosaic, q)
     n = replay_size(mosaic.n_cells, options)
     replay = _real(reference, n, q.seed) if mode == "reciprocal" else _generated(reference, n, q.seed)
-    tune(reference, model, mosaic, options, Surroundings(progress=q.progress), replay=replay)
+    landmarks = Landmarks.of(reference.cells.obsm[keys.LATENT], q.seed)
+    tune(reference, model, mosaic, options, Surroundings(progress=q.progress), replay=replay, landmarks=landmarks)
     table = _scored(reference, model)
+    # What the tuned model leaves of the way to the reference's cells.
+    table.obsm[keys.LATENT] = landmarks.settle(table.obsm[keys.LATENT], groups_of(mosaic))
     cells = together(reference.cells, table)
     model.remember(cells, reference.standard_noise, _all_counts(reference, model) if mode == "reciprocal" else None)
     return Mapped(model, cells, mode)

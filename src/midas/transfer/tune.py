@@ -17,6 +17,7 @@ from midas.training.loop import Surroundings, fit
 from midas.training.plan import batch_size_for, full_steps
 from midas.training.step import Anchor
 from midas.transfer.extend import carry_over, start_features
+from midas.transfer.placing import groups_of
 from midas.transfer.replay import shown_for
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from midas.data.mosaic import Mosaic
     from midas.model import MIDAS
     from midas.transfer.config import TransferConfig, Tune
+    from midas.transfer.placing import Landmarks
     from midas.transfer.replay import Replay
 
 # The fewest reference cells worth training beside: fewer would not cover the types.
@@ -43,6 +45,7 @@ def tune(
     around: Surroundings,
     *,
     replay: Replay | None = None,
+    landmarks: Landmarks | None = None,
 ) -> None:
     """Carry a reference's weights over to an untrained model and train it on a query, in place.
 
@@ -56,11 +59,19 @@ def tune(
         Read for that schema.
     replay
         Reference cells to train beside, held where they lay.
+    landmarks
+        Of the reference's cells, among which the query's are to settle; without them these are held where the reference places
+        them.
     """
     carry_over(reference.vae, model.vae, reference.schema, model.schema)
     start_features(model.vae, reference.schema, query, model.seed)
     _freeze(model.vae, options.tune, new=set(model.schema.modalities) - set(reference.schema.modalities))
-    mosaic, target = query, encode(reference.vae, recast(query, reference.schema), reference.modalities).mean
+    dim_c = model.config.network.dim_c
+    mosaic, placed = query, encode(reference.vae, recast(query, reference.schema), reference.modalities).mean
+    target = placed
+    if landmarks is not None:
+        target = np.full_like(placed, np.nan)  # u is free: batches differ in it
+        target[:, :dim_c] = landmarks.settle(placed[:, :dim_c], groups_of(query))
     weight = np.full(len(target), options.hold, dtype=np.float32)
     if replay is not None:
         shown = shown_for(query, replay, model.schema, model.seed)
@@ -68,7 +79,7 @@ def tune(
         target = np.concatenate([target, shown.z])
         weight = np.concatenate([weight, np.full(len(shown.z), options.anchor, dtype=np.float32)])
     # Modalities that the query's cells do not tie are tied by where the reference places these cells.
-    mosaic = bridged_by_state(mosaic, target[:, : model.config.network.dim_c], model.seed)
+    mosaic = bridged_by_state(mosaic, target[:, :dim_c], model.seed)
     target = np.pad(target, ((0, mosaic.n_cells - len(target)), (0, 0)), constant_values=np.nan)
     weight = np.pad(weight, (0, mosaic.n_cells - len(weight)))
     anchor = Anchor(torch.from_numpy(target), torch.from_numpy(weight))
@@ -81,7 +92,7 @@ def tune(
         model.seed,
         around,
         anchor=anchor,
-        teach_first=options.teach_first,
+        teach_first=options.teach_first if options.adversarial > 0 else 0,
     )
     model.vae.requires_grad_(requires_grad=True)
     model.settle(history)

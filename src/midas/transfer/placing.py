@@ -1,0 +1,115 @@
+"""Where a query's cells belong among a reference's: what sets a batch apart is taken away, cluster by cluster.
+
+The reference stays where it is, and clusters of it are the landmarks, as in Symphony (Kang et al. 2021, Nature Communications).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from sklearn.cluster import KMeans
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from midas.data import Mosaic
+
+_MOST_CLUSTERS, _CELLS_PER_CLUSTER, _MOST_CELLS = 50, 20, 20_000
+_ROUNDS = 5
+# A shift rests on the cells that show it: so many more are taken to show none, or the group's in common.
+_DOUBT = 10.0
+# Cells farther from all landmarks than this share of the reference's count less and less: they may be of a type that it lacks.
+_TYPICAL = 0.99
+
+
+@dataclass(frozen=True)
+class Landmarks:
+    """Clusters of a reference's cells.
+
+    Attributes
+    ----------
+    centres
+        `(n_clusters, dim_c)`.
+    spread
+        Mean squared distance of a cell from its centre.
+    far
+        Squared distance from the nearest centre that few of the reference's cells exceed.
+    """
+
+    centres: NDArray[np.float64]
+    spread: float
+    far: float
+
+    @classmethod
+    def of(cls, c: NDArray[np.float32], seed: int) -> Landmarks:
+        """Find them among the reference's latents `(n_cells, dim_c)`."""
+        known = c[np.isfinite(c).all(1)].astype(np.float64)
+        if len(known) > _MOST_CELLS:
+            known = known[np.sort(np.random.default_rng([seed, 11]).choice(len(known), _MOST_CELLS, replace=False))]
+        n = int(np.clip(len(known) // _CELLS_PER_CLUSTER, 1, _MOST_CLUSTERS))
+        centres = KMeans(n, n_init=1, random_state=seed).fit(known).cluster_centers_
+        away = _squared_distances(known, centres).min(1)
+        return cls(centres, max(float(away.mean()), 1e-12), float(np.quantile(away, _TYPICAL)))
+
+    def settle(self, c: NDArray[np.float32], group: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Move groups of cells, each by what sets it apart from the reference near each landmark.
+
+        Parameters
+        ----------
+        c
+            Latents of the query, `(n_cells, dim_c)`; rows of NaN stay.
+        group
+            Of each cell, `(n_cells,)`; see :func:`groups_of`.
+
+        Returns
+        -------
+        The latents, moved, `(n_cells, dim_c)`. Cells keep their places within a group and cluster.
+        """
+        settled = c.copy()
+        finite = np.isfinite(c).all(1)
+        for name in np.unique(group[finite]):
+            at = np.flatnonzero(finite & (group == name))
+            settled[at] = self._settled(c[at].astype(np.float64))
+        return settled
+
+    def _settled(self, c: NDArray[np.float64]) -> NDArray[np.float64]:
+        nearest = self._shares(c)
+        common = np.median(c - nearest @ self.centres, axis=0) * len(c) / (len(c) + _DOUBT)
+        now = c - common
+        for _ in range(_ROUNDS):
+            share, counts = self._shares(now), self._typical(now)[:, None]
+            away = c - share @ self.centres
+            common = (counts * away).sum(0) / (counts.sum() + _DOUBT)
+            weight = share * counts
+            n = weight.sum(0)[:, None]
+            shift = (weight.T @ c - n * self.centres + _DOUBT * common) / (n + _DOUBT)
+            now = c - share @ shift
+        return now
+
+    def _shares(self, c: NDArray[np.float64]) -> NDArray[np.float64]:
+        """How much each cell is of each cluster, `(n_cells, n_clusters)`."""
+        away = _squared_distances(c, self.centres)
+        near = np.exp(-(away - away.min(1, keepdims=True)) / self.spread)
+        share: NDArray[np.float64] = near / near.sum(1, keepdims=True)
+        return share
+
+    def _typical(self, c: NDArray[np.float64]) -> NDArray[np.float64]:
+        """1 for cells as near to a landmark as the reference's are, less the farther away they are, `(n_cells,)`."""
+        away = np.maximum(_squared_distances(c, self.centres).min(1), 1e-12)
+        typical: NDArray[np.float64] = np.minimum(1.0, (self.far / away) ** 2)
+        return typical
+
+
+def groups_of(mosaic: Mosaic) -> NDArray[np.int64]:
+    """Number of each cell's batch and combination of modalities: cells of one group are set apart alike, `(n_cells,)`."""
+    kind, _ = pd.factorize(mosaic.combinations().to_numpy())
+    group: NDArray[np.int64] = kind * (len(mosaic.batches) + 1) + mosaic.batch
+    return group
+
+
+def _squared_distances(x: NDArray[np.float64], centres: NDArray[np.float64]) -> NDArray[np.float64]:
+    found: NDArray[np.float64] = (x**2).sum(1)[:, None] - 2 * x @ centres.T + (centres**2).sum(1)
+    return np.maximum(found, 0.0)
