@@ -1,7 +1,8 @@
-"""Knowledge transfer, measured: ``python benchmarks/transfer.py DATA OUT [--parts forms,tissues,continual] [--cells 1600]``.
+"""Knowledge transfer, measured: ``python benchmarks/transfer.py DATA OUT [--parts scratch,forms,tissues,continual] [--cells 1600]``.
 
-`forms`: the reference is two batches of the trimodal stand-in set, the query the other two, made into each mosaic task.
-Transfer against training from scratch (scMIB overall, CPU seconds), and labels by each way of mapping (micro-F1, calibration).
+`forms`: the reference is two batches of the trimodal stand-in set, the query the other two, made into each mosaic task. What model
+transfer, and the reference as it is, make of it (scIB and scMIB overall, CPU seconds); and each way of mapping: scIB of the query's
+cells, labels (micro-F1, calibration), how the query mixes with the reference. `scratch`: models of the same queries from scratch.
 `tissues`: PBMC as the reference of bone marrow, and the reverse; which cells are called Unknown. `continual`: three queries in a
 row, and what becomes of the first reference's embedding. Every row is appended to OUT/<part>.csv as soon as it is known.
 """
@@ -92,28 +93,41 @@ def label_scores(mapped: transfer.Mapped, truth: np.ndarray, column: str) -> dic
     }
 
 
+def queries(mdata: mudata.MuData, cells: int, seed: int, only: list[str] | None) -> Iterator[tuple[str, tasks.Task]]:
+    source = of_batches(mdata, {"pbmc5k_a", "pbmc5k_b"})
+    for name in only or list(tasks.names(mdata)):
+        yield name, tasks.make(source, name, n_cells=cells, seed=seed)
+
+
+def scratch(data: Path, out: Path, cells: int, seed: int, only: list[str] | None) -> None:
+    mdata = read_file(data / "pbmc_standin_trimodal_4batch.h5mu")
+    table = Table(out / "scratch.csv")
+    for name, task in queries(mdata, cells, seed, only):
+        row: dict[str, Any] = {"task": name, "seed": seed}
+        with clock(row, "s"):
+            model = midas.MIDAS(task.mdata, seed=seed).fit(progress=False)
+        table.add(row | _scores(model, task))
+
+
 def forms(data: Path, out: Path, cells: int, seed: int, only: list[str] | None) -> None:
     mdata = read_file(data / "pbmc_standin_trimodal_4batch.h5mu")
     reference = trained(of_batches(mdata, {"pbmc10k_a", "pbmc10k_b"}), out / f"reference_{seed}", seed)
-    source = of_batches(mdata, {"pbmc5k_a", "pbmc5k_b"})
     table = Table(out / "forms.csv")
-    for name in only or list(tasks.names(mdata)):
-        task = tasks.make(source, name, n_cells=cells, seed=seed)
+    for name, task in queries(mdata, cells, seed, only):
         truth = task.truth.obs.loc[task.mdata.obs_names, "cell_type"].astype(str).to_numpy()
         row: dict[str, Any] = {"task": name, "seed": seed}
-        with clock(row, "scratch_s"):
-            scratch = midas.MIDAS(task.mdata, seed=seed).fit(progress=False)
-        row["scratch"] = _overall(scratch, task)
         query = transfer.Query(task.mdata, seed=seed, progress=False)
         with clock(row, "transfer_s"):
             model = transfer.transfer_model(reference, query)
-        row["transfer"] = _overall(model, task)
-        row["untrained"] = _overall(_as_it_is(reference, task), task)
+        row |= {f"transfer_{key}": value for key, value in _scores(model, task).items()}
+        row |= {f"untrained_{key}": value for key, value in _scores(_as_it_is(reference, task), task).items()}
+        batch = task.mdata.obs["batch"].astype(str).to_numpy()
         for mode in _MODES:
             label = "to_query" if mode == "transfer" else mode
             with clock(row, f"{label}_s"):
                 mapped = transfer.map_query(reference, query, mode=mode)
             scores = label_scores(mapped, truth, "cell_type") | {"mixing": _mixing(mapped, truth)}
+            scores["scib"] = scib(mapped.query.obsm["X_midas"], batch, truth).overall
             row |= {f"{label}_{key}": round(value, 4) for key, value in scores.items()}
         table.add(row)
 
@@ -135,8 +149,13 @@ def _as_it_is(reference: midas.MIDAS, task: tasks.Task) -> midas.MIDAS:
     return model
 
 
-def _overall(model: midas.MIDAS, task: tasks.Task) -> float:
-    return round(float(evaluate(task, midas_result(model, task))["overall"]), 4)
+def _scores(model: midas.MIDAS, task: tasks.Task) -> dict[str, float | str]:
+    """ScIB and scMIB overall; the latter needs what a model makes of all modalities."""
+    found = evaluate(task, midas_result(model, task))
+    return {
+        name: round(float(found[key]), 4) if key in found else ""
+        for name, key in (("scib", "overall"), ("scmib", "scmib_overall"))
+    }
 
 
 def tissues(data: Path, out: Path, seed: int) -> None:
@@ -204,16 +223,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0] if __doc__ else None)
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--parts", default="forms,tissues,continual")
+    parser.add_argument("--parts", default="scratch,forms,tissues,continual")
     parser.add_argument("--cells", type=int, default=1600)
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--tasks", default=None)
     args = parser.parse_args()
     logging.getLogger("midas").setLevel(logging.ERROR)
     args.out.mkdir(parents=True, exist_ok=True)
+    only = args.tasks.split(",") if args.tasks else None
     for seed in map(int, args.seeds.split(",")):
+        if "scratch" in args.parts:
+            scratch(args.data, args.out, args.cells, seed, only)
         if "forms" in args.parts:
-            forms(args.data, args.out, args.cells, seed, args.tasks.split(",") if args.tasks else None)
+            forms(args.data, args.out, args.cells, seed, only)
         if "tissues" in args.parts:
             tissues(args.data, args.out, seed)
         if "continual" in args.parts:

@@ -192,6 +192,17 @@ class MIDAS:
             )
         return self._cells
 
+    @property
+    def has_cells(self) -> bool:
+        """Whether the model knows where its own cells lie.
+
+        Examples
+        --------
+        >>> model.has_cells
+        True
+        """
+        return self._cells is not None
+
     def remember(
         self, cells: AnnData, standard_noise: NDArray[np.float32], counts: tuple[Mosaic, NDArray[np.int64]] | None
     ) -> None:

@@ -60,6 +60,13 @@ def test_few_cells_move_little(landmarks: Landmarks) -> None:
     assert np.linalg.norm(moved) < 0.3
 
 
+def test_cells_of_the_reference_are_known_and_others_not(landmarks: Landmarks) -> None:
+    c = cells(np.repeat(np.arange(4), 60), 9)
+    assert landmarks.known(c).mean() > 0.95
+    assert landmarks.known(c + np.array([0, 0, 0, 6], dtype=np.float32)).max() < 0.01
+    assert landmarks.known(np.full((1, 4), np.nan, dtype=np.float32)) == 0
+
+
 def test_cells_without_a_place_keep_none(landmarks: Landmarks) -> None:
     c = cells(np.zeros(30, dtype=np.int64), 7)
     c[3] = np.nan

@@ -32,8 +32,8 @@ class TransferConfig:
         Weight of the squared distance of reference cells from where they lay before.
     hold
         Likewise, of query cells from where they belong among the reference's: where the reference places them, less what sets
-        their batch apart near each of the reference's clusters. Without reference cells to train beside, from where the
-        reference places them.
+        their batch apart near each of the reference's clusters. More of it fits data like the reference's; less leaves other
+        data, which the reference places badly, free to find their places.
     replay
         Reference cells to train beside for each query cell.
     teach_first
@@ -49,7 +49,7 @@ class TransferConfig:
     adversarial: float = 0.0
     alignment: float | None = None
     anchor: float = 1000.0
-    hold: float = 1000.0
+    hold: float = 100.0
     replay: float = 1.0
     teach_first: int = 30
     add_features: bool = True
@@ -62,17 +62,17 @@ class TransferConfig:
         ----------
         mixed
             Whether the query's cells differ in what was measured. Such a query has more to learn, how what was measured in some
-            relates to what was measured in others: twice the steps, a higher rate, and more weight on bringing these together.
-            Still more steps help it (``share=0.3``); others are best left close to where the reference places them.
+            relates to what was measured in others: twice the steps, a higher rate, and more weight on bringing these together,
+            and on where the reference's clusters say that they belong.
 
         Examples
         --------
         >>> midas.transfer.TransferConfig.for_model(mixed=False).hold
-        0.0
+        1000.0
         """
         if mixed:
-            return cls(share=0.1, learning_rate=2e-3, adversarial=30.0, alignment=600.0, hold=0.0)
-        return cls(share=0.05, learning_rate=5e-4, adversarial=30.0, hold=0.0)
+            return cls(share=0.1, learning_rate=2e-3, adversarial=30.0, alignment=600.0, hold=3000.0)
+        return cls(share=0.05, learning_rate=5e-4, adversarial=30.0, hold=1000.0)
 
     def __post_init__(self) -> None:
         for name in ("share", "learning_rate", "discriminator_learning_rate"):

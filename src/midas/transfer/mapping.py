@@ -112,7 +112,10 @@ class Query:
 
 
 def encode(reference: MIDAS, query: Query | MosaicData) -> Mapped:
-    """Place a query's cells in a reference's space without training; batches that the reference does not know are left out.
+    """Place a query's cells among a reference's without training.
+
+    Batches that the reference does not know are left out when the model reads them; what then sets each apart from the
+    reference's clusters is taken away.
 
     Parameters
     ----------
@@ -133,6 +136,7 @@ def encode(reference: MIDAS, query: Query | MosaicData) -> Mapped:
     found = encode_cells(reference.vae, mosaic, reference.modalities)
     table = cell_table(mosaic, found, reference.config.network.dim_c)
     table.obs[keys.NOVELTY] = novelty(reference, mosaic)
+    _settle(table, mosaic, _landmarks(reference, q.seed))
     return Mapped(reference, together(reference.cells, table), "encode")
 
 
@@ -161,7 +165,8 @@ def transfer_model(reference: MIDAS, query: Query | MosaicData) -> MIDAS:
     if q.config is None:
         options = TransferConfig.for_model(mixed=mosaic.combinations().nunique() > 1)
     model = _model_of(reference, mosaic, q)
-    tune(reference, model, mosaic, options, Surroundings(progress=q.progress))
+    landmarks = _landmarks(reference, q.seed) if reference.has_cells else None
+    tune(reference, model, mosaic, options, Surroundings(progress=q.progress), landmarks=landmarks)
     return model
 
 
@@ -251,11 +256,10 @@ def _beside_reference(reference: MIDAS, q: Query, mode: Mode) -> Mapped:
     model = _model_of(reference, mosaic, q)
     n = replay_size(mosaic.n_cells, options)
     replay = _real(reference, n, q.seed) if mode == "reciprocal" else _generated(reference, n, q.seed)
-    landmarks = Landmarks.of(reference.cells.obsm[keys.LATENT], q.seed)
-    tune(reference, model, mosaic, options, Surroundings(progress=q.progress), replay=replay, landmarks=landmarks)
+    landmarks = _landmarks(reference, q.seed)
+    tune(reference, model, mosaic, options, Surroundings(progress=q.progress), landmarks=landmarks, replay=replay)
     table = _scored(reference, model)
-    # What the tuned model leaves of the way to the reference's cells.
-    table.obsm[keys.LATENT] = landmarks.settle(table.obsm[keys.LATENT], groups_of(mosaic))
+    _settle(table, mosaic, landmarks)  # What the tuned model leaves of the way.
     cells = together(reference.cells, table)
     model.remember(cells, reference.standard_noise, _all_counts(reference, model) if mode == "reciprocal" else None)
     return Mapped(model, cells, mode)
@@ -284,6 +288,14 @@ def _real(reference: MIDAS, n: int, seed: int) -> Replay:
 
 def _generated(reference: MIDAS, n: int, seed: int) -> Replay:
     return generated(reference, _latents(reference), reference.cells.obs[keys.BATCH].astype(str).to_numpy(), n, seed)
+
+
+def _landmarks(reference: MIDAS, seed: int) -> Landmarks:
+    return Landmarks.of(reference.cells.obsm[keys.LATENT], seed)
+
+
+def _settle(table: AnnData, query: Mosaic, landmarks: Landmarks) -> None:
+    table.obsm[keys.LATENT] = landmarks.settle(table.obsm[keys.LATENT], groups_of(query))
 
 
 def _latents(reference: MIDAS) -> NDArray[np.float32]:

@@ -18,11 +18,14 @@ if TYPE_CHECKING:
     from midas.data import Mosaic
 
 _MOST_CLUSTERS, _CELLS_PER_CLUSTER, _MOST_CELLS = 50, 20, 20_000
-_ROUNDS = 5
+# A cell's shift is a blend of its clusters' shifts, so each pass leaves a part of the way.
+_PASSES, _ROUNDS = 4, 5
 # A shift rests on the cells that show it: so many more are taken to show none, or the group's in common.
-_DOUBT = 10.0
-# Cells farther from all landmarks than this share of the reference's count less and less: they may be of a type that it lacks.
-_TYPICAL = 0.99
+_DOUBT = 3.0
+# Cells farther from all landmarks than this share of the reference's soon count for nothing: they may be of a type that it lacks.
+_TYPICAL, _STEEPNESS = 0.99, 8
+# How soft the clusters are, as a share of the mean squared distance of a cell from its centre.
+_SOFTNESS = 0.5
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,20 @@ class Landmarks:
             settled[at] = self._settled(c[at].astype(np.float64))
         return settled
 
+    def known(self, c: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Tell cells as near to a landmark as the reference's are (1) from those of types that it lacks (0), `(n_cells,)`."""
+        known = np.zeros(len(c), dtype=np.float32)
+        finite = np.isfinite(c).all(1)
+        known[finite] = self._typical(c[finite].astype(np.float64))
+        return known
+
     def _settled(self, c: NDArray[np.float64]) -> NDArray[np.float64]:
+        now = c
+        for _ in range(_PASSES):
+            now = self._nearer(now)
+        return c + (now - c) * len(c) / (len(c) + _DOUBT)
+
+    def _nearer(self, c: NDArray[np.float64]) -> NDArray[np.float64]:
         nearest = self._shares(c)
         common = np.median(c - nearest @ self.centres, axis=0) * len(c) / (len(c) + _DOUBT)
         now = c - common
@@ -92,14 +108,14 @@ class Landmarks:
     def _shares(self, c: NDArray[np.float64]) -> NDArray[np.float64]:
         """How much each cell is of each cluster, `(n_cells, n_clusters)`."""
         away = _squared_distances(c, self.centres)
-        near = np.exp(-(away - away.min(1, keepdims=True)) / self.spread)
+        near = np.exp(-(away - away.min(1, keepdims=True)) / (_SOFTNESS * self.spread))
         share: NDArray[np.float64] = near / near.sum(1, keepdims=True)
         return share
 
     def _typical(self, c: NDArray[np.float64]) -> NDArray[np.float64]:
         """1 for cells as near to a landmark as the reference's are, less the farther away they are, `(n_cells,)`."""
         away = np.maximum(_squared_distances(c, self.centres).min(1), 1e-12)
-        typical: NDArray[np.float64] = np.minimum(1.0, (self.far / away) ** 2)
+        typical: NDArray[np.float64] = np.minimum(1.0, (self.far / away) ** _STEEPNESS)
         return typical
 
 

@@ -44,8 +44,8 @@ def tune(
     options: TransferConfig,
     around: Surroundings,
     *,
+    landmarks: Landmarks | None,
     replay: Replay | None = None,
-    landmarks: Landmarks | None = None,
 ) -> None:
     """Carry a reference's weights over to an untrained model and train it on a query, in place.
 
@@ -57,22 +57,21 @@ def tune(
         Untrained, of an extended schema.
     query
         Read for that schema.
+    landmarks
+        Of the reference's cells, among which the query's are to settle; without them the query's cells are free.
     replay
         Reference cells to train beside, held where they lay.
-    landmarks
-        Of the reference's cells, among which the query's are to settle; without them these are held where the reference places
-        them.
     """
     carry_over(reference.vae, model.vae, reference.schema, model.schema)
     start_features(model.vae, reference.schema, query, model.seed)
     _freeze(model.vae, options.tune, new=set(model.schema.modalities) - set(reference.schema.modalities))
     dim_c = model.config.network.dim_c
     mosaic, placed = query, encode(reference.vae, recast(query, reference.schema), reference.modalities).mean
-    target = placed
-    if landmarks is not None:
-        target = np.full_like(placed, np.nan)  # u is free: batches differ in it
-        target[:, :dim_c] = landmarks.settle(placed[:, :dim_c], groups_of(query))
-    weight = np.full(len(target), options.hold, dtype=np.float32)
+    c = placed[:, :dim_c] if landmarks is None else landmarks.settle(placed[:, :dim_c], groups_of(query))
+    target = np.pad(
+        c, ((0, 0), (0, placed.shape[1] - dim_c)), constant_values=np.nan
+    )  # u is free: batches differ in it
+    weight = np.zeros(len(c), dtype=np.float32) if landmarks is None else options.hold * landmarks.known(c)
     if replay is not None:
         shown = shown_for(query, replay, model.schema, model.seed)
         mosaic = joined(query, shown.mosaic)
