@@ -1,8 +1,8 @@
-"""Knowledge transfer, measured: ``python benchmarks/transfer.py DATA OUT [--parts scratch,forms,tissues,continual] [--cells 1600]``.
+"""Knowledge transfer, measured: ``python benchmarks/transfer.py DATA OUT [--parts forms,tissues] [--cells 1600]``.
 
-`forms`: the reference is two batches of the trimodal stand-in set, the query the other two, made into each mosaic task. What model
-transfer, and the reference as it is, make of it (scIB and scMIB overall, CPU seconds); and each way of mapping: scIB of the query's
-cells, labels (micro-F1, calibration), how the query mixes with the reference. `scratch`: models of the same queries from scratch.
+`forms`: the reference is two batches of the trimodal stand-in set, the query the other two, made into each mosaic task. What
+model transfer, and the reference as it is, make of it (scIB and scMIB overall, CPU seconds); and each way of mapping: scIB of the
+query's cells, labels (micro-F1, calibration), how the query mixes with the reference. `scratch`: the same queries from scratch.
 `tissues`: PBMC as the reference of bone marrow, and the reverse; which cells are called Unknown. `continual`: three queries in a
 row, and what becomes of the first reference's embedding. Every row is appended to OUT/<part>.csv as soon as it is known.
 """

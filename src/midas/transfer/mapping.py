@@ -228,12 +228,16 @@ def reference_to_query(reference: MIDAS, query: Query | MosaicData) -> Mapped:
     >>> mapped.query.n_obs, mapped.reference.n_obs
     (75, 300)
     """
+    q = _as_query(query)
     counts, rows = reference.counts()
-    model = transfer_model(reference, query)
+    model = transfer_model(reference, q)
+    assert model.mosaic is not None
     mosaic = without_batch(recast(counts, model.schema))
-    table = cell_table(mosaic, encode_cells(model.vae, mosaic, model.modalities), model.config.network.dim_c)
-    table.obs = reference.cells.obs.iloc[rows].copy()
-    return Mapped(model, together(table, _scored(reference, model)), "transfer")
+    there = cell_table(mosaic, encode_cells(model.vae, mosaic, model.modalities), model.config.network.dim_c)
+    there.obs = reference.cells.obs.iloc[rows].copy()
+    table = _scored(reference, model)
+    _settle(table, model.mosaic, Landmarks.of(there.obsm[keys.LATENT], q.seed))
+    return Mapped(model, together(there, table), "transfer")
 
 
 def together(reference: AnnData, query: AnnData) -> AnnData:
