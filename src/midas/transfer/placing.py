@@ -18,14 +18,15 @@ if TYPE_CHECKING:
     from midas.data import Mosaic
 
 _MOST_CLUSTERS, _CELLS_PER_CLUSTER, _MOST_CELLS = 50, 20, 20_000
-# A cell's shift is a blend of its clusters' shifts, so each pass leaves a part of the way.
-_PASSES, _ROUNDS = 4, 5
-# A shift rests on the cells that show it: so many more are taken to show none, or the group's in common.
-_DOUBT = 3.0
+# How soft the clusters are in each pass, as a share of the mean squared distance of a cell from its centre. Wide ones first: what
+# a whole neighbourhood shows is right even where a cell's nearest cluster is of another type.
+_SOFTNESS = (8.0, 4.0, 2.0, 1.0, 0.5, 0.5)
+_ROUNDS = 2
+# A shift rests on the cells that show it: so many more are taken to show none, or, beside a share of the cells that a cluster has
+# on average, the group's in common.
+_DOUBT, _DOUBT_SHARE = 3.0, 0.5
 # Cells farther from all landmarks than this share of the reference's soon count for nothing: they may be of a type that it lacks.
 _TYPICAL, _STEEPNESS = 0.99, 8
-# How soft the clusters are, as a share of the mean squared distance of a cell from its centre.
-_SOFTNESS = 0.5
 
 
 @dataclass(frozen=True)
@@ -87,28 +88,29 @@ class Landmarks:
 
     def _settled(self, c: NDArray[np.float64]) -> NDArray[np.float64]:
         now = c
-        for _ in range(_PASSES):
-            now = self._nearer(now)
+        for softness in _SOFTNESS:
+            now = self._nearer(now, softness)
         return c + (now - c) * len(c) / (len(c) + _DOUBT)
 
-    def _nearer(self, c: NDArray[np.float64]) -> NDArray[np.float64]:
-        nearest = self._shares(c)
+    def _nearer(self, c: NDArray[np.float64], softness: float) -> NDArray[np.float64]:
+        nearest = self._shares(c, softness)
         common = np.median(c - nearest @ self.centres, axis=0) * len(c) / (len(c) + _DOUBT)
+        doubt = _DOUBT + _DOUBT_SHARE * len(c) / len(self.centres)
         now = c - common
         for _ in range(_ROUNDS):
-            share, counts = self._shares(now), self._typical(now)[:, None]
+            share, counts = self._shares(now, softness), self._typical(now)[:, None]
             away = c - share @ self.centres
             common = (counts * away).sum(0) / (counts.sum() + _DOUBT)
             weight = share * counts
             n = weight.sum(0)[:, None]
-            shift = (weight.T @ c - n * self.centres + _DOUBT * common) / (n + _DOUBT)
+            shift = (weight.T @ c - n * self.centres + doubt * common) / (n + doubt)
             now = c - share @ shift
         return now
 
-    def _shares(self, c: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _shares(self, c: NDArray[np.float64], softness: float) -> NDArray[np.float64]:
         """How much each cell is of each cluster, `(n_cells, n_clusters)`."""
         away = _squared_distances(c, self.centres)
-        near = np.exp(-(away - away.min(1, keepdims=True)) / (_SOFTNESS * self.spread))
+        near = np.exp(-(away - away.min(1, keepdims=True)) / (softness * self.spread))
         share: NDArray[np.float64] = near / near.sum(1, keepdims=True)
         return share
 
