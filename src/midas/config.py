@@ -164,7 +164,7 @@ class TrainingConfig:
     gradient_clip
         Largest norm of the gradient; None for no clipping.
     precision
-        ``bf16`` runs matrix products in bfloat16, ``auto`` where the hardware has instructions for it.
+        ``bf16`` runs matrix products in bfloat16, ``auto`` where the hardware multiplies it faster.
     accelerator
         ``auto``, ``cpu``, ``cuda`` or ``mps``.
     devices, num_nodes

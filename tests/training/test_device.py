@@ -43,9 +43,27 @@ def test_what_is_not_there_is_refused_with_what_is(wanted: str, monkeypatch: pyt
         ("auto", "cuda", False, False),
     ],
 )
-def test_bfloat16_where_the_hardware_multiplies_it(
+def test_bfloat16_where_the_hardware_multiplies_it_faster(
     precision: str, accelerator: str, fast: bool, expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(device, "_cpu_multiplies_bf16", lambda: fast)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: fast)
     assert multiplies_bf16(TrainingConfig(precision=precision), accelerator) is expected  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("amx", "avx512", "intel", "expected"),
+    [
+        (True, True, True, True),
+        (False, True, False, True),
+        (False, True, True, False),  # twice as slow as float32
+        (False, False, False, False),
+    ],
+)
+def test_which_cpus_multiply_bfloat16_faster(
+    amx: bool, avx512: bool, intel: bool, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512, raising=False)
+    monkeypatch.setattr(device, "_is_intel", lambda: intel)
+    assert device._cpu_multiplies_bf16() is expected
