@@ -3,8 +3,9 @@
 `forms`: the reference is two batches of the trimodal stand-in set, the query the other two, made into each mosaic task. What
 model transfer, and the reference as it is, make of it (scIB and scMIB overall, CPU seconds); and each way of mapping: scIB of the
 query's cells, labels (micro-F1, calibration), how the query mixes with the reference. `scratch`: the same queries from scratch.
-`tissues`: PBMC as the reference of bone marrow, and the reverse; which cells are called Unknown. `continual`: three queries in a
-row, and what becomes of the first reference's embedding. Every row is appended to OUT/<part>.csv as soon as it is known.
+`tissues`: PBMC as the reference of bone marrow, and the reverse; which cells are called Unknown. `absent`: the same where the
+reference lacks one type of blood cell, or none. `continual`: three queries in a row, and what becomes of the first reference's
+embedding. Every row is appended to OUT/<part>.csv as soon as it is known.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from midas.transfer.automatic import _MODES
 
 SHARED = ("CD4 T", "CD8 T", "CD14 Mono", "NK", "B")
 ABSENT = ("Erythroid", "HSPC")
+COMMON = ("B", "NK", "CD8 T", "CD14 Mono", "Mono")
 SAME_PROTEIN = {"CD8": "CD8a", "CD279": "PD-1"}
 
 
@@ -57,7 +59,10 @@ class Table:
 
 
 def of_batches(mdata: mudata.MuData, batches: set[str]) -> mudata.MuData:
-    keep = mdata.obs["batch"].astype(str).isin(batches).to_numpy()
+    return of_cells(mdata, mdata.obs["batch"].astype(str).isin(batches).to_numpy())
+
+
+def of_cells(mdata: mudata.MuData, keep: np.ndarray) -> mudata.MuData:
     names = mdata.obs_names[keep]
     with mudata.set_options(pull_on_update=False):
         part = mudata.MuData({name: a[a.obs_names.isin(names)].copy() for name, a in mdata.mod.items()})
@@ -189,6 +194,41 @@ def tissues(data: Path, out: Path, seed: int) -> None:
             table.add(row)
 
 
+def absent(data: Path, out: Path, seed: int) -> None:
+    table = Table(out / "absent.csv")
+    for name, file, column in (
+        ("citeseq", "pbmc_citeseq_10x_2batch", "cell_type"),
+        ("standin", "pbmc_standin_trimodal_4batch", "cell_type"),
+        ("wnn", "pbmc_wnn_mosaic_1600", "celltype"),
+    ):
+        mdata = read_file(data / f"{file}.h5mu")
+        batch, truth = (mdata.obs[key].astype(str).to_numpy() for key in ("batch", column))
+        batches = np.unique(batch)
+        old = np.isin(batch, batches[: len(batches) // 2])
+        for gone in ("none", *(label for label in COMMON if (truth == label).any())):
+            rng = np.random.default_rng(seed)
+            of_reference, of_query = (
+                of_cells(mdata, np.isin(np.arange(len(batch)), rng.permutation(np.flatnonzero(kept))[:most]))
+                for kept, most in ((old & (truth != gone), 2000), (~old, 800))
+            )
+            reference = trained(of_reference, out / f"{name}_without_{gone.replace(' ', '_')}_{seed}", seed)
+            for modality in ("all", *(of_query.mod if len(of_query.mod) > 1 else ())):
+                query = of_query if modality == "all" else mudata.MuData({modality: of_query[modality]})
+                query.obs = of_query.obs.loc[query.obs_names]
+                mapped = transfer.encode(reference, transfer.Query(query, progress=False))
+                labels = transfer.label_cells(mapped, column)
+                strange = query.obs[column].astype(str).to_numpy() == gone
+                unknown = (labels.table[f"{column}_transferred"] == transfer.UNKNOWN).to_numpy()
+                score = labels.table[f"{column}_unknown_score"].to_numpy()
+                row: dict[str, Any] = {"set": name, "absent": gone, "seed": seed, "modality": modality}
+                row["share"] = round(float(strange.mean()), 3)
+                row["separation"] = round(labels.cut.separation, 2)
+                row["unknown_known"] = round(float(unknown[~strange].mean()), 4)
+                row["unknown_absent"] = round(float(unknown[strange].mean()), 4) if strange.any() else ""
+                row["auroc"] = round(float(roc_auc_score(strange, score)), 4) if strange.any() else ""
+                table.add(row)
+
+
 def continual(data: Path, out: Path, seed: int) -> None:
     mdata = read_file(data / "pbmc_standin_trimodal_4batch.h5mu")
     first = of_batches(mdata, {"pbmc10k_a"})
@@ -223,7 +263,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0] if __doc__ else None)
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--parts", default="scratch,forms,tissues,continual")
+    parser.add_argument("--parts", default="scratch,forms,tissues,absent,continual")
     parser.add_argument("--cells", type=int, default=1600)
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--tasks", default=None)
@@ -238,6 +278,8 @@ def main() -> None:
             forms(args.data, args.out, args.cells, seed, only)
         if "tissues" in args.parts:
             tissues(args.data, args.out, seed)
+        if "absent" in args.parts:
+            absent(args.data, args.out, seed)
         if "continual" in args.parts:
             continual(args.data, args.out, seed)
 

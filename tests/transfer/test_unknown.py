@@ -43,6 +43,14 @@ def test_one_hump_is_not_cut(seed: int, shape: str) -> None:
     assert found.threshold == np.inf
 
 
+@pytest.mark.parametrize(("above", "apart", "is_cut"), [(150, 4.6, True), (450, 4.6, False), (450, 6.0, True)])
+def test_many_cells_are_unknown_only_if_they_are_far_apart(above: int, apart: float, is_cut: bool) -> None:
+    rng = np.random.default_rng(0)
+    score = np.concatenate([rng.normal(0, 1, 1000 - above), rng.normal(apart, 1, above)])
+    assert np.isfinite(cut(score).threshold) == is_cut
+    assert np.isfinite(cut(score, separation=0).threshold)
+
+
 def test_the_guard_may_be_taken_away() -> None:
     assert np.isfinite(cut(np.random.default_rng(0).normal(size=500), separation=0).threshold)
 

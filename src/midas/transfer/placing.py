@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from midas.data import Mosaic
 
 _MOST_CLUSTERS, _CELLS_PER_CLUSTER, _MOST_CELLS = 50, 20, 20_000
-# How soft the clusters are in each pass, as a share of the mean squared distance of a cell from its centre. Wide ones first: what
-# a whole neighbourhood shows is right even where a cell's nearest cluster is of another type.
-_SOFTNESS = (8.0, 4.0, 2.0, 1.0, 0.5, 0.5)
+# How soft the clusters are, as a share of the mean squared distance of a cell from its centre: at last, and at first. Wide ones
+# first: what a whole neighbourhood shows is right even where a cell's nearest cluster is of another type. Where cells lie close
+# to the reference, that is rare, and wide clusters blur types that are near each other.
+_SOFTNESS, _WIDEST = 0.5, (2.0, 8.0)
 _ROUNDS = 2
 # A shift rests on the cells that show it: so many more are taken to show none, or, beside a share of the cells that a cluster has
 # on average, the group's in common.
@@ -87,16 +88,27 @@ class Landmarks:
         return known
 
     def _settled(self, c: NDArray[np.float64]) -> NDArray[np.float64]:
-        now = c
-        for softness in _SOFTNESS:
+        now, softness = c, self._first_softness(c)
+        while softness > _SOFTNESS:
             now = self._nearer(now, softness)
+            softness /= 2
+        for _ in range(2):
+            now = self._nearer(now, _SOFTNESS)
         return c + (now - c) * len(c) / (len(c) + _DOUBT)
 
+    def _first_softness(self, c: NDArray[np.float64]) -> float:
+        """The wider, the farther cells lie from the landmarks once their common shift is gone (cubed: it soon matters)."""
+        away = _squared_distances(c - self._common(c, _SOFTNESS), self.centres).min(1)
+        return float(np.clip((np.median(away) / self.spread) ** 3, *_WIDEST))
+
+    def _common(self, c: NDArray[np.float64], softness: float) -> NDArray[np.float64]:
+        """What sets all cells apart alike, `(dim_c,)`."""
+        shift: NDArray[np.float64] = np.median(c - self._shares(c, softness) @ self.centres, axis=0)
+        return shift * len(c) / (len(c) + _DOUBT)
+
     def _nearer(self, c: NDArray[np.float64], softness: float) -> NDArray[np.float64]:
-        nearest = self._shares(c, softness)
-        common = np.median(c - nearest @ self.centres, axis=0) * len(c) / (len(c) + _DOUBT)
         doubt = _DOUBT + _DOUBT_SHARE * len(c) / len(self.centres)
-        now = c - common
+        now = c - self._common(c, softness)
         for _ in range(_ROUNDS):
             share, counts = self._shares(now, softness), self._typical(now)[:, None]
             away = c - share @ self.centres

@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # Distance of the components' means in units of their spread (Ashman et al. 1994). Two Gaussians fitted to a flat score, which has
-# no humps at all, are 3.5 apart; queries without any unknown type gave 1.4 to 1.8, with one 6.8.
+# no humps at all, are 3.5 apart; queries without any unknown type gave 0.5 to 3.5, with one 4.4 to 8.
 _SEPARATION = 4.0
+# Known types that one panel explains better than others make two humps, too (4.2 apart), of like size. So where more than this
+# share would be unknown, the humps must be farther apart, by this factor.
+_MANY, _FARTHER = 1 / 3, 1.25
 _FEWEST_CELLS = 30
 
 
@@ -44,7 +47,8 @@ def cut(score: NDArray[np.float64], *, separation: float = _SEPARATION, seed: in
     score
         `(n_cells,)`; NaN is left out.
     separation
-        Ashman's D that the components must have; 0 to cut in any case, as in He et al. 2024.
+        Ashman's D that the components must have, a quarter more where the upper one holds more than a third of the cells; 0 to
+        cut in any case, as in He et al. 2024.
 
     Examples
     --------
@@ -67,7 +71,10 @@ def cut(score: NDArray[np.float64], *, separation: float = _SEPARATION, seed: in
     # Between the two means the upper component takes over once.
     grid = np.linspace(mean.min(), mean.max(), 1001)
     upper = fitted.predict_proba(grid[:, None])[:, int(mean.argmax())] > 0.5
-    return Cut(float(grid[int(upper.argmax())]), apart)
+    threshold = float(grid[int(upper.argmax())])
+    if (values > threshold).mean() > _MANY and apart < _FARTHER * separation:
+        return Cut(np.inf, apart)
+    return Cut(threshold, apart)
 
 
 def share_of_query(cells: AnnData, *, n_neighbors: int = 100, seed: int = 0) -> NDArray[np.float64]:
