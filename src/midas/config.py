@@ -16,6 +16,7 @@ from midas.expect import expect
 Activation = Literal["mish", "silu", "relu"]
 Schedule = Literal["constant", "warmup_stable_decay"]
 Sampling = Literal["mixed", "by_batch"]
+Start = Literal["means", "random"]
 Precision = Literal["auto", "32", "bf16"]
 Misleading = Literal["cells", "batches"]
 
@@ -109,7 +110,7 @@ class ObjectiveConfig:
     """
 
     batch_reconstruction: float = 1000.0
-    kl_c: float = 1.0
+    kl_c: float = 2.0
     kl_u: float = 20.0
     alignment: float = 50.0
     adversarial: float = 30.0
@@ -148,6 +149,12 @@ class TrainingConfig:
         share; early stopping begins the fall early instead of cutting it off. ``constant``: stay.
     warmup, decay
         Shares of all steps.
+    start
+        ``means``: decoders expect the mean of every feature before the first step; see :mod:`midas.training.start`. ``random``:
+        whatever comes of random weights, as published.
+    start
+        ``means``: before the first step, decoders expect the mean of every feature; see :mod:`midas.training.start`. ``random``:
+        what random weights come to, as published.
     bridge
         Whether modalities that no measured cells tie (a diagonal mosaic) are tied by cells that are matched by the genes which
         their features stand for; see :mod:`midas.bridging`. Nothing changes for other mosaics.
@@ -181,6 +188,7 @@ class TrainingConfig:
     schedule: Schedule = "warmup_stable_decay"
     warmup: float = 0.05
     decay: float = 0.4
+    start: Start = "means"
     bridge: bool = True
     sampling: Sampling = "mixed"
     max_cells_per_batch: int = 10_000
@@ -292,6 +300,7 @@ class Config:
                 discriminator_steps=3,
                 discriminator_momentum=0.9,
                 schedule="constant",
+                start="random",
                 bridge=False,
                 sampling="by_batch",
                 max_cells_per_batch=10_000,

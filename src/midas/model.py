@@ -33,6 +33,7 @@ from midas.spread import Spread, find_spread, knowledge
 from midas.storage import StoredModel, describe, has_sample, read_model, read_sample, write_model
 from midas.training.device import accelerator_of
 from midas.training.loop import Logger, Surroundings, fit
+from midas.training.start import start_at_means
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -160,6 +161,8 @@ class MIDAS:
             checkpoint=None if checkpoint is None else Path(checkpoint),
             resume=resume,
         )
+        if self.config.training.start == "means" and not self._history:
+            start_at_means(self.vae, self.mosaic)
         mosaic = bridged_by_genes(self.mosaic, self.seed)[0] if self.config.training.bridge else self.mosaic
         self.settle(fit(self.vae, self.discriminators, mosaic, self.config, self.seed, around))
         return self

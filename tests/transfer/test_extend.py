@@ -44,7 +44,7 @@ def grown(reference: MIDAS, query: Mosaic, *, keep_batches: bool = True) -> tupl
     torch.manual_seed(5)
     vae = VAE(schema, reference.config.network)
     carry_over(reference.vae, vae, reference.schema, schema)
-    start_features(vae, reference.schema, recast(query, schema), 0)
+    start_features(vae, reference.schema, recast(query, schema))
     return vae, schema
 
 

@@ -10,19 +10,14 @@ import pandas as pd
 import torch
 
 from midas.data.blocks import parse_peaks
-from midas.data.minibatch import gather
 from midas.data.schema import ModalitySchema, MosaicSchema
-from midas.nn.decoder import ModalityOutput
+from midas.training.start import start_at_means
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from midas.data.minibatch import Counts
     from midas.data.mosaic import Mosaic
     from midas.nn import VAE
-
-# Enough for a mean.
-_CELLS_FOR_MEANS = 2000
 
 
 def extended(
@@ -115,42 +110,11 @@ def carry_over(old: VAE, new: VAE, reference: MosaicSchema, schema: MosaicSchema
     new.load_state_dict(target)
 
 
-def start_features(vae: VAE, reference: MosaicSchema, query: Mosaic, seed: int) -> None:
-    """Let decoders of features that the reference lacks begin at the query's mean, whatever z is, in place.
-
-    Started at random they would cost so much that the first steps would move z for their sake alone.
-    """
-    rng = np.random.default_rng([seed, 10])
-    for name, part in query.schema.modalities.items():
-        old = reference.modalities[name].features if name in reference.modalities else pd.Index([])
-        new = ~part.features.isin(old)
-        cells = np.flatnonzero(query.modalities[name].present)
-        if not new.any() or not len(cells):
-            continue
-        some = np.sort(rng.choice(cells, min(_CELLS_FOR_MEANS, len(cells)), replace=False))
-        eta = _mean_eta(gather(query, some, frozenset({name})).counts[name], part.modality.likelihood)
-        output = vae.decoder.outputs[name]
-        assert isinstance(output, ModalityOutput)
-        layers = [output.linear] if output.blocks is None else list(output.blocks.last.children())
-        start = 0
-        with torch.no_grad():
-            for layer in layers:
-                assert isinstance(layer, torch.nn.Linear)
-                width = layer.out_features
-                rows = torch.from_numpy(np.flatnonzero(new[start : start + width]))
-                layer.weight[rows] = 0.0
-                layer.bias[rows] = eta[start : start + width][rows].to(layer.bias)
-                start += width
-
-
-def _mean_eta(counts: Counts, likelihood: str) -> torch.Tensor:
-    """Decoder output whose expected value is the mean over cells, `(n_features,)`."""
-    values = counts.dense("identity")
-    mean = values.mean(0)
-    if likelihood == "gaussian":
-        return mean
-    mean = mean.clamp(min=1 / (len(values) + 1))
-    return torch.logit(mean.clamp(max=1 - 1 / (len(values) + 1))) if likelihood == "bernoulli" else torch.log(mean)
+def start_features(vae: VAE, reference: MosaicSchema, query: Mosaic) -> None:
+    """Let decoders of features that the reference lacks begin at the query's mean, in place; others have been trained."""
+    known = {name: part.features for name, part in reference.modalities.items()}
+    new = {name: ~part.features.isin(known.get(name, ())) for name, part in query.schema.modalities.items()}
+    start_at_means(vae, query, new)
 
 
 def _carry_batches(

@@ -63,7 +63,7 @@ def tune(
         Reference cells to train beside, held where they lay.
     """
     carry_over(reference.vae, model.vae, reference.schema, model.schema)
-    start_features(model.vae, reference.schema, query, model.seed)
+    start_features(model.vae, reference.schema, query)
     _freeze(model.vae, options.tune, new=set(model.schema.modalities) - set(reference.schema.modalities))
     dim_c = model.config.network.dim_c
     mosaic, placed = query, encode(reference.vae, recast(query, reference.schema), reference.modalities).mean
