@@ -128,7 +128,7 @@ class Run:
 def train(store: Path, run: Run) -> None:
     """Train, decode, and print what it took, as JSON: peak memory so far after each of the stages."""
     from midas.training import loop
-    from midas.training.start import start_at_means
+    from midas.training.start import start
 
     started = time.perf_counter()
     data = read_file(store, backed=run.backed)
@@ -148,7 +148,7 @@ def train(store: Path, run: Run) -> None:
     loop.train_step = timed  # type: ignore[assignment]
     cpu = time.process_time()
     plan = loop.plan_training(model.mosaic, config.training, 0)
-    start_at_means(model.vae, model.mosaic)
+    start(model.vae, model.mosaic, config.training.start)
     history = loop.fit(model.vae, model.discriminators, model.mosaic, config, 0, loop.Surroundings(progress=False))
     each = (times[-1] - times[0]) / (len(times) - 1)
     found |= {

@@ -35,6 +35,7 @@ TINY: dict[str, dict[str, Any]] = {
         "decoder": [8, 16],
         "block_encoder": [8, 4],
         "block_decoder": [4, 8],
+        "fewest_for_blocks": 0,
         "batch_encoder": [4],
         "batch_decoder": [4],
         "discriminator": [8],

@@ -21,8 +21,8 @@ def decoded(
 ) -> pd.DataFrame:
     """Expected values by the names of the schema, straight from the network."""
     with torch.no_grad():
-        eta = model.vae.decode(torch.from_numpy(z), None, {modality: None})[modality]
+        eta = model.vae.decode(torch.from_numpy(z), modality)
         if borrowed is not None:
-            eta = (eta + model.vae.decode(torch.from_numpy(borrowed), None, {modality: None})[modality]) / 2
+            eta = (eta + model.vae.decode(torch.from_numpy(borrowed), modality)) / 2
     mean = torch.sigmoid(eta) if modality == "atac" else eta.exp()
     return pd.DataFrame(mean.numpy(), columns=model.schema.modalities[modality].features)

@@ -95,10 +95,12 @@ def test_the_paper_preset_is_the_published_set_up() -> None:
         dropout=0.2,
         discriminator_dropout=0.2,
         thinning=0.0,
+        depth="latent",
         encoder=(1024, 128),
         decoder=(128, 1024),
         block_encoder=(128, 32),
         block_decoder=(32, 128),
+        fewest_for_blocks=0,
         batch_encoder=(16, 16),
         batch_decoder=(16, 16),
         discriminator=(128, 64),
@@ -112,6 +114,10 @@ def test_the_paper_preset_is_the_published_set_up() -> None:
         adversarial=30.0,
         mislead="cells",
         batch_expert_dropout=0.1,
+        kl_rise=0.0,
+        adversarial_rise=0.0,
+        adversarial_from=0.0,
+        counterparts=False,
     )
     training = config.training
     assert training.learning_rate == training.discriminator_learning_rate == 1e-4

@@ -143,7 +143,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "no schema": (change(schema=None), "found one without schema"),
     "another schema": (change(schema={"batches": ["b"]}), "found one with parts missing or changed .*modalities"),
-    "another configuration": (change(config={"network": {"depth": 3}}), "parts missing or changed .*Unknown in"),
+    "another configuration": (change(config={"network": {"layers": 3}}), "parts missing or changed .*Unknown in"),
     "a newer format": (
         change(format=99, versions={"midas-mosaic": "9.9"}),
         "expected a model of format 1 or older, found 99. Install midas-mosaic 9.9 or later",

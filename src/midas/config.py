@@ -18,6 +18,7 @@ Schedule = Literal["constant", "warmup_stable_decay"]
 Sampling = Literal["mixed", "by_batch"]
 Start = Literal["means", "random"]
 Precision = Literal["auto", "32", "bf16"]
+Depth = Literal["observed", "latent"]
 Misleading = Literal["cells", "batches"]
 
 
@@ -36,12 +37,17 @@ class NetworkConfig:
     thinning
         Largest share of a cell's counts that a training step hides from the encoders; each cell's share is drawn between zero
         and this. The decoders still have to give the whole cell, so encoders learn not to lean on single counts.
+    depth
+        How deeply a cell was sequenced, for modalities that have a depth (:class:`midas.Modality`). ``observed``: taken from the
+        cell's total, so that the encoders see a cell of mean depth and z need not say it. ``latent``: for z to say, as published.
     encoder
         Hidden sizes from a modality's input to z. The first layer is the modality's own, the rest is shared.
     decoder
         Hidden sizes from z to the outputs, shared by the modalities.
     block_encoder, block_decoder
         Sizes that a block of features (a chromosome) passes before the encoder and after the decoder.
+    fewest_for_blocks
+        A modality of fewer features than this is one block, as blocks of few features tell little each.
     batch_encoder, batch_decoder
         Hidden sizes of the networks from batch to z and from u to batch.
     discriminator
@@ -54,10 +60,12 @@ class NetworkConfig:
     dropout: float = 0.0
     discriminator_dropout: float = 0.0
     thinning: float = 0.6
+    depth: Depth = "observed"
     encoder: tuple[int, ...] = (512, 128)
     decoder: tuple[int, ...] = (128, 512)
     block_encoder: tuple[int, ...] = (128, 32)
     block_decoder: tuple[int, ...] = (32, 128)
+    fewest_for_blocks: int = 10_000
     batch_encoder: tuple[int, ...] = (16, 16)
     batch_decoder: tuple[int, ...] = (16, 16)
     discriminator: tuple[int, ...] = (128, 64)
@@ -66,6 +74,7 @@ class NetworkConfig:
         _check_types(self)
         expect(self, "dim_c", self.dim_c >= 1, "1 or more")
         expect(self, "dim_u", self.dim_u >= 1, "1 or more")
+        expect(self, "fewest_for_blocks", self.fewest_for_blocks >= 0, "0 or more")
         for name in ("dropout", "discriminator_dropout", "thinning"):
             expect(self, name, 0 <= getattr(self, name) < 1, "a share from 0 up to, not including, 1")
         for name in ("encoder", "decoder", "block_encoder", "block_decoder"):
@@ -107,22 +116,65 @@ class ObjectiveConfig:
         cross entropy of each cell alone.
     batch_expert_dropout
         Share of training steps in which cells are encoded without their batch.
+    kl_rise, adversarial_rise
+        Shares of all steps over which the weights of both divergences, and of the discriminators, rise from zero: c is to hold
+        what the cells are before it is made small and alike in all batches.
+    adversarial_from
+        Share of all steps after which the discriminators' weight begins to rise.
+    counterparts
+        Whether a cell's batch is only to be guessed among the batches that hold cells like it, so that types which not all
+        batches have are left alone; see :mod:`midas.training.counterparts`. Found when the discriminators' weight begins to rise.
     """
 
     batch_reconstruction: float = 1000.0
-    kl_c: float = 2.0
+    kl_c: float = 1.0
     kl_u: float = 20.0
     alignment: float = 50.0
     adversarial: float = 30.0
     mislead: Misleading = "batches"
     batch_expert_dropout: float = 0.1
+    kl_rise: float = 0.3
+    adversarial_rise: float = 0.15
+    adversarial_from: float = 0.15
+    counterparts: bool = True
 
     def __post_init__(self) -> None:
         _check_types(self)
         for f in dataclasses.fields(self):
-            if f.name != "mislead":
+            if f.name not in {"mislead", "counterparts"}:
                 expect(self, f.name, getattr(self, f.name) >= 0, "0 or more")
-        expect(self, "batch_expert_dropout", self.batch_expert_dropout <= 1, "a share from 0 to 1")
+        for name in ("batch_expert_dropout", "kl_rise", "adversarial_rise"):
+            expect(self, name, getattr(self, name) <= 1, "a share from 0 to 1")
+        most = 1 - self.adversarial_rise
+        expect(self, "adversarial_from", self.adversarial_from <= most, "a share from 0 to 1 - adversarial_rise")
+
+    @property
+    def risen_at(self) -> float:
+        """Share of all steps from which on no weight changes any more.
+
+        Examples
+        --------
+        >>> midas.ObjectiveConfig(kl_rise=0.2, adversarial_from=0.1, adversarial_rise=0.5).risen_at
+        0.6
+        """
+        return max(self.kl_rise, self.adversarial_from + self.adversarial_rise)
+
+    def at(self, progress: float) -> ObjectiveConfig:
+        """Weights once this share of all steps has been done.
+
+        Examples
+        --------
+        >>> midas.ObjectiveConfig(adversarial=30, adversarial_from=0.25, adversarial_rise=0.5).at(0.5).adversarial
+        15.0
+        """
+
+        def risen(start: float, over: float) -> float:
+            return 1.0 if progress >= start + over else max(0.0, (progress - start) / over)
+
+        kl, adversarial = risen(0.0, self.kl_rise), risen(self.adversarial_from, self.adversarial_rise)
+        return dataclasses.replace(
+            self, kl_c=kl * self.kl_c, kl_u=kl * self.kl_u, adversarial=adversarial * self.adversarial
+        )
 
 
 @dataclass(frozen=True)
@@ -152,9 +204,6 @@ class TrainingConfig:
     start
         ``means``: decoders expect the mean of every feature before the first step; see :mod:`midas.training.start`. ``random``:
         whatever comes of random weights, as published.
-    start
-        ``means``: before the first step, decoders expect the mean of every feature; see :mod:`midas.training.start`. ``random``:
-        what random weights come to, as published.
     bridge
         Whether modalities that no measured cells tie (a diagonal mosaic) are tied by cells that are matched by the genes which
         their features stand for; see :mod:`midas.bridging`. Nothing changes for other mosaics.
@@ -274,10 +323,12 @@ class Config:
                 dropout=0.2,
                 discriminator_dropout=0.2,
                 thinning=0.0,
+                depth="latent",
                 encoder=(1024, 128),
                 decoder=(128, 1024),
                 block_encoder=(128, 32),
                 block_decoder=(32, 128),
+                fewest_for_blocks=0,
                 batch_encoder=(16, 16),
                 batch_decoder=(16, 16),
                 discriminator=(128, 64),
@@ -290,6 +341,10 @@ class Config:
                 adversarial=30.0,
                 mislead="cells",
                 batch_expert_dropout=0.1,
+                kl_rise=0.0,
+                adversarial_rise=0.0,
+                adversarial_from=0.0,
+                counterparts=False,
             ),
             training=TrainingConfig(
                 epochs=2000,

@@ -184,7 +184,7 @@ def decode(
 
 def _eta(vae: VAE, z: torch.Tensor, known: torch.Tensor, modality: str) -> torch.Tensor:
     """Decoder's output `(n, n_features)`; of zeros where z is not known."""
-    return vae.decode(torch.where(known, z, 0.0), None, {modality: None})[modality].float()
+    return vae.decode(torch.where(known, z, 0.0), modality).float()
 
 
 def standard_noise(u: NDArray[np.float32], mosaic: Mosaic) -> NDArray[np.float32]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from midas.data.minibatch import Counts, Minibatch
     from midas.modality import Modality
     from midas.nn.experts import Gaussian
-    from midas.nn.vae import Latent, Outputs
+    from midas.nn.vae import DepthGuess, Latent, Outputs
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,8 @@ class Losses:
         By modality.
     batch_reconstruction, kl_c, kl_u, alignment
         As in the paper, unweighted.
+    depth
+        Cost of guessing depths from z, summed over modalities. It moves nothing but these guesses.
     total
         What the model minimises, less the adversarial term.
     """
@@ -39,6 +41,7 @@ class Losses:
     kl_c: Tensor
     kl_u: Tensor
     alignment: Tensor
+    depth: Tensor
     total: Tensor
 
     def named(self) -> dict[str, Tensor]:
@@ -49,6 +52,7 @@ class Losses:
             "kl_c": self.kl_c,
             "kl_u": self.kl_u,
             "alignment": self.alignment,
+            "depth": self.depth,
             "total": self.total,
         }
 
@@ -57,6 +61,11 @@ def reconstruction(eta: Tensor, counts: Counts, modality: Modality, extra: Tenso
     """Negative log-likelihood of one modality's counts, summed over measured features and over cells."""
     likelihood = LIKELIHOODS[modality.likelihood]
     return likelihood.nll(eta, counts.flat, counts.values, counts.mask, extra).sum()
+
+
+def depth_cost(guess: DepthGuess) -> Tensor:
+    """Cost of a guessed depth, `(n,)`: least where the guess is the logarithm of the mean depth, as for a Poisson rate."""
+    return torch.exp(guess.expected) - torch.exp(guess.found) * guess.expected
 
 
 def kl_to_prior(posterior: Gaussian) -> Tensor:
@@ -109,6 +118,7 @@ def objective(
     kl = kl_to_prior(outputs.joint.posterior).sum(0) / n
     kl_c, kl_u = kl[:dim_c].sum(), kl[dim_c:].sum()
     aligned = alignment(outputs.single, n) / n if len(outputs.single) > 1 else zero
+    depth = sum((depth_cost(guess).sum() / n for guess in outputs.depth.values()), start=zero)
     batch = zero
     if outputs.batch_logits is not None:
         batch = functional.cross_entropy(outputs.batch_logits.float(), minibatch.batch)
@@ -118,5 +128,6 @@ def objective(
         + config.kl_c * kl_c
         + config.kl_u * kl_u
         + config.alignment * aligned
+        + depth
     )
-    return Losses(parts, batch, kl_c, kl_u, aligned, total)
+    return Losses(parts, batch, kl_c, kl_u, aligned, depth, total)

@@ -26,6 +26,9 @@ class Modality:
         into 0 and 1 (ATAC is Bernoulli on ``x > 0``: He et al. 2024, Methods).
     blocks
         ``chromosome`` gives every chromosome an encoder and a decoder of its own, ``none`` takes all features at once.
+    depth
+        Whether the total of a cell's counts tells how deeply it was sequenced rather than what it is. If so, it is taken from
+        the counts and z does not have to say it. True for RNA and ATAC; totals of proteins differ between cell types.
     weight
         Weight of the modality's reconstruction term in the objective.
     zero_means_unmeasured
@@ -38,6 +41,7 @@ class Modality:
     likelihood: str
     transform: Transform
     blocks: Blocks = "none"
+    depth: bool = False
     weight: float = 1.0
     zero_means_unmeasured: bool = False
     aliases: tuple[str, ...] = ()
@@ -52,19 +56,24 @@ class Modality:
         if self.blocks not in get_args(Blocks):
             msg = f"Expected blocks out of {get_args(Blocks)}, found {self.blocks!r}."
             raise ValueError(msg)
+        if self.depth and LIKELIHOODS[self.likelihood].support != "counts":
+            msg = f"Expected depth=False, as values that are no counts have none, found True with {self.likelihood!r}."
+            raise ValueError(msg)
         if not self.weight >= 0:
             msg = f"Expected a weight of 0 or more, found {self.weight}."
             raise ValueError(msg)
 
 
-RNA = Modality("poisson", "log1p", aliases=("gex", "gene expression", "genes"))
+RNA = Modality("poisson", "log1p", depth=True, aliases=("gex", "gene expression", "genes"))
 ADT = Modality(
     "poisson",
     "log1p",
     zero_means_unmeasured=True,
     aliases=("prot", "protein", "proteins", "antibody capture", "cite"),
 )
-ATAC = Modality("bernoulli", "binarize", blocks="chromosome", aliases=("peaks", "chromatin", "accessibility"))
+ATAC = Modality(
+    "bernoulli", "binarize", blocks="chromosome", depth=True, aliases=("peaks", "chromatin", "accessibility")
+)
 
 PRESETS: Mapping[str, Modality] = MappingProxyType({"rna": RNA, "adt": ADT, "atac": ATAC})
 

@@ -33,7 +33,7 @@ from midas.spread import Spread, find_spread, knowledge
 from midas.storage import StoredModel, describe, has_sample, read_model, read_sample, write_model
 from midas.training.device import accelerator_of
 from midas.training.loop import Logger, Surroundings, fit
-from midas.training.start import start_at_means
+from midas.training.start import start
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -96,7 +96,9 @@ class MIDAS:
             if isinstance(data, Mosaic)
             else read_mosaic(data, batch_key=batch_key, modalities=modalities, measured=measured, layer=layer)
         )
-        self._start(mosaic.schema, config or Config(), seed)
+        config = config or Config()
+        mosaic = replace(mosaic, schema=mosaic.schema.joined_blocks(config.network.fewest_for_blocks))
+        self._start(mosaic.schema, config, seed)
         self.mosaic: Mosaic | None = mosaic
         self.batch_key = batch_key
         self.layer = layer
@@ -161,8 +163,8 @@ class MIDAS:
             checkpoint=None if checkpoint is None else Path(checkpoint),
             resume=resume,
         )
-        if self.config.training.start == "means" and not self._history:
-            start_at_means(self.vae, self.mosaic)
+        if not self._history:
+            start(self.vae, self.mosaic, self.config.training.start)
         mosaic = bridged_by_genes(self.mosaic, self.seed)[0] if self.config.training.bridge else self.mosaic
         self.settle(fit(self.vae, self.discriminators, mosaic, self.config, self.seed, around))
         return self

@@ -137,3 +137,27 @@ def test_the_reward_is_finite_where_a_discriminator_knows_one_batch_only(network
     assert torch.isfinite(reward).all()
     assert torch.isfinite(c.grad).all()
     assert not c.grad[1].any()
+
+
+def test_answers_that_do_not_count_are_left_out(networks: Discriminators, c: Tensor) -> None:
+    among = torch.ones(6, 3)
+    among[0, 1] = among[3, 2] = 0.0
+    free, found = networks(c, PRESENT, BATCH, None), networks(c, PRESENT, BATCH, None, among)
+    expected = free.clone()
+    for cell, answers in ((0, [0, 2]), (3, [0, 1])):
+        expected[cell] = 0.0
+        for k, classes in enumerate([[0, 1, 2], [0, 2], [0, 1]]):
+            if PRESENT[k, cell]:
+                left = [batch for batch in classes if batch in answers]
+                expected[cell] -= separate(networks, k, c[k], left)[cell, left.index(0)]
+    torch.testing.assert_close(found, expected, rtol=1e-2, atol=5e-3)
+
+
+def test_a_cell_that_no_other_batch_has_moves_nothing(networks: Discriminators, c: Tensor) -> None:
+    among = torch.ones(6, 3)
+    among[2] = torch.tensor([0.0, 0.0, 1.0])
+    c.requires_grad_()
+    for reward in (networks(c, PRESENT, BATCH, None, among), networks.confusion(c, PRESENT, BATCH, None, among)[1]):
+        (gradient,) = torch.autograd.grad(reward.sum(), c, retain_graph=True)
+        strange, others = gradient[:, 2].abs().max(), gradient[:, [0, 1, 3, 4, 5]].abs().max()
+        assert strange < 0.02 * others

@@ -88,12 +88,25 @@ def test_draws_follow_the_noise_alone(vae: VAE, minibatch: Minibatch) -> None:
     assert not torch.allclose(first, other)
 
 
-def test_only_those_modalities_are_decoded_that_are_asked_for(vae: VAE) -> None:
-    z = torch.randn(5, vae.dim_z, generator=torch.Generator().manual_seed(0))
-    some = torch.tensor([3, 1])
-    eta = vae.decode(z, None, {"rna": some, "adt": None})
-    assert set(eta) == {"rna", "adt"}
-    torch.testing.assert_close(eta["rna"], vae.decode(z, None, {"rna": None})["rna"][some])
+@pytest.mark.parametrize("name", ["rna", "adt"])
+def test_counts_are_decoded_at_their_own_depth_or_at_the_one_expected(
+    name: str, vae: VAE, minibatch: Minibatch
+) -> None:
+    outputs = vae(minibatch, None)
+    cells = outputs.single[name].cells
+    expected = vae.decode(outputs.joint.z[cells], name)
+    assert set(outputs.depth) == {"rna", "atac"}
+    if name in outputs.depth:
+        expected = expected + (outputs.depth[name].found - outputs.depth[name].expected)[:, None]
+    torch.testing.assert_close(outputs.eta[name], expected)
+
+
+def test_what_depth_is_expected_moves_nothing_else(vae: VAE, minibatch: Minibatch) -> None:
+    outputs = vae(minibatch, None)
+    torch.stack([guess.expected.sum() for guess in outputs.depth.values()]).sum().backward()
+    moved = {name for name, parameter in vae.named_parameters() if parameter.grad is not None}
+    kinds = {f"decoder.outputs.{name}.depth.{kind}" for name in ("rna", "atac") for kind in ("weight", "bias")}
+    assert moved == kinds
 
 
 def test_the_papers_sizes(mdata: md.MuData) -> None:

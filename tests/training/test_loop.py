@@ -18,7 +18,8 @@ from midas import MIDAS, Config, NotFiniteError
 from midas.training import fit, loop
 from midas.training.loop import Surroundings
 
-WATCHED = {"epochs": 8, "batch_size": 128, "validation_fraction": 0.2, "patience": 1}
+RISEN = {"kl_rise": 0.0, "adversarial_rise": 0.0, "adversarial_from": 0.0}  # weights as they are from the first step on
+WATCHED = {"epochs": 8, "batch_size": 128, "validation_fraction": 0.2, "patience": 1, "objective": RISEN}
 
 
 class Sink:
@@ -60,9 +61,10 @@ def many() -> md.MuData:
 
 @pytest.mark.parametrize(("sampling", "schedule"), [("mixed", "warmup_stable_decay"), ("by_batch", "constant")])
 def test_the_loss_falls(sampling: str, schedule: str, mdata: md.MuData) -> None:
-    model = MIDAS(mdata, config=tiny(epochs=16, batch_size=24, sampling=sampling, schedule=schedule))
+    model = MIDAS(mdata, config=tiny(epochs=16, batch_size=24, sampling=sampling, schedule=schedule, objective=RISEN))
     history = run(model, sink := Sink())
-    for term in ("total", "reconstruction_rna", "reconstruction_adt", "reconstruction_atac", "batch_reconstruction"):
+    terms = ["total", "reconstruction_rna", "reconstruction_adt", "reconstruction_atac"]
+    for term in [*terms, "batch_reconstruction"] if sampling == "mixed" else terms:
         first, last = (np.mean([record[term] for record in part]) for part in (history[:3], history[-3:]))
         assert last < first - 0.05 * abs(first), term
     per_epoch = 5 if sampling == "mixed" else 3 * 2  # 120 cells; three batches of 40
@@ -81,7 +83,7 @@ def test_the_terms_of_an_epoch_are_kept_and_logged(mdata: md.MuData) -> None:
     assert history["epoch"].tolist() == [0, 1, 2]
     assert history["seconds"].is_monotonic_increasing
     terms = {"reconstruction_rna", "reconstruction_adt", "reconstruction_atac", "batch_reconstruction"}
-    terms |= {"kl_c", "kl_u", "alignment", "total", "discriminator"}
+    terms |= {"kl_c", "kl_u", "alignment", "depth", "total", "discriminator"}
     assert set(history.columns) == terms | {"epoch", "seconds", "learning_rate"}
     assert sink.records == history.to_dict("records")
     assert sink.status == "success"
@@ -155,6 +157,24 @@ def test_early_stopping_begins_the_fall_of_the_learning_rate(many: md.MuData, ca
     assert all(a > b for a, b in zip(rates[8:-1], rates[9:], strict=True))
     assert rates[-1] < 0.3e-3
     assert "No better validation loss for 1 epochs: winding down." in caplog.text
+
+
+def test_the_best_epoch_is_looked_for_once_all_weights_have_risen(many: md.MuData) -> None:
+    rising = {"kl_rise": 0.1, "adversarial_rise": 0.1, "adversarial_from": 0.4}
+    model = MIDAS(many, config=tiny(**{**WATCHED, "epochs": 10, "objective": rising}))
+    assert model.mosaic is not None
+    run = loop._Run(
+        loop.learner_for(model.vae, model.discriminators, model.mosaic, model.config),
+        model.mosaic,
+        loop.plan_training(model.mosaic, model.config.training, 0),
+        0,
+        Surroundings(progress=False),
+    )
+    run.step = 0
+    for epoch, step in enumerate([10, 15, 20]):  # of 40
+        run.step = step
+        assert "val_total" in run._validate(epoch)
+    assert run.watch.best_epoch == 2
 
 
 def test_at_a_constant_rate_early_stopping_stops(many: md.MuData) -> None:

@@ -10,8 +10,8 @@ import pytest
 from helpers import joined, names, one, tiny
 from midas import MIDAS, Config
 from midas.inference import States, decode
-from midas.training import start
-from midas.training.start import start_at_means
+from midas.training import start as module
+from midas.training.start import start
 
 
 def expected(model: MIDAS, name: str, z: np.ndarray) -> np.ndarray:
@@ -30,7 +30,7 @@ def test_chosen_features_start_at_their_means_whatever_z_is(name: str, mdata: md
     chosen = {m: np.arange(part.n_features) % 2 == 0 for m, part in model.schema.modalities.items()}
     z = np.random.default_rng(0).normal(size=(5, model.config.network.dim_z)).astype(np.float32)
     before = expected(model, name, z)
-    start_at_means(model.vae, model.mosaic, chosen)
+    start(model.vae, model.mosaic, "means", chosen)
     found = expected(model, name, z)
     part = mdata[name][:, model.schema.modalities[name].features]
     values = part.X > 0 if name == "atac" else part.X
@@ -48,20 +48,20 @@ def test_features_that_a_batch_lacks_do_not_count_there() -> None:
     flags = pd.DataFrame([[True] * 6, [True] * 3 + [False] * 3], index=["all", "half"], columns=genes)
     model = MIDAS(joined({"rna": rna}), measured={"rna": flags}, config=tiny())
     assert model.mosaic is not None
-    start_at_means(model.vae, model.mosaic, {"rna": np.ones(6, dtype=bool)})
+    start(model.vae, model.mosaic, "means", {"rna": np.ones(6, dtype=bool)})
     np.testing.assert_allclose(expected(model, "rna", zeros(model)), 4.0, atol=0.8)
 
 
 def test_many_cells_are_represented_by_runs_from_all_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(start, "_RUNS", 4)
-    monkeypatch.setattr(start, "_CELLS_IN_A_RUN", 5)
+    monkeypatch.setattr(module, "_RUNS", 4)
+    monkeypatch.setattr(module, "_CELLS_IN_A_RUN", 5)
     cells = np.arange(1000) * 3
-    some = start._some(cells)
+    some = module._some(cells)
     assert len(some) == 20
     assert np.isin(some, cells).all()
     assert some[0] == 0
     assert some[-1] == 2997
-    np.testing.assert_array_equal(start._some(cells[:20]), cells[:20])
+    np.testing.assert_array_equal(module._some(cells[:20]), cells[:20])
 
 
 def test_training_from_the_means_is_ahead_from_the_first_epoch(mdata: md.MuData) -> None:
@@ -73,7 +73,7 @@ def test_training_from_the_means_is_ahead_from_the_first_epoch(mdata: md.MuData)
 
 def test_a_model_that_goes_on_keeps_what_it_has_learned(mdata: md.MuData, monkeypatch: pytest.MonkeyPatch) -> None:
     model = MIDAS(mdata, config=tiny()).fit(progress=False)
-    monkeypatch.setattr("midas.model.start_at_means", pytest.fail)
+    monkeypatch.setattr("midas.model.start", pytest.fail)
     model.fit(progress=False)
 
 

@@ -43,6 +43,11 @@ class Counts:
     mask: Tensor | None
     n_features: int
 
+    @property
+    def entry_cell(self) -> Tensor:
+        """Cell of each non-zero count, as a position in `cells`, `(nnz,)`."""
+        return torch.div(self.flat, self.n_features, rounding_mode="floor")
+
     def dense(self, transform: Transform) -> Tensor:
         """Encoder input `(n, n_features)`; features that were not measured are 0."""
         values = self.values

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -57,6 +57,15 @@ class MosaicSchema:
     def kinds(self) -> dict[str, Modality]:
         """What each modality is, by name."""
         return {name: part.modality for name, part in self.modalities.items()}
+
+    def joined_blocks(self, fewest: int) -> MosaicSchema:
+        """Make one block of modalities that have fewer features than `fewest`."""
+        small = {
+            name: replace(part, blocks=(part.n_features,))
+            for name, part in self.modalities.items()
+            if part.n_features < fewest and len(part.blocks) > 1
+        }
+        return replace(self, modalities={**self.modalities, **small}) if small else self
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

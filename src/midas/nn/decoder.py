@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 class ModalityOutput(nn.Module):
-    """The part of the decoder that is a modality's own: the last linear map, or blocks after one more hidden layer."""
+    """The part of the decoder that is a modality's own: the last linear map, or blocks after one more hidden layer.
+
+    Where depth is taken from the counts, what comes out is of a cell of mean depth, and a map of its own guesses the depth.
+    """
 
     def __init__(self, schema: ModalitySchema, config: NetworkConfig) -> None:
         super().__init__()
@@ -32,6 +35,10 @@ class ModalityOutput(nn.Module):
             self.blocks = BlockDecoder(sizes, schema.blocks, config.activation, config.dropout)
         self.linear = Linear(config.decoder[-1], width)
         likelihood = LIKELIHOODS[schema.modality.likelihood]
+        self.depth = nn.Linear(config.decoder[-1], 1) if schema.modality.depth and config.depth == "observed" else None
+        if self.depth is not None:
+            nn.init.zeros_(self.depth.weight)
+            nn.init.zeros_(self.depth.bias)
         self.extra = nn.Parameter(torch.zeros(schema.n_features)) if likelihood.n_feature_parameters else None
 
     def forward(self, hidden: Tensor, noise: Noise | None) -> Tensor:
@@ -40,6 +47,14 @@ class ModalityOutput(nn.Module):
         if self.blocks is not None and self.finish is not None:
             x = self.blocks(self.finish(x, noise), noise)
         return x
+
+    def expected_depth(self, hidden: Tensor) -> Tensor | None:
+        """Guess the log of the mean depth from `(n, config.decoder[-1])`, `(n,)`; None where it is not taken from the counts.
+
+        What is guessed moves nothing but the guess: z is not to say how deeply a cell was sequenced.
+        """
+        guess: Tensor | None = None if self.depth is None else self.depth(hidden.detach())[:, 0].float()
+        return guess
 
 
 class Decoder(nn.Module):

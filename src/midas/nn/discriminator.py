@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # Power of a batch's mean probability against another: 0.5 has no weight, 0.9 two fifths, 0.99 nearly all.
 _SURE = 8
+# An answer that does not count at all counts so much: logarithms stay finite.
+_LEAST = 1e-3
 
 
 class Discriminators(nn.Module):
@@ -41,7 +43,9 @@ class Discriminators(nn.Module):
         allowed = [[True] * len(schema.batches), *(schema.batches_with[name] for name in schema.modalities)]
         self.register_buffer("allowed", torch.tensor(allowed), persistent=False)
 
-    def forward(self, c: Tensor, present: Tensor, batch: Tensor, noise: Noise | None) -> Tensor:
+    def forward(
+        self, c: Tensor, present: Tensor, batch: Tensor, noise: Noise | None, among: Tensor | None = None
+    ) -> Tensor:
         """Cross entropy of the guesses, summed over the discriminators.
 
         Parameters
@@ -52,15 +56,20 @@ class Discriminators(nn.Module):
             `(n_discriminators, n_cells)`, whether the cell counts for the discriminator.
         batch
             `(n_cells,)`.
+        among
+            How much each batch counts as an answer for each cell, `(n_cells, n_batches)`, from 0 to 1; 1 for its own. None where
+            all count.
 
         Returns
         -------
         `(n_cells,)`, in nats.
         """
-        logits = self._logits(c, noise)
+        logits = _weighted(self._logits(c, noise), among)
         return _cross_entropy(logits, batch, self._counted(present, batch)).sum(0)
 
-    def confusion(self, c: Tensor, present: Tensor, batch: Tensor, noise: Noise | None) -> tuple[Tensor, Tensor]:
+    def confusion(
+        self, c: Tensor, present: Tensor, batch: Tensor, noise: Noise | None, among: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Cross entropy as of :meth:`forward`, and the reward of a model that misleads about batches rather than about cells.
 
         That discriminators are sure of a cell may mean a type that only its batch has; that they are sure of all cells of a batch
@@ -71,7 +80,7 @@ class Discriminators(nn.Module):
 
         Parameters
         ----------
-        c, present, batch
+        c, present, batch, among
             As of :meth:`forward`.
 
         Returns
@@ -80,11 +89,11 @@ class Discriminators(nn.Module):
         """
         logits = self._logits(c, noise)
         counted = self._counted(present, batch)
-        losses = _cross_entropy(logits, batch, counted)
+        losses = _cross_entropy(_weighted(logits, among), batch, counted)
         sure = torch.where(counted, torch.exp(-losses.detach()), 0.0)
-        return losses.sum(0), ((1 - sure) * losses + self._push(logits, batch, counted)).sum(0)
+        return losses.sum(0), ((1 - sure) * losses + self._push(logits, batch, counted, among)).sum(0)
 
-    def _push(self, logits: Tensor, batch: Tensor, counted: Tensor) -> Tensor:
+    def _push(self, logits: Tensor, batch: Tensor, counted: Tensor, among: Tensor | None) -> Tensor:
         """Weighted mean over the other batches of log(1 - p), where p is of the own batch against that one; `(n, n_cells)`."""
         n, cells, classes = logits.shape
         own = functional.one_hot(batch, classes).to(logits.dtype)
@@ -93,13 +102,14 @@ class Discriminators(nn.Module):
         # Log odds of the own batch against each.
         ahead = possible.gather(2, batch.expand(n, cells)[:, :, None]) - possible
         n_of_batch = weight @ own
-        told = (weight[:, :, None] * own).transpose(1, 2) @ torch.sigmoid(ahead.detach())
-        told = told / n_of_batch.clamp(min=1)[:, :, None]
+        members = (weight[:, :, None] * own).transpose(1, 2)
+        answers = torch.ones_like(ahead) if among is None else among.expand_as(ahead)
+        told = (members @ (answers * torch.sigmoid(ahead.detach()))) / (members @ answers).clamp(min=_LEAST)
         # Other batches count by their cells, of which one that a discriminator does not know has none.
         share = n_of_batch[:, None, :] * (1 - torch.eye(classes, device=logits.device))
         share = share / share.sum(2, keepdim=True).clamp(min=1)
         pull = torch.pow(told, _SURE) * share
-        return -(pull[:, batch] * functional.softplus(ahead)).sum(2) * weight
+        return -(pull[:, batch] * answers * functional.softplus(ahead)).sum(2) * weight
 
     def _logits(self, c: Tensor, noise: Noise | None) -> Tensor:
         for linear, finish in zip(self.linear, self.finish, strict=True):
@@ -110,6 +120,11 @@ class Discriminators(nn.Module):
     def _counted(self, present: Tensor, batch: Tensor) -> Tensor:
         # A cell put together of two batches' may have a modality that its batch has not: nothing to be told there.
         return present & self.allowed[:, batch]
+
+
+def _weighted(logits: Tensor, among: Tensor | None) -> Tensor:
+    """Logits of answers that count as much as `among` says."""
+    return logits if among is None else logits + torch.log(among.clamp(min=_LEAST))
 
 
 def _cross_entropy(logits: Tensor, batch: Tensor, counted: Tensor) -> Tensor:

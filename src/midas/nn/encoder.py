@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from midas.nn.depth import Depth
 from midas.nn.experts import Expert, Gaussian
 from midas.nn.layers import MLP, Finish, Hidden
 from midas.nn.stacked import BlockEncoder
@@ -22,12 +23,14 @@ if TYPE_CHECKING:
 
 
 class ModalityInput(nn.Module):
-    """The part of an encoder that is a modality's own: blocks if it has them, then the first hidden layer."""
+    """The part of an encoder that is a modality's own: depth taken off, blocks if it has them, the first hidden layer."""
 
     def __init__(self, schema: ModalitySchema, config: NetworkConfig) -> None:
         super().__init__()
         self.transform = schema.modality.transform
         self.thinning = config.thinning
+        observed = schema.modality.depth and config.depth == "observed"
+        self.depth = Depth(schema.n_features) if observed else None
         self.blocks: BlockEncoder | None = None
         self.finish: Finish | None = None
         width = schema.n_features
@@ -41,10 +44,11 @@ class ModalityInput(nn.Module):
     def forward(self, counts: Counts, noise: Noise | None) -> Tensor:
         """Map counts of n cells to `(n, config.encoder[0])`."""
         if noise is not None and self.thinning > 0 and self.transform != "identity":
-            row = torch.div(counts.flat, counts.n_features, rounding_mode="floor")
-            counts = replace(
-                counts, values=noise.thinned(counts.values, counts.flat, row, len(counts.cells), self.thinning)
-            )
+            row, n = counts.entry_cell, len(counts.cells)
+            counts = replace(counts, values=noise.thinned(counts.values, counts.flat, row, n, self.thinning))
+        if self.depth is not None:
+            scale = torch.exp(-self.depth(counts))
+            counts = replace(counts, values=counts.values * scale[counts.entry_cell])
         x = counts.dense(self.transform)
         if self.blocks is not None and self.finish is not None:
             x = self.finish(self.blocks(x, noise), noise)

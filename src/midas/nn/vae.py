@@ -41,6 +41,20 @@ class Latent:
 
 
 @dataclass(frozen=True)
+class DepthGuess:
+    """How deeply cells were sequenced in one modality, and what z leads to expect.
+
+    Attributes
+    ----------
+    found, expected
+        Logarithms, `(n_m,)`.
+    """
+
+    found: Tensor
+    expected: Tensor
+
+
+@dataclass(frozen=True)
 class Outputs:
     """All that the objective needs from one pass.
 
@@ -54,12 +68,15 @@ class Outputs:
         By modality, decoder output for the cells that have it, `(n_m, n_features)`.
     batch_logits
         Guess of the batch from u, `(n, n_batches)`; None in steps that hide the batch.
+    depth
+        By modality whose depth is taken from the counts.
     """
 
     joint: Latent
     single: Mapping[str, Latent]
     eta: Mapping[str, Tensor]
     batch_logits: Tensor | None
+    depth: Mapping[str, DepthGuess]
 
 
 class VAE(nn.Module):
@@ -84,13 +101,12 @@ class VAE(nn.Module):
         batch = self.batch_encoder(minibatch.batch, noise) if with_batch else None
         return by_modality, batch
 
-    def decode(self, z: Tensor, noise: Noise | None, names: Mapping[str, Tensor | None]) -> dict[str, Tensor]:
-        """Decode z into modalities; for each, the cells to decode, None for all."""
-        hidden = self.decoder.hidden(z, noise)
-        return {
-            name: self.decoder.outputs[name](hidden if cells is None else hidden[cells], noise)
-            for name, cells in names.items()
-        }
+    def decode(self, z: Tensor, modality: str) -> Tensor:
+        """Decode z `(n, dim_z)` into a modality, `(n, n_features)`, at the depth that z leads to expect."""
+        hidden, output = self.decoder.hidden(z, None), self.decoder.outputs[modality]
+        eta: Tensor = output(hidden, None)
+        depth: Tensor | None = output.expected_depth(hidden)  # type: ignore[operator]
+        return eta if depth is None else eta + depth[:, None]
 
     def extras(self) -> dict[str, Tensor | None]:
         """Per-feature parameters of the likelihoods, by modality."""
@@ -114,11 +130,20 @@ class VAE(nn.Module):
         of_batch = [] if batch is None else [batch]
         posterior = product_of_experts(n, [*by_modality.values(), *of_batch])
         z = posterior.sample(noise)
-        eta = self.decode(z, noise, {name: None if len(e.cells) == n else e.cells for name, e in by_modality.items()})
+        hidden, eta, depths = self.decoder.hidden(z, noise), dict[str, Tensor](), dict[str, DepthGuess]()
+        for name, expert in by_modality.items():
+            mine = hidden if len(expert.cells) == n else hidden[expert.cells]
+            eta[name] = self.decoder.outputs[name](mine, noise)
+            depth = self.encoder.inputs[name].depth
+            if depth is not None:
+                found = depth(minibatch.counts[name])  # type: ignore[operator]
+                eta[name] = eta[name] + found[:, None]
+                depths[name] = DepthGuess(found, self.decoder.outputs[name].expected_depth(mine))  # type: ignore[operator]
         logits = None if batch is None else self.batch_decoder(z[:, self.dim_c :], noise)
         single = {}
         for name, expert in by_modality.items():
             whole = product_of_experts(n, [expert, *of_batch])
             own = whole if len(expert.cells) == n else Gaussian(whole.mean[expert.cells], whole.logvar[expert.cells])
             single[name] = Latent(expert.cells, own, own.sample(noise))
-        return Outputs(Latent(torch.arange(n, device=z.device), posterior, z), single, eta, logits)
+        joint = Latent(torch.arange(n, device=z.device), posterior, z)
+        return Outputs(joint, single, eta, logits, depths)

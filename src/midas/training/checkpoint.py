@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from midas.training.step import Learner
 
 
+_COUNTERPARTS = "counterparts"
+
+
 @dataclass(frozen=True)
 class Position:
     """Where a run stands.
@@ -60,6 +63,8 @@ class Checkpoint:
             **_prefixed("discriminator_optimizer", _moments(learner.discriminator_optimizer)),
             **_prefixed("best", best or {}),
         }
+        if learner.counterparts is not None:
+            tensors[_COUNTERPARTS] = learner.counterparts
         with replacing(self.path) as scratch:
             save_file(
                 {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
@@ -67,8 +72,14 @@ class Checkpoint:
                 metadata={"position": json.dumps(asdict(position))},
             )
 
-    def read(self, learner: Learner, fingerprint: dict[str, Any]) -> tuple[Position, dict[str, Tensor] | None]:
+    def read(
+        self, learner: Learner, fingerprint: dict[str, Any]
+    ) -> tuple[Position, dict[str, Tensor] | None, Tensor | None]:
         """Put networks and optimisers in the state of the file.
+
+        Returns
+        -------
+        Where the run stands, the best weights so far, and which batches hold cells like each cell, as far as there are any.
 
         Raises
         ------
@@ -95,7 +106,7 @@ class Checkpoint:
         _restore(learner.discriminator_optimizer, _part("discriminator_optimizer", tensors))
         best = _part("best", tensors)
         rate, watch = LearningRate(**position.pop("rate")), Watch(**position.pop("watch"))
-        return Position(rate=rate, watch=watch, **position), best or None
+        return Position(rate=rate, watch=watch, **position), best or None, tensors.get(_COUNTERPARTS)
 
 
 def _prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

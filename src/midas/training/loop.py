@@ -14,8 +14,10 @@ import numpy as np
 import torch
 
 from midas.data.loader import collect, epoch_indices
+from midas.inference import encode
 from midas.nn import VAE, Discriminators, Noise
 from midas.training.checkpoint import Checkpoint, Position
+from midas.training.counterparts import counterparts
 from midas.training.device import compute_of
 from midas.training.plan import Plan, plan_training
 from midas.training.progress import Progress
@@ -172,6 +174,7 @@ class _Run:
         with Progress(self.rate.end, shown=self.around.progress) as bar:
             epoch = first
             while self.step < self.rate.end:
+                self._compare_batches()
                 record = {"epoch": float(epoch), **self._train_epoch(epoch, bar)}
                 record = record | self._validate(epoch)
                 record["seconds"] = self.seconds_before + time.monotonic() - started
@@ -186,10 +189,26 @@ class _Run:
         if self.checkpoint is not None:
             self._save(epoch, self.history[-1]["seconds"] if self.history else 0.0)
 
+    def _progress(self) -> float:
+        return self.step / max(1, self.plan.total_steps)
+
     def finish(self) -> None:
         """Put the best weights in place."""
         if self.best is not None:
             self.learner.vae.load_state_dict(self.best)
+
+    def _compare_batches(self) -> None:
+        """Find out which batches hold cells like each cell, once, when discriminators begin to move the model."""
+        learner, objective = self.learner, self.learner.config.objective
+        wanted = objective.counterparts and objective.adversarial > 0 and len(learner.schema.batches) > 1
+        if not wanted or learner.counterparts is not None or self._progress() < objective.adversarial_from:
+            return
+        everything = tuple(self.mosaic.modalities)
+        z = encode(learner.vae, self.mosaic, everything, with_batch=False, ranks=learner.compute.ranks).mean
+        batch = self.mosaic.known_batch[self.mosaic.batch]
+        c = z[:, : learner.config.network.dim_c]
+        found = counterparts(c, batch, len(learner.schema.batches), seed=self.seed)
+        self.learner = replace(learner, counterparts=torch.from_numpy(found))
 
     def _train_epoch(self, epoch: int, bar: Progress) -> dict[str, float]:
         learner, config = self.learner, self.learner.config
@@ -213,7 +232,7 @@ class _Run:
                 _set_rate(learner.vae_optimizer, factor * config.training.learning_rate)
                 _set_rate(learner.discriminator_optimizer, factor * config.training.discriminator_learning_rate)
                 with_batch = bool(rng.random() >= config.objective.batch_expert_dropout)
-                report = train_step(learner, minibatch, noise, with_batch=with_batch)
+                report = train_step(learner, minibatch, noise, with_batch=with_batch, progress=self._progress())
                 for name, term in report.named().items():
                     sums[name] = sums[name] + term if name in sums else term
                 self.step += 1
@@ -238,6 +257,8 @@ class _Run:
                 for name, term in losses_of(self.learner, outputs, minibatch).named().items():
                     sums[name] = sums.get(name, 0.0) + float(term) * minibatch.n_cells
         terms = {f"val_{name}": total / len(self.plan.validation) for name, total in ranks.add(sums).items()}
+        if self._progress() < self.learner.config.objective.risen_at:
+            return terms  # the best loss of an objective that is still changing tells nothing
         if self.watch.better(terms["val_total"], epoch):
             self._remember()
         elif self.watch.tired(epoch) and self.learner.config.training.schedule == "constant":
@@ -269,7 +290,8 @@ class _Run:
         if self.checkpoint is None or not found:
             return 0
         fingerprint = _fingerprint(self.learner, self.mosaic, self.seed)
-        position, self.best = self.checkpoint.read(self.learner, fingerprint)
+        position, self.best, alike = self.checkpoint.read(self.learner, fingerprint)
+        self.learner = replace(self.learner, counterparts=alike)
         self.learner.compute.ranks.check_same({"checkpoint": position.step})
         self.step, self.rate, self.watch = position.step, position.rate, position.watch
         self.history, self.seconds_before = position.history, position.seconds

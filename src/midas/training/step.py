@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from midas.losses import Losses, objective
+from midas.training.counterparts import SURE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from midas.config import Config
+    from midas.config import Config, ObjectiveConfig
     from midas.data.minibatch import Minibatch
     from midas.data.schema import MosaicSchema
     from midas.nn import VAE, Discriminators, Noise, Outputs
@@ -67,6 +68,9 @@ class Learner:
         Weights and counts of steps.
     anchor
         Where some cells are held.
+    counterparts
+        How surely each batch holds cells like each cell of the mosaic, `(n_cells, n_batches)`, from 0 to 255; None where that
+        makes no difference.
     """
 
     vae: VAE
@@ -77,6 +81,13 @@ class Learner:
     schema: MosaicSchema
     config: Config
     anchor: Anchor | None = None
+    counterparts: Tensor | None = None
+
+    def among(self, minibatch: Minibatch) -> Tensor | None:
+        """Batches that a cell's own is to be guessed among, as of :meth:`midas.nn.Discriminators.forward`."""
+        if self.counterparts is None:
+            return None
+        return self.counterparts[torch.from_numpy(minibatch.index)].to(self.compute.device).float() / SURE
 
 
 @dataclass(frozen=True)
@@ -117,8 +128,17 @@ def discriminator_input(outputs: Outputs, names: tuple[str, ...], dim_c: int) ->
     return torch.stack(c), torch.stack(present)
 
 
-def train_step(learner: Learner, minibatch: Minibatch, noise: Noise, *, with_batch: bool) -> StepReport:
+def train_step(
+    learner: Learner, minibatch: Minibatch, noise: Noise, *, with_batch: bool, progress: float = 1.0
+) -> StepReport:
     """Update the discriminators on detached c, then the model, which is rewarded for misleading them.
+
+    Parameters
+    ----------
+    with_batch
+        Whether the batch is one of the experts.
+    progress
+        Share of all steps done, on which weights depend that rise.
 
     Raises
     ------
@@ -130,13 +150,13 @@ def train_step(learner: Learner, minibatch: Minibatch, noise: Noise, *, with_bat
     with compute.autocast():
         outputs = learner.vae(minibatch, noise, with_batch=with_batch)
     c, present = discriminator_input(outputs, learner.discriminators.names, config.network.dim_c)
-    adversarial = config.objective.adversarial
+    weights = config.objective.at(progress)
 
-    if adversarial > 0:
-        _teach(learner, c.detach(), present, minibatch.batch, noise)
-    losses = losses_of(learner, outputs, minibatch)
+    if weights.adversarial > 0:
+        _teach(learner, c.detach(), present, minibatch, noise)
+    losses = losses_of(learner, outputs, minibatch, weights)
     learner.discriminators.requires_grad_(requires_grad=False)
-    guess, reward = _misleading(learner, c, present, minibatch.batch, noise)
+    guess, reward = _misleading(learner, c, present, minibatch, noise)
     learner.discriminators.requires_grad_(requires_grad=True)
     report, total = StepReport(losses, guess), losses.total
     if learner.anchor is not None:
@@ -144,7 +164,7 @@ def train_step(learner: Learner, minibatch: Minibatch, noise: Noise, *, with_bat
         report, total = replace(report, anchor=held), total + held
     if compute.device.type == "cpu":
         check_finite({"total": total.item(), "discriminator": guess.item()}, learner, minibatch)
-    aim = total - adversarial * reward
+    aim = total - weights.adversarial * reward
     if aim.requires_grad:  # not when only the batch networks are tuned, and this step leaves the batch out
         torch.autograd.backward(aim)
     compute.ranks.average_gradients(learner.vae, minibatch.n_cells)
@@ -154,12 +174,15 @@ def train_step(learner: Learner, minibatch: Minibatch, noise: Noise, *, with_bat
     return report
 
 
-def _misleading(learner: Learner, c: Tensor, present: Tensor, batch: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
+def _misleading(
+    learner: Learner, c: Tensor, present: Tensor, minibatch: Minibatch, noise: Noise
+) -> tuple[Tensor, Tensor]:
     """Cross entropy of the discriminators, and what the model is rewarded for; means over cells."""
+    among = learner.among(minibatch)
     if learner.config.objective.mislead == "cells":
-        guess = learner.discriminators(c, present, batch, noise).mean()
+        guess = learner.discriminators(c, present, minibatch.batch, noise, among).mean()
         return guess, guess
-    guess, reward = learner.discriminators.confusion(c, present, batch, noise)
+    guess, reward = learner.discriminators.confusion(c, present, minibatch.batch, noise, among)
     return guess.mean(), reward.mean()
 
 
@@ -168,27 +191,30 @@ def teach_discriminators(learner: Learner, minibatch: Minibatch, noise: Noise) -
     with torch.no_grad(), learner.compute.autocast():
         outputs = learner.vae(minibatch, noise)
     c, present = discriminator_input(outputs, learner.discriminators.names, learner.config.network.dim_c)
-    _teach(learner, c, present, minibatch.batch, noise)
+    _teach(learner, c, present, minibatch, noise)
 
 
-def _teach(learner: Learner, c: Tensor, present: Tensor, batch: Tensor, noise: Noise) -> None:
+def _teach(learner: Learner, c: Tensor, present: Tensor, minibatch: Minibatch, noise: Noise) -> None:
+    among = learner.among(minibatch)
     for _ in range(learner.config.training.discriminator_steps):
         learner.discriminator_optimizer.zero_grad()
-        guess = learner.discriminators(c, present, batch, noise).mean()
+        guess = learner.discriminators(c, present, minibatch.batch, noise, among).mean()
         (guess * learner.config.objective.adversarial).backward()
-        learner.compute.ranks.average_gradients(learner.discriminators, len(batch))
+        learner.compute.ranks.average_gradients(learner.discriminators, minibatch.n_cells)
         _clip(learner, learner.discriminators)
         learner.discriminator_optimizer.step()
 
 
-def losses_of(learner: Learner, outputs: Outputs, minibatch: Minibatch) -> Losses:
-    """Compute the objective of one pass."""
+def losses_of(
+    learner: Learner, outputs: Outputs, minibatch: Minibatch, weights: ObjectiveConfig | None = None
+) -> Losses:
+    """Compute the objective of one pass, with the configuration's weights if none are given."""
     return objective(
         outputs,
         minibatch,
         {name: part.modality for name, part in learner.schema.modalities.items()},
         learner.vae.extras(),
-        learner.config.objective,
+        weights or learner.config.objective,
         learner.config.network.dim_c,
     )
 

@@ -11,7 +11,7 @@ import torch
 
 from midas.data.blocks import parse_peaks
 from midas.data.schema import ModalitySchema, MosaicSchema
-from midas.training.start import start_at_means
+from midas.training.start import start
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -114,7 +114,7 @@ def start_features(vae: VAE, reference: MosaicSchema, query: Mosaic) -> None:
     """Let decoders of features that the reference lacks begin at the query's mean, in place; others have been trained."""
     known = {name: part.features for name, part in reference.modalities.items()}
     new = {name: ~part.features.isin(known.get(name, ())) for name, part in query.schema.modalities.items()}
-    start_at_means(vae, query, new)
+    start(vae, query, "means", new)
 
 
 def _carry_batches(
@@ -162,8 +162,9 @@ def _carry_features(
             rows = target[out + kind].clone()
             rows[to] = source[out + kind]
             target[out + kind] = rows
-    extra = f"decoder.outputs.{name}.extra"
-    if extra in source:
-        values = target[extra].clone()
-        values[torch.from_numpy(new.features.get_indexer(old.features).astype(np.int64))] = source[extra]
-        target[extra] = values
+    at = torch.from_numpy(new.features.get_indexer(old.features).astype(np.int64))
+    for by_feature in (f"decoder.outputs.{name}.extra", f"encoder.inputs.{name}.depth.profile"):
+        if by_feature in source:
+            values = target[by_feature].clone()
+            values[at] = source[by_feature]
+            target[by_feature] = values

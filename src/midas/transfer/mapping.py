@@ -316,7 +316,7 @@ def _read(reference: MIDAS, q: Query, options: TransferConfig, *, keep_batches: 
         )
         raise ValueError(msg)
     schema = extended(reference.schema, own.schema, keep_batches=keep_batches, add_features=options.add_features)
-    return recast(own, schema)
+    return recast(own, schema.joined_blocks(reference.config.network.fewest_for_blocks))
 
 
 def _model_of(reference: MIDAS, mosaic: Mosaic, q: Query) -> MIDAS:

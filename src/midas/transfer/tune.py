@@ -113,7 +113,15 @@ def tuning_config(config: Config, n_query: int, n_all: int, options: TransferCon
         patience=None,
     )
     alignment = config.objective.alignment if options.alignment is None else options.alignment
-    objective = replace(config.objective, adversarial=options.adversarial, alignment=alignment)
+    # The model knows what cells are: nothing has to rise.
+    objective = replace(
+        config.objective,
+        adversarial=options.adversarial,
+        alignment=alignment,
+        kl_rise=0.0,
+        adversarial_rise=0.0,
+        adversarial_from=0.0,
+    )
     return replace(config, training=training, objective=objective)
 
 
