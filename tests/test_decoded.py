@@ -33,11 +33,11 @@ def test_decoded_counts_have_every_cell_and_feature_by_the_datas_names(
     assert x.dtype == np.float32
     assert (x > 0).all()
     assert modality != "atac" or (x < 1).all()
-    z = fitted.latent(part="z")
+    z, depths = fitted.latent(part="z"), fitted.posterior().depths
     if verb == "correct":
         z[:, 4:] = fitted.standard_noise
     own = found.obs["measured"].to_numpy() | (verb == "correct")  # impute() lets the others borrow
-    expected = decoded(fitted, z, modality)[found.var_names].to_numpy()
+    expected = decoded(fitted, z, modality, depths=depths if verb == "impute" else None)[found.var_names].to_numpy()
     np.testing.assert_allclose(x[own], expected[own], rtol=1e-4)
     assert verb == "correct" or not np.isclose(x[~own], expected[~own], rtol=1e-4).all(1).any()
 
@@ -48,7 +48,8 @@ def test_cells_that_lack_a_modality_borrow_half_from_the_nearest_that_have_it(mo
     lacks = ~imputed.obs["measured"].to_numpy()
     distance = ((z[lacks][:, None, :4] - z[~lacks][:, :4]) ** 2).sum(2)
     nearest = np.argsort(distance, 1)[:, :20]
-    expected = decoded(fitted, z[lacks], modality, z[~lacks][nearest].mean(1))[imputed.var_names]
+    depths = fitted.posterior().depths[lacks]
+    expected = decoded(fitted, z[lacks], modality, z[~lacks][nearest].mean(1), depths)[imputed.var_names]
     np.testing.assert_allclose(values(imputed)[lacks], expected, rtol=1e-3)
 
 

@@ -34,10 +34,13 @@ class Encoded:
     ----------
     mean, variance
         `(n_cells, dim_z)` in the order of the input; NaN for cells that have none of the modalities used.
+    depths
+        How deeply the cells were sequenced in the modalities used, `(n_cells, n_depths)`, as of :meth:`midas.nn.VAE.depths`.
     """
 
     mean: NDArray[np.float32]
     variance: NDArray[np.float32]
+    depths: NDArray[np.float32]
 
 
 def device_of(vae: VAE) -> torch.device:
@@ -55,6 +58,7 @@ def encode(
     cells = np.flatnonzero(mosaic.measured_in(modalities)).astype(np.int64)
     mean = np.full((mosaic.n_cells, vae.dim_z), np.nan, dtype=np.float32)
     variance = np.full_like(mean, np.nan)
+    depths = np.full((mosaic.n_cells, len(vae.depth_names)), np.nan, dtype=np.float32)
     device = device_of(vae)
     blocks = _blocks(cells, mosaic.schema)[ranks.rank :: ranks.size]
     with torch.inference_mode():
@@ -65,13 +69,14 @@ def encode(
             posterior = product_of_experts(minibatch.n_cells, experts)
             mean[minibatch.index] = posterior.mean.cpu().numpy()
             variance[minibatch.index] = torch.exp(posterior.logvar).cpu().numpy()
+            depths[minibatch.index] = vae.depths(on_device).cpu().numpy()
     if ranks.size > 1:
         mine = torch.zeros(mosaic.n_cells, dtype=torch.bool, device=device)
         mine[torch.from_numpy(np.concatenate([*blocks, cells[:0]])).to(device)] = True
-        mean, variance = (
-            ranks.joined(torch.from_numpy(rows).to(device), mine).cpu().numpy() for rows in (mean, variance)
+        mean, variance, depths = (
+            ranks.joined(torch.from_numpy(rows).to(device), mine).cpu().numpy() for rows in (mean, variance, depths)
         )
-    return Encoded(mean, variance)
+    return Encoded(mean, variance, depths)
 
 
 @dataclass(frozen=True)
@@ -87,11 +92,14 @@ class States:
         the likelihood's non-linearity.
     known
         What is known of each cell, `(n,)`: a row of :attr:`midas.spread.Spread.excess`; None where that makes no difference.
+    depths
+        Depths to decode at, `(n, n_depths)`, as of :class:`Encoded`; None, and NaN, for what is to be expected.
     """
 
     z: NDArray[np.float32]
     borrowed: NDArray[np.float32] | None = None
     known: NDArray[np.int64] | None = None
+    depths: NDArray[np.float32] | None = None
 
     def of(self, cells: NDArray[np.int64]) -> States:
         """States of `cells`, in this order; none for -1."""
@@ -100,6 +108,7 @@ class States:
             np.where(there, self.z[cells], np.float32(np.nan)),
             None if self.borrowed is None else np.where(there, self.borrowed[cells], np.float32(np.nan)),
             None if self.known is None else self.known[cells],
+            None if self.depths is None else np.where(there, self.depths[cells], np.float32(np.nan)),
         )
 
 
@@ -163,13 +172,15 @@ def decode(
         block = torch.from_numpy(part.z).to(device)
         known = torch.isfinite(block).all(1, keepdim=True)
         with torch.inference_mode():
-            eta = _eta(vae, block, known, modality)
+            depths = None if part.depths is None else torch.from_numpy(part.depths).to(device)
+            eta = _eta(vae, block, known, modality, depths)
             if part.borrowed is not None:
                 second = torch.from_numpy(part.borrowed).to(device)
                 has = known & torch.isfinite(second).all(1, keepdim=True)
                 which = has[:, 0].nonzero()[:, 0]
                 if len(which):
-                    eta[which] = (eta[which] + _eta(vae, second[which], has[which], modality)) / 2
+                    lent = _eta(vae, second[which], has[which], modality, None if depths is None else depths[which])
+                    eta[which] = (eta[which] + lent) / 2
             if not draw.sample:
                 values = likelihood.mean(eta)
             elif draw.spread is None:
@@ -182,9 +193,9 @@ def decode(
             yield values.cpu().numpy()
 
 
-def _eta(vae: VAE, z: torch.Tensor, known: torch.Tensor, modality: str) -> torch.Tensor:
+def _eta(vae: VAE, z: torch.Tensor, known: torch.Tensor, modality: str, depths: torch.Tensor | None) -> torch.Tensor:
     """Decoder's output `(n, n_features)`; of zeros where z is not known."""
-    return vae.decode(torch.where(known, z, 0.0), modality).float()
+    return vae.decode(torch.where(known, z, 0.0), modality, depths).float()
 
 
 def standard_noise(u: NDArray[np.float32], mosaic: Mosaic) -> NDArray[np.float32]:

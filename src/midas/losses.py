@@ -64,8 +64,10 @@ def reconstruction(eta: Tensor, counts: Counts, modality: Modality, extra: Tenso
 
 
 def depth_cost(guess: DepthGuess) -> Tensor:
-    """Cost of a guessed depth, `(n,)`: least where the guess is the logarithm of the mean depth, as for a Poisson rate."""
-    return torch.exp(guess.expected) - torch.exp(guess.found) * guess.expected
+    """Cost of guessed depths, summed: least where a guess is the logarithm of the mean depth, as for a Poisson rate."""
+    known = torch.isfinite(guess.found)
+    found = torch.where(known, guess.found, 0.0)
+    return torch.where(known, torch.exp(guess.expected) - torch.exp(found) * guess.expected, 0.0).sum()
 
 
 def kl_to_prior(posterior: Gaussian) -> Tensor:
@@ -118,7 +120,7 @@ def objective(
     kl = kl_to_prior(outputs.joint.posterior).sum(0) / n
     kl_c, kl_u = kl[:dim_c].sum(), kl[dim_c:].sum()
     aligned = alignment(outputs.single, n) / n if len(outputs.single) > 1 else zero
-    depth = sum((depth_cost(guess).sum() / n for guess in outputs.depth.values()), start=zero)
+    depth = zero if outputs.depth is None else depth_cost(outputs.depth) / n
     batch = zero
     if outputs.batch_logits is not None:
         batch = functional.cross_entropy(outputs.batch_logits.float(), minibatch.batch)

@@ -372,7 +372,8 @@ class MIDAS:
         if part not in columns:
             msg = f"Expected part to be c, u or z, found {part!r}."
             raise ValueError(msg)
-        return Encoded(whole.mean[:, columns[part]].copy(), whole.variance[:, columns[part]].copy())
+        mean, variance = whole.mean[:, columns[part]].copy(), whole.variance[:, columns[part]].copy()
+        return Encoded(mean, variance, whole.depths.copy())
 
     def impute(
         self,
@@ -464,10 +465,9 @@ class MIDAS:
         mosaic = self._mosaic_of(data)
         names = self._known([source] if isinstance(source, str) else source)
         (name,) = self._known([target])
-        states = States(
-            self.posterior(mosaic, modalities=names, part="z").mean,
-            known=knowledge(mosaic, name, mosaic.modalities[name].present & (name in names)),
-        )
+        found = self.posterior(mosaic, modalities=names, part="z")
+        seen = mosaic.modalities[name].present & (name in names)
+        states = States(found.mean, known=knowledge(mosaic, name, seen), depths=found.depths)
         return self._decoded(mosaic, states, name, self._draw(name, sample=sample, seed=seed), out)
 
     @property
@@ -714,8 +714,9 @@ class MIDAS:
 
     def _imputing(self, mosaic: Mosaic, modality: str) -> States:
         """What a modality is decoded from, cell by cell, its batch kept: cells that lack it borrow from others."""
-        z, seen = self.posterior(mosaic, part="z").mean, mosaic.modalities[modality].present
-        return States(z, self._lent(modality, z, mosaic, np.flatnonzero(~seen)), knowledge(mosaic, modality, seen))
+        found, seen = self.posterior(mosaic, part="z"), mosaic.modalities[modality].present
+        lent = self._lent(modality, found.mean, mosaic, np.flatnonzero(~seen))
+        return States(found.mean, lent, knowledge(mosaic, modality, seen), found.depths)
 
     def _correcting(self, mosaic: Mosaic, modality: str) -> States:
         """Likewise, as if all cells came from one batch. Nothing is borrowed, so that cells of all batches are made alike."""

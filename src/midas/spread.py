@@ -89,10 +89,13 @@ def find_spread(vae: VAE, mosaic: Mosaic, lend: Lend, *, seed: int) -> dict[str,
         if len(there) > _CELLS:
             there = np.sort(np.random.default_rng([seed, 9]).choice(there, _CELLS, replace=False))
         some = mosaic.load(there)
-        seen = unseen = _excess(vae, some, name, States(encode(vae, some, tuple(some.modalities)).mean))
-        z = encode(vae, some, tuple(other for other in some.modalities if other != name)).mean
+        whole = encode(vae, some, tuple(some.modalities))
+        seen = unseen = _excess(vae, some, name, States(whole.mean, depths=whole.depths))
+        others = encode(vae, some, tuple(other for other in some.modalities if other != name))
+        z = others.mean
         if int(np.isfinite(z).all(1).sum()) >= _FEWEST:
-            unseen = _excess(vae, some, name, States(z, lend(name, z, some, np.arange(len(z)))))
+            lent = lend(name, z, some, np.arange(len(z)))
+            unseen = _excess(vae, some, name, States(z, lent, depths=others.depths))
         between = _between_batches(some, name)
         found[name] = Spread(np.stack([seen, unseen, unseen + between + unseen * between]))
     return found

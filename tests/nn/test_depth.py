@@ -12,7 +12,7 @@ import torch
 from helpers import names, one, tiny
 from midas import MIDAS, RNA, Config
 from midas.data import Counts, Minibatch, gather
-from midas.nn.depth import Depth
+from midas.nn.depth import Depth, ExpectedDepth
 from midas.training.start import start
 
 
@@ -57,7 +57,32 @@ def test_a_cell_sequenced_more_deeply_is_the_same_cell(minibatch: tuple[MIDAS, M
     for name, same in (("rna", True), ("atac", True), ("adt", False)):
         a, b = (outputs.single[name].posterior.mean for outputs in (once, thrice))
         assert torch.allclose(a, b, rtol=1e-4, atol=1e-5) == same
-    torch.testing.assert_close(thrice.depth["rna"].found, once.depth["rna"].found + np.log(3), rtol=1e-3, atol=1e-3)
+    rna = model.vae.depth_names.index("rna")
+    a, b = (outputs.depth.found[:, rna] for outputs in (once, thrice))
+    torch.testing.assert_close(b, a + np.log(3), rtol=1e-3, atol=1e-3, equal_nan=True)
+
+
+def test_a_depth_is_guessed_from_the_other_modality() -> None:
+    expected = ExpectedDepth(("atac", "rna"), 3)
+    expected.coupling.data[1, 0] = 0.5
+    expected.coupling.data[1, 1] = 9.0  # of no avail: what is guessed may not be told
+    found = expected(torch.randn(4, 3), torch.tensor([[1.0, 7.0], [2.0, torch.nan], [torch.nan, 7.0], [torch.nan] * 2]))
+    torch.testing.assert_close(found[:, 1], torch.tensor([0.5, 1.0, 0.0, 0.0]))
+    torch.testing.assert_close(found[:, 0], torch.zeros(4))
+
+
+def test_cells_are_imputed_at_their_own_depth_and_others_at_that_of_their_other_modality() -> None:
+    rng = np.random.default_rng(0)
+    deep = np.exp(rng.normal(0, 0.8, 300))[:, None]
+    cells = names("c", 300)
+    rna, atac = one(cells, names("g", 30), ["b"] * 300), one(cells, names("p", 40), ["b"] * 300)
+    rna.X, atac.X = rng.poisson(3.0 * deep * np.ones((300, 30))), rng.poisson(0.2 * deep * np.ones((300, 40)))
+    data = {"rna": rna[:200].copy(), "atac": atac}
+    model = MIDAS(data, config=tiny(epochs=80, learning_rate=0.01, batch_size=64)).fit(progress=False)
+    total = np.asarray(model.impute("rna")[cells].X).sum(1)
+    assert np.corrcoef(np.log(total[:200]), np.log(deep[:200, 0]))[0, 1] > 0.95
+    assert np.corrcoef(np.log(total[200:]), np.log(deep[200:, 0]))[0, 1] > 0.6
+    assert np.corrcoef(np.log(np.asarray(model.correct("rna")[cells].X).sum(1)), np.log(deep[:, 0]))[0, 1] < 0.5
 
 
 def test_the_published_model_has_no_depth(mdata: md.MuData) -> None:

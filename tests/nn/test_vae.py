@@ -94,19 +94,22 @@ def test_counts_are_decoded_at_their_own_depth_or_at_the_one_expected(
 ) -> None:
     outputs = vae(minibatch, None)
     cells = outputs.single[name].cells
-    expected = vae.decode(outputs.joint.z[cells], name)
-    assert set(outputs.depth) == {"rna", "atac"}
-    if name in outputs.depth:
-        expected = expected + (outputs.depth[name].found - outputs.depth[name].expected)[:, None]
+    assert vae.depth_names == ("atac", "rna")
+    z, found = outputs.joint.z[cells], outputs.depth.found[cells]
+    torch.testing.assert_close(outputs.eta[name], vae.decode(z, name, found))
+    expected = vae.decode(z, name)
+    if name == "rna":
+        alone = vae.decoder.depths(vae.decoder.hidden(z, None), torch.full_like(found, torch.nan))
+        expected = expected + (found - alone)[:, 1:]
     torch.testing.assert_close(outputs.eta[name], expected)
 
 
 def test_what_depth_is_expected_moves_nothing_else(vae: VAE, minibatch: Minibatch) -> None:
     outputs = vae(minibatch, None)
-    torch.stack([guess.expected.sum() for guess in outputs.depth.values()]).sum().backward()
+    outputs.depth.expected.sum().backward()
     moved = {name for name, parameter in vae.named_parameters() if parameter.grad is not None}
-    kinds = {f"decoder.outputs.{name}.depth.{kind}" for name in ("rna", "atac") for kind in ("weight", "bias")}
-    assert moved == kinds
+    heads = {f"decoder.depths.heads.{name}.{kind}" for name in ("rna", "atac") for kind in ("weight", "bias")}
+    assert moved == heads | {"decoder.depths.coupling"}
 
 
 def test_the_papers_sizes(mdata: md.MuData) -> None:

@@ -30,6 +30,7 @@ from midas.transfer import (
 from midas.transfer.automatic import check_mode
 from midas.transfer.placing import Landmarks, groups_of
 from midas.transfer.replay import generated, real, shown_for
+from networks import decoded
 
 Way = Callable[[MIDAS, Query], Mapped]
 WAYS: list[Way] = [encode, query_to_reference, reciprocal, reference_to_query]
@@ -202,7 +203,7 @@ def test_made_cells_have_the_decoder_means_and_their_batch_modalities(fitted: MI
             there = fitted.schema.batches_with[name][fitted.schema.batches.index(batch)]
             assert part.present.all() == part.present.any() == there
             counts = part.sources[0].rows(np.arange(4000)).toarray()
-            mean = fitted.impute(name).X[0][np.argsort(fitted.mosaic.modalities[name].input_columns)]  # type: ignore[union-attr]
+            mean = decoded(fitted, z[:1], name).to_numpy()[0]
             assert (np.abs(counts.mean(0) - mean) <= 6 * np.sqrt(mean / 4000) + 1e-3).all()
 
 

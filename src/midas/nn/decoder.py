@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from midas.likelihoods import LIKELIHOODS
+from midas.nn.depth import ExpectedDepth
 from midas.nn.layers import Finish, Hidden, Linear
 from midas.nn.stacked import BlockDecoder
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 class ModalityOutput(nn.Module):
     """The part of the decoder that is a modality's own: the last linear map, or blocks after one more hidden layer.
 
-    Where depth is taken from the counts, what comes out is of a cell of mean depth, and a map of its own guesses the depth.
+    Where depth is taken from the counts, what comes out is of a cell of mean depth.
     """
 
     def __init__(self, schema: ModalitySchema, config: NetworkConfig) -> None:
@@ -35,10 +36,6 @@ class ModalityOutput(nn.Module):
             self.blocks = BlockDecoder(sizes, schema.blocks, config.activation, config.dropout)
         self.linear = Linear(config.decoder[-1], width)
         likelihood = LIKELIHOODS[schema.modality.likelihood]
-        self.depth = nn.Linear(config.decoder[-1], 1) if schema.modality.depth and config.depth == "observed" else None
-        if self.depth is not None:
-            nn.init.zeros_(self.depth.weight)
-            nn.init.zeros_(self.depth.bias)
         self.extra = nn.Parameter(torch.zeros(schema.n_features)) if likelihood.n_feature_parameters else None
 
     def forward(self, hidden: Tensor, noise: Noise | None) -> Tensor:
@@ -48,17 +45,9 @@ class ModalityOutput(nn.Module):
             x = self.blocks(self.finish(x, noise), noise)
         return x
 
-    def expected_depth(self, hidden: Tensor) -> Tensor | None:
-        """Guess the log of the mean depth from `(n, config.decoder[-1])`, `(n,)`; None where it is not taken from the counts.
-
-        What is guessed moves nothing but the guess: z is not to say how deeply a cell was sequenced.
-        """
-        guess: Tensor | None = None if self.depth is None else self.depth(hidden.detach())[:, 0].float()
-        return guess
-
 
 class Decoder(nn.Module):
-    """A trunk that is shared by all modalities, and one output per modality."""
+    """A trunk that is shared by all modalities, one output per modality, and the depth that is to be expected."""
 
     def __init__(self, schema: MosaicSchema, config: NetworkConfig) -> None:
         super().__init__()
@@ -67,6 +56,10 @@ class Decoder(nn.Module):
             Hidden(a, b, config.activation, config.dropout) for a, b in zip(sizes[:-1], sizes[1:], strict=True)
         )
         self.outputs = nn.ModuleDict({name: ModalityOutput(part, config) for name, part in schema.modalities.items()})
+        observed = [
+            name for name, part in schema.modalities.items() if part.modality.depth and config.depth == "observed"
+        ]
+        self.depths = ExpectedDepth(observed, config.decoder[-1]) if observed else None
 
     def hidden(self, z: Tensor, noise: Noise | None) -> Tensor:
         """Map z `(n, dim_z)` to `(n, config.decoder[-1])`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -30,3 +31,32 @@ class Depth(nn.Module):
         total = self.profile.new_zeros(len(counts.cells)).index_add_(0, counts.entry_cell, counts.values)
         expected = self.profile.sum() if counts.mask is None else counts.mask @ self.profile
         return torch.log(total.clamp(min=1.0) / expected.clamp(min=_RARE))
+
+
+class ExpectedDepth(nn.Module):
+    """Guess of the log depth of each modality: from what the cell is, and from how it fared in its other modalities.
+
+    What is guessed moves nothing but the guess: z is not to say how deeply a cell was sequenced.
+
+    Attributes
+    ----------
+    names
+        Modalities whose depth is taken from the counts; columns of all depths are in this order.
+    coupling
+        By how much the guess of one (row) rises where another (column) is deeper than the cell's state leads to expect.
+    """
+
+    def __init__(self, names: Sequence[str], width: int) -> None:
+        super().__init__()
+        self.names = tuple(names)
+        self.heads = nn.ModuleDict({name: nn.Linear(width, 1) for name in names})
+        for parameter in self.heads.parameters():
+            nn.init.zeros_(parameter)
+        self.coupling = nn.Parameter(torch.zeros(len(names), len(names)))
+
+    def forward(self, hidden: Tensor, found: Tensor) -> Tensor:
+        """Guess from the decoder's trunk `(n, width)` and the depths found `(n, n_names)`, NaN where there are no counts."""
+        alone = torch.cat([head(hidden.detach()) for head in self.heads.values()], dim=1).float()
+        unforeseen = torch.where(torch.isfinite(found), found - alone.detach(), 0.0)
+        others = self.coupling * (1 - torch.eye(len(self.names), device=found.device))
+        return alone + unforeseen @ others.T

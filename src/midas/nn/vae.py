@@ -42,12 +42,14 @@ class Latent:
 
 @dataclass(frozen=True)
 class DepthGuess:
-    """How deeply cells were sequenced in one modality, and what z leads to expect.
+    """How deeply cells were sequenced, and what was to be expected.
 
     Attributes
     ----------
-    found, expected
-        Logarithms, `(n_m,)`.
+    found
+        Logarithms, `(n, n_depths)`; NaN where a cell lacks the modality.
+    expected
+        Likewise, of every cell.
     """
 
     found: Tensor
@@ -69,14 +71,14 @@ class Outputs:
     batch_logits
         Guess of the batch from u, `(n, n_batches)`; None in steps that hide the batch.
     depth
-        By modality whose depth is taken from the counts.
+        Of the modalities whose depth is taken from the counts, in the order of :attr:`VAE.depth_names`; None without any.
     """
 
     joint: Latent
     single: Mapping[str, Latent]
     eta: Mapping[str, Tensor]
     batch_logits: Tensor | None
-    depth: Mapping[str, DepthGuess]
+    depth: DepthGuess | None
 
 
 class VAE(nn.Module):
@@ -101,12 +103,42 @@ class VAE(nn.Module):
         batch = self.batch_encoder(minibatch.batch, noise) if with_batch else None
         return by_modality, batch
 
-    def decode(self, z: Tensor, modality: str) -> Tensor:
-        """Decode z `(n, dim_z)` into a modality, `(n, n_features)`, at the depth that z leads to expect."""
-        hidden, output = self.decoder.hidden(z, None), self.decoder.outputs[modality]
-        eta: Tensor = output(hidden, None)
-        depth: Tensor | None = output.expected_depth(hidden)  # type: ignore[operator]
-        return eta if depth is None else eta + depth[:, None]
+    @property
+    def depth_names(self) -> tuple[str, ...]:
+        """Modalities whose depth is taken from the counts."""
+        return () if self.decoder.depths is None else self.decoder.depths.names
+
+    def depths(self, minibatch: Minibatch) -> Tensor:
+        """Log depth of each cell in each of :attr:`depth_names`, `(n, n_depths)`; NaN where it lacks the modality."""
+        found = torch.full((minibatch.n_cells, len(self.depth_names)), torch.nan, device=minibatch.batch.device)
+        for column, name in enumerate(self.depth_names):
+            if name in minibatch.counts:
+                counts = minibatch.counts[name]
+                found[counts.cells, column] = self.encoder.inputs[name].depth(counts)  # type: ignore[operator]
+        return found
+
+    def decode(self, z: Tensor, modality: str, depths: Tensor | None = None) -> Tensor:
+        """Decode z into a modality, `(n, n_features)`.
+
+        Parameters
+        ----------
+        z
+            `(n, dim_z)`.
+        modality
+            What to decode.
+        depths
+            Depths that are known, `(n, n_depths)`, as of :meth:`depths`. Of a cell whose depth in `modality` is not known,
+            what comes out is of the depth to be expected.
+        """
+        hidden = self.decoder.hidden(z, None)
+        eta: Tensor = self.decoder.outputs[modality](hidden, None)
+        if self.decoder.depths is None or modality not in self.depth_names:
+            return eta
+        if depths is None:
+            depths = torch.full((len(z), len(self.depth_names)), torch.nan, device=z.device)
+        column = self.depth_names.index(modality)
+        own, guess = depths[:, column], self.decoder.depths(hidden, depths)[:, column]
+        return eta + torch.where(torch.isfinite(own), own, guess)[:, None]
 
     def extras(self) -> dict[str, Tensor | None]:
         """Per-feature parameters of the likelihoods, by modality."""
@@ -130,15 +162,13 @@ class VAE(nn.Module):
         of_batch = [] if batch is None else [batch]
         posterior = product_of_experts(n, [*by_modality.values(), *of_batch])
         z = posterior.sample(noise)
-        hidden, eta, depths = self.decoder.hidden(z, noise), dict[str, Tensor](), dict[str, DepthGuess]()
+        hidden, eta, found = self.decoder.hidden(z, noise), dict[str, Tensor](), self.depths(minibatch)
         for name, expert in by_modality.items():
             mine = hidden if len(expert.cells) == n else hidden[expert.cells]
             eta[name] = self.decoder.outputs[name](mine, noise)
-            depth = self.encoder.inputs[name].depth
-            if depth is not None:
-                found = depth(minibatch.counts[name])  # type: ignore[operator]
-                eta[name] = eta[name] + found[:, None]
-                depths[name] = DepthGuess(found, self.decoder.outputs[name].expected_depth(mine))  # type: ignore[operator]
+            if name in self.depth_names:
+                eta[name] = eta[name] + found[expert.cells, self.depth_names.index(name)][:, None]
+        depth = None if self.decoder.depths is None else DepthGuess(found, self.decoder.depths(hidden, found))
         logits = None if batch is None else self.batch_decoder(z[:, self.dim_c :], noise)
         single = {}
         for name, expert in by_modality.items():
@@ -146,4 +176,4 @@ class VAE(nn.Module):
             own = whole if len(expert.cells) == n else Gaussian(whole.mean[expert.cells], whole.logvar[expert.cells])
             single[name] = Latent(expert.cells, own, own.sample(noise))
         joint = Latent(torch.arange(n, device=z.device), posterior, z)
-        return Outputs(joint, single, eta, logits, depths)
+        return Outputs(joint, single, eta, logits, depth)

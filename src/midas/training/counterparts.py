@@ -23,7 +23,8 @@ SURE: Final = 255
 # Cells of a batch that stand for all of it, and of all batches together, as each two batches are compared.
 _MOST_OF_BATCH, _MOST = 1_000, 30_000
 _FEWEST = 30  # a batch of fewer tells nothing
-_NEIGHBOURS = 25
+# Of a small batch, fewer: a type has to have more cells than that, or the nearest are of another one.
+_NEIGHBOURS, _SHARE_OF_BATCH = 25, 20
 # What holds of a cell holds of its kind: shares of mutual neighbours are smoothed so often over a cell's own neighbours.
 _SMOOTHINGS = 4
 # Shares are judged against those of the pair's well-matched cells; if even these are few, the two say nothing of each other.
@@ -84,7 +85,7 @@ class _Kind:
 
     def like(self, other: _Kind) -> NDArray[np.float64]:
         """How surely the other batch holds cells like each of the chosen, `(n_chosen,)`, from 0 to 1."""
-        k = max(1, min(_NEIGHBOURS, len(self.c) // 4, len(other.c) // 4))
+        k = max(1, min(_NEIGHBOURS, len(self.c) // _SHARE_OF_BATCH, len(other.c) // _SHARE_OF_BATCH))
         mutual = _near(self.c, other.c, k) & _near(other.c, self.c, k).T
         share = mutual.sum(1) / k
         for _ in range(_SMOOTHINGS):

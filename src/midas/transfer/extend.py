@@ -104,6 +104,7 @@ def carry_over(old: VAE, new: VAE, reference: MosaicSchema, schema: MosaicSchema
     }
     target.update(carried)
     _carry_batches(source, target, reference.batches, schema.batches)
+    _carry_coupling(source, target, old.depth_names, new.depth_names)
     for name, part in schema.modalities.items():
         if name in reference.modalities and len(part.features) != len(reference.modalities[name].features):
             _carry_features(source, target, name, reference.modalities[name], part)
@@ -129,6 +130,16 @@ def _carry_batches(
     target[first] = _by_name(source[first].T, old, new).T.contiguous()
     for name in ("batch_decoder.out.weight", "batch_decoder.out.bias"):
         target[name] = _by_name(source[name], old, new)
+
+
+def _carry_coupling(
+    source: dict[str, torch.Tensor], target: dict[str, torch.Tensor], old: Sequence[str], new: Sequence[str]
+) -> None:
+    if old:
+        coupling = target["decoder.depths.coupling"].clone()
+        at = torch.tensor([new.index(name) for name in old])
+        coupling[at[:, None], at] = source["decoder.depths.coupling"]
+        target["decoder.depths.coupling"] = coupling
 
 
 def _by_name(rows: torch.Tensor, old: Sequence[str], new: Sequence[str]) -> torch.Tensor:

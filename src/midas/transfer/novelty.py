@@ -9,7 +9,7 @@ import pandas as pd
 
 from midas import keys
 from midas.data.minibatch import gather
-from midas.inference import States, decode, encode
+from midas.inference import Encoded, States, decode, encode
 from midas.neighbours import Index
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ def novelty(reference: MIDAS, query: Mosaic) -> NDArray[np.float64]:
     `(n_cells,)`; NaN for cells without any modality of the reference.
     """
     dim_c = reference.config.network.dim_c
-    z = encode(reference.vae, query, reference.modalities).mean
+    found = encode(reference.vae, query, reference.modalities)
+    z = found.mean
     known = np.isfinite(z).all(1)
     score = np.full(query.n_cells, np.nan)
     if not known.any():
@@ -54,7 +55,7 @@ def novelty(reference: MIDAS, query: Mosaic) -> NDArray[np.float64]:
     terms = [_standardised(np.log(np.maximum(distance.mean(1), 1e-12)), group)]
     misfits = []
     for name in reference.modalities:
-        misfit = _misfit(reference, query, name, z)[known]
+        misfit = _misfit(reference, query, name, found)[known]
         if np.isfinite(misfit).any():
             misfits.append(_standardised(misfit, group))
     if misfits:
@@ -65,17 +66,18 @@ def novelty(reference: MIDAS, query: Mosaic) -> NDArray[np.float64]:
     return score
 
 
-def _misfit(reference: MIDAS, query: Mosaic, name: str, z: NDArray[np.float32]) -> NDArray[np.float64]:
+def _misfit(reference: MIDAS, query: Mosaic, name: str, encoded: Encoded) -> NDArray[np.float64]:
     """1 - Pearson r over measured features of each cell's profile with its reconstruction; NaN where not measured."""
     schema = reference.schema.modalities[name]
     found = np.full(query.n_cells, np.nan)
-    cells = np.flatnonzero(query.modalities[name].present & np.isfinite(z).all(1))
+    cells = np.flatnonzero(query.modalities[name].present & np.isfinite(encoded.mean).all(1))
     columns = np.arange(schema.n_features)
     for start in range(0, len(cells), _CELLS_AT_ONCE):
         at = cells[start : start + _CELLS_AT_ONCE]
         counts = gather(query, at, frozenset({name})).counts[name]
         measured = counts.dense(schema.modality.transform).numpy()
-        expected = np.concatenate(list(decode(reference.vae, reference.schema, States(z[at]), name, columns)))
+        states = States(encoded.mean[at], depths=encoded.depths[at])
+        expected = np.concatenate(list(decode(reference.vae, reference.schema, states, name, columns)))
         if schema.modality.transform == "log1p":
             expected = np.log1p(expected)
         seen = np.ones(measured.shape, dtype=bool) if counts.mask is None else counts.mask.numpy() > 0
