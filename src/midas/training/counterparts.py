@@ -8,6 +8,8 @@ where a batch effect sets them apart (Haghverdi et al., Nature Biotechnology 201
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from itertools import combinations
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -32,17 +34,25 @@ _WELL_MATCHED, _FEW = 0.75, 0.05
 _NONE, _ENOUGH = 0.15, 0.3
 
 
-def counterparts(c: NDArray[Any], batch: NDArray[np.int64], n_batches: int, *, seed: int) -> NDArray[np.uint8]:
+def counterparts(
+    states: Callable[[tuple[str, ...]], NDArray[Any]],
+    batch: NDArray[np.int64],
+    measured: Sequence[frozenset[str]],
+    *,
+    seed: int,
+) -> NDArray[np.uint8]:
     """How surely each batch holds cells like each cell.
+
+    Two batches are compared by the modalities that both have: what other modalities say of a cell is not yet in line with them.
 
     Parameters
     ----------
-    c
-        Biological states, `(n_cells, dim_c)`; NaN for cells without one.
+    states
+        From names of modalities to the biological states that they give, `(n_cells, dim_c)`; NaN for cells without any of them.
     batch
         Index of each cell's batch, -1 for none.
-    n_batches
-        How many there are.
+    measured
+        Modalities of each batch.
     seed
         Of the cells that stand for a large batch.
 
@@ -50,24 +60,30 @@ def counterparts(c: NDArray[Any], batch: NDArray[np.int64], n_batches: int, *, s
     -------
     `(n_cells, n_batches)`, from 0, no cells like it, to 255; that, too, where nothing is known.
     """
-    found = np.full((len(c), n_batches), SURE, dtype=np.uint8)
-    usable = np.isfinite(c).all(1)
-    sizes = np.bincount(batch[usable & (batch >= 0)], minlength=n_batches)
-    compared = np.flatnonzero(sizes >= _FEWEST)
-    most = min(_MOST_OF_BATCH, _MOST // max(1, len(compared)))
-    rng = np.random.default_rng([seed, 11])
-    kinds = {}
-    for code in compared.tolist():
-        members = np.flatnonzero(usable & (batch == code))
-        kinds[code] = _Kind(c, members, most, rng)
-    for code, mine in kinds.items():
-        shares = {}
-        for other, theirs in kinds.items():
-            if other != code:
-                shares[other] = mine.like(theirs)
-        for other, share in shares.items():
-            found[mine.members, other] = mine.to_all(np.round(share * SURE))
+    found = np.full((len(batch), len(measured)), SURE, dtype=np.uint8)
+    pairs: dict[tuple[str, ...], list[tuple[int, int]]] = {}
+    for first, second in combinations(range(len(measured)), 2):
+        shared = tuple(sorted(measured[first] & measured[second]))
+        if shared:
+            pairs.setdefault(shared, []).append((first, second))
+    for shared, compared in sorted(pairs.items()):
+        kinds = _kinds(states(shared), batch, sorted({code for pair in compared for code in pair}), seed)
+        for first, second in compared:
+            if first in kinds and second in kinds:
+                a, b = kinds[first], kinds[second]
+                found[a.members, second] = a.to_all(np.round(a.like(b) * SURE))
+                found[b.members, first] = b.to_all(np.round(b.like(a) * SURE))
     return found
+
+
+def _kinds(c: NDArray[Any], batch: NDArray[np.int64], codes: list[int], seed: int) -> dict[int, _Kind]:
+    """Cells of each of these batches that has enough of them."""
+    usable = np.isfinite(c).all(1)
+    members = {code: np.flatnonzero(usable & (batch == code)) for code in codes}
+    members = {code: cells for code, cells in members.items() if len(cells) >= _FEWEST}
+    most = min(_MOST_OF_BATCH, _MOST // max(1, len(members)))
+    rng = np.random.default_rng([seed, 11])
+    return {code: _Kind(c, cells, most, rng) for code, cells in members.items()}
 
 
 class _Kind:

@@ -25,6 +25,8 @@ from midas.training.schedule import LearningRate, Watch
 from midas.training.step import Anchor, Learner, check_finite, losses_of, teach_discriminators, train_step
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from midas.config import Config
     from midas.data.mosaic import Mosaic
 
@@ -203,11 +205,14 @@ class _Run:
         wanted = objective.counterparts and objective.adversarial > 0 and len(learner.schema.batches) > 1
         if not wanted or learner.counterparts is not None or self._progress() < objective.adversarial_from:
             return
-        everything = tuple(self.mosaic.modalities)
-        z = encode(learner.vae, self.mosaic, everything, with_batch=False, ranks=learner.compute.ranks).mean
         batch = self.mosaic.known_batch[self.mosaic.batch]
-        c = z[:, : learner.config.network.dim_c]
-        found = counterparts(c, batch, len(learner.schema.batches), seed=self.seed)
+
+        def states(modalities: tuple[str, ...]) -> NDArray[np.float32]:
+            z = encode(learner.vae, self.mosaic, modalities, with_batch=False, ranks=learner.compute.ranks).mean
+            return z[:, : learner.config.network.dim_c]
+
+        measured = _modalities_of(self.mosaic, batch, len(learner.schema.batches))
+        found = counterparts(states, batch, measured, seed=self.seed)
         self.learner = replace(learner, counterparts=torch.from_numpy(found))
 
     def _train_epoch(self, epoch: int, bar: Progress) -> dict[str, float]:
@@ -308,6 +313,19 @@ def _fingerprint(learner: Learner, mosaic: Mosaic, seed: int) -> dict[str, Any]:
         "schema": {name: part.n_features for name, part in mosaic.schema.modalities.items()},
         "batches": list(mosaic.schema.batches),
     }
+
+
+def _modalities_of(mosaic: Mosaic, batch: NDArray[np.int64], n_batches: int) -> list[frozenset[str]]:
+    """Modalities that half of each batch's cells have, or more."""
+    sizes = np.bincount(batch[batch >= 0], minlength=n_batches)
+    having = {
+        name: np.bincount(batch[(batch >= 0) & part.present], minlength=n_batches)
+        for name, part in mosaic.modalities.items()
+    }
+    return [
+        frozenset(name for name, n in having.items() if sizes[code] and 2 * n[code] >= sizes[code])
+        for code in range(n_batches)
+    ]
 
 
 @contextmanager
