@@ -167,7 +167,8 @@ class VAE(nn.Module):
             mine = hidden if len(expert.cells) == n else hidden[expert.cells]
             eta[name] = self.decoder.outputs[name](mine, noise)
             if name in self.depth_names:
-                eta[name] = eta[name] + found[expert.cells, self.depth_names.index(name)][:, None]
+                shift = found[expert.cells, self.depth_names.index(name)][:, None]
+                eta[name].add_(shift.to(eta[name].dtype))  # in place: as large as anything in memory
         depth = None if self.decoder.depths is None else DepthGuess(found, self.decoder.depths(hidden, found))
         logits = None if batch is None else self.batch_decoder(z[:, self.dim_c :], noise)
         single = {}
