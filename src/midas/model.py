@@ -97,7 +97,7 @@ class MIDAS:
             else read_mosaic(data, batch_key=batch_key, modalities=modalities, measured=measured, layer=layer)
         )
         config = config or Config()
-        mosaic = replace(mosaic, schema=mosaic.schema.joined_blocks(config.network.fewest_for_blocks))
+        mosaic = mosaic.joined_blocks(config.network.fewest_for_blocks)
         self._start(mosaic.schema, config, seed)
         self.mosaic: Mosaic | None = mosaic
         self.batch_key = batch_key

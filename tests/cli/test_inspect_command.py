@@ -19,13 +19,19 @@ def test_inspect_prints_the_mosaic_and_changes_nothing(folder: Path) -> None:
         "120 cells, 3 batches",
         "Cells by what they have",
         "adt+atac+rna",
-        "atac: 75 features, bernoulli, binarize, 3 blocks (chromosomes)",
+        "atac: 75 features, bernoulli, binarize\n",
         "bridge adt - rna:",
         "! Batch 'batch1' has only 40 cells",
         "Would train on 120 cells (0 held out)",
     ):
         assert said in result.stdout
     assert files_under(folder) == START
+
+
+def test_inspect_tells_of_the_blocks_that_would_be_trained(folder: Path) -> None:
+    Path("blocks.toml").write_text("[network]\nfewest_for_blocks = 50\n", encoding="utf-8")
+    result = midas("inspect", "in.h5mu", "--config", "blocks.toml")
+    assert "atac: 75 features, bernoulli, binarize, 3 blocks (chromosomes)" in result.stdout
 
 
 def test_inspect_prints_what_a_model_was_trained_on(folder: Path, fitted: MIDAS) -> None:

@@ -74,7 +74,9 @@ def test_training_from_the_means_is_ahead_from_the_first_epoch(mdata: md.MuData)
 def test_a_model_that_goes_on_keeps_what_it_has_learned(mdata: md.MuData, monkeypatch: pytest.MonkeyPatch) -> None:
     model = MIDAS(mdata, config=tiny()).fit(progress=False)
     monkeypatch.setattr("midas.model.start", pytest.fail)
+    before = model.history["total"].iloc[-1]
     model.fit(progress=False)
+    assert model.history["total"].iloc[0] < before
 
 
 def test_the_published_set_up_starts_at_random() -> None:

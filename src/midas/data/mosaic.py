@@ -138,6 +138,16 @@ class Mosaic:
         place[order] = np.arange(self.n_cells)
         return place
 
+    def joined_blocks(self, fewest: int) -> Mosaic:
+        """The same cells, with one block in modalities that have fewer features than `fewest`.
+
+        Examples
+        --------
+        >>> midas.read_mosaic(mdata).joined_blocks(1_000).schema.modalities["atac"].blocks
+        (80,)
+        """
+        return replace(self, schema=self.schema.joined_blocks(fewest))
+
     def load(self, index: NDArray[np.int64], only: frozenset[str] | None = None) -> Mosaic:
         """Read the cells `index` into memory, with the modalities `only` if given: a mosaic of these cells in this order."""
         modalities = {

@@ -67,26 +67,27 @@ def counterparts(
         if shared:
             pairs.setdefault(shared, []).append((first, second))
     for shared, compared in sorted(pairs.items()):
-        kinds = _kinds(states(shared), batch, sorted({code for pair in compared for code in pair}), seed)
+        of = _batches(states(shared), batch, sorted({code for pair in compared for code in pair}), seed)
         for first, second in compared:
-            if first in kinds and second in kinds:
-                a, b = kinds[first], kinds[second]
-                found[a.members, second] = a.to_all(np.round(a.like(b) * SURE))
-                found[b.members, first] = b.to_all(np.round(b.like(a) * SURE))
+            if first in of and second in of:
+                a, b = of[first], of[second]
+                mutual = a.mutual(b)
+                found[a.members, second] = np.round(a.matched(mutual) * SURE)
+                found[b.members, first] = np.round(b.matched(mutual.T) * SURE)
     return found
 
 
-def _kinds(c: NDArray[Any], batch: NDArray[np.int64], codes: list[int], seed: int) -> dict[int, _Kind]:
+def _batches(c: NDArray[Any], batch: NDArray[np.int64], codes: list[int], seed: int) -> dict[int, _Batch]:
     """Cells of each of these batches that has enough of them."""
     usable = np.isfinite(c).all(1)
     members = {code: np.flatnonzero(usable & (batch == code)) for code in codes}
     members = {code: cells for code, cells in members.items() if len(cells) >= _FEWEST}
     most = min(_MOST_OF_BATCH, _MOST // max(1, len(members)))
     rng = np.random.default_rng([seed, 11])
-    return {code: _Kind(c, cells, most, rng) for code, cells in members.items()}
+    return {code: _Batch(c, cells, most, rng) for code, cells in members.items()}
 
 
-class _Kind:
+class _Batch:
     """Cells of one batch, and those that stand for them."""
 
     def __init__(self, c: NDArray[Any], members: NDArray[np.int64], most: int, rng: np.random.Generator) -> None:
@@ -94,32 +95,31 @@ class _Kind:
         chosen = np.arange(len(members))
         if len(members) > most:
             chosen = np.sort(rng.choice(len(members), most, replace=False))
-        self.c = np.asarray(c[members[chosen]], dtype=np.float64)
-        index = Index(self.c)
-        self._own = index.find(self.c, _NEIGHBOURS + 1)[1]
-        self._nearest = None if len(chosen) == len(members) else index.find(c[members], _NEIGHBOURS)[1]
+        self._c = np.asarray(c[members[chosen]], dtype=np.float64)
+        self._index = Index(self._c)
+        self._own = self._index.find(self._c, _NEIGHBOURS + 1)[1]
+        self._nearest = None if len(chosen) == len(members) else self._index.find(c[members], _NEIGHBOURS)[1]
 
-    def like(self, other: _Kind) -> NDArray[np.float64]:
-        """How surely the other batch holds cells like each of the chosen, `(n_chosen,)`, from 0 to 1."""
-        k = max(1, min(_NEIGHBOURS, len(self.c) // _SHARE_OF_BATCH, len(other.c) // _SHARE_OF_BATCH))
-        mutual = _near(self.c, other.c, k) & _near(other.c, self.c, k).T
-        share = mutual.sum(1) / k
+    def mutual(self, other: _Batch) -> NDArray[np.float64]:
+        """Which chosen cells of both are among each other's nearest, `(n_chosen, n_chosen of the other)`: 1 / k, else 0."""
+        k = max(1, min(_NEIGHBOURS, len(self._c) // _SHARE_OF_BATCH, len(other._c) // _SHARE_OF_BATCH))
+        both: NDArray[np.float64] = (other._nearest_to(self, k) & self._nearest_to(other, k).T) / k
+        return both
+
+    def _nearest_to(self, other: _Batch, k: int) -> NDArray[np.bool_]:
+        """Which chosen cells are among the k nearest to each of the other's, `(n_chosen of the other, n_chosen)`."""
+        near = np.zeros((len(other._c), len(self._c)), dtype=bool)
+        np.put_along_axis(near, self._index.find(other._c, k)[1], values=True, axis=1)
+        return near
+
+    def matched(self, mutual: NDArray[np.float64]) -> NDArray[np.float64]:
+        """How surely the other batch holds cells like each of this one, `(n_members,)`, from 0 to 1."""
+        share = mutual.sum(1)
         for _ in range(_SMOOTHINGS):
             share = share[self._own].mean(1)
         well = float(np.quantile(share, _WELL_MATCHED))
         if well < _FEW:
-            return np.ones(len(share))
+            return np.ones(len(self.members))
         sure: NDArray[np.float64] = np.clip((share / well - _NONE) / (_ENOUGH - _NONE), 0.0, 1.0)
-        return sure
-
-    def to_all(self, of_chosen: NDArray[np.float64]) -> NDArray[np.float64]:
-        """From the chosen cells to all of the batch: the mean of the nearest."""
-        return of_chosen if self._nearest is None else of_chosen[self._nearest].mean(1)
-
-
-def _near(a: NDArray[np.float64], b: NDArray[np.float64], k: int) -> NDArray[np.bool_]:
-    """Whether each of b is among the k of b that are nearest to each of a, `(n_a, n_b)`."""
-    at = Index(b).find(a, k)[1]
-    near = np.zeros((len(a), len(b)), dtype=bool)
-    np.put_along_axis(near, at, values=True, axis=1)
-    return near
+        # Of cells that others stand for: the mean of the nearest of these.
+        return sure if self._nearest is None else sure[self._nearest].mean(1)
