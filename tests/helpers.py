@@ -36,6 +36,7 @@ TINY: dict[str, dict[str, Any]] = {
         "block_encoder": [8, 4],
         "block_decoder": [4, 8],
         "fewest_for_blocks": 0,
+        "fewest_for_depth": 10,
         "batch_encoder": [4],
         "batch_decoder": [4],
         "discriminator": [8],

@@ -20,14 +20,11 @@ def decoded(
     model: MIDAS,
     z: NDArray[np.float32],
     modality: str,
-    borrowed: NDArray[np.float32] | None = None,
     depths: NDArray[np.float32] | None = None,
 ) -> pd.DataFrame:
     """Expected values by the names of the schema, straight from the network."""
     at = None if depths is None else torch.from_numpy(depths)
     with torch.no_grad():
         eta = model.vae.decode(torch.from_numpy(z), modality, at)
-        if borrowed is not None:
-            eta = (eta + model.vae.decode(torch.from_numpy(borrowed), modality, at)) / 2
     mean = torch.sigmoid(eta) if modality == "atac" else eta.exp()
     return pd.DataFrame(mean.numpy(), columns=model.schema.modalities[modality].features)

@@ -12,7 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from helpers import files_under
-from midas import MIDAS, inference
+from midas import MIDAS, inference, keys
+from midas.borrowing import Lenders
 from networks import decoded, values
 
 MODALITIES = ("adt", "atac", "rna")
@@ -43,13 +44,15 @@ def test_decoded_counts_have_every_cell_and_feature_by_the_datas_names(
 
 
 @pytest.mark.parametrize("modality", MODALITIES)
-def test_cells_that_lack_a_modality_borrow_half_from_the_nearest_that_have_it(modality: str, fitted: MIDAS) -> None:
-    z, imputed = fitted.latent(part="z"), fitted.impute(modality)
+def test_cells_that_lack_a_modality_are_decoded_from_those_that_have_it(modality: str, fitted: MIDAS) -> None:
+    z, imputed, table = fitted.latent(part="z"), fitted.impute(modality), fitted.cells
     lacks = ~imputed.obs["measured"].to_numpy()
-    distance = ((z[lacks][:, None, :4] - z[~lacks][:, :4]) ** 2).sum(2)
-    nearest = np.argsort(distance, 1)[:, :20]
+    lenders = Lenders.of(table, modality, fitted._distances, seed=fitted.seed)
+    assert len(lenders.z) == (~lacks).sum()
+    lent = lenders.lend(z, table.obs_names, pd.Index(table.obs[keys.BATCH]), np.flatnonzero(lacks), 40)
+    assert np.isfinite(lent).all(1).tolist() == lacks.tolist()
     depths = fitted.posterior().depths[lacks]
-    expected = decoded(fitted, z[lacks], modality, z[~lacks][nearest].mean(1), depths)[imputed.var_names]
+    expected = decoded(fitted, lent[lacks], modality, depths)[imputed.var_names]
     np.testing.assert_allclose(values(imputed)[lacks], expected, rtol=1e-3)
 
 
@@ -125,13 +128,12 @@ def test_many_cells_are_encoded_and_decoded_block_by_block(
     fitted: MIDAS, mdata: md.MuData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[int] = []
-    lacking = 120 - mdata["rna"].n_obs
     original = fitted.vae.decode
     monkeypatch.setattr(fitted.vae, "decode", lambda z, *rest: sizes.append(len(z)) or original(z, *rest))
     monkeypatch.setattr(inference, "_ENTRIES_AT_ONCE", 1)
     blocks = fitted.impute("rna", mdata), fitted.impute("rna", mdata, out=tmp_path / "x.zarr")
     assert max(sizes) < 120
-    assert sum(sizes) == 2 * (120 + lacking)  # cells that lack RNA are decoded from what they borrow, too
+    assert sum(sizes) == 2 * 120
     monkeypatch.undo()
     for found in blocks:
         np.testing.assert_allclose(values(found), values(fitted.impute("rna")), rtol=1e-4)

@@ -223,8 +223,8 @@ def test_a_file_in_the_way_is_refused(fitted: MIDAS, tmp_path: Path) -> None:
 def test_weights_are_plain_tensors(fitted: MIDAS, folder: Path) -> None:
     found = load_file(folder / "weights.safetensors")
     expected = fitted.vae.state_dict()
-    spread = {"spread.adt", "spread.rna"}  # ATAC is not counted
-    assert set(found) == set(expected) | spread
+    beside = {"spread.adt", "spread.rna", "batch_distances"}  # ATAC is not counted
+    assert set(found) == set(expected) | beside
     assert all(torch.equal(found[name], expected[name].cpu()) for name in expected)
 
 

@@ -48,6 +48,9 @@ class NetworkConfig:
         Sizes that a block of features (a chromosome) passes before the encoder and after the decoder.
     fewest_for_blocks
         A modality of fewer features than this is one block, as blocks of few features tell little each.
+    fewest_for_depth
+        A modality of fewer features than this has no depth: the total over a small panel is ruled by a few of its features, so it
+        tells what the cell is.
     batch_encoder, batch_decoder
         Hidden sizes of the networks from batch to z and from u to batch.
     discriminator
@@ -66,6 +69,7 @@ class NetworkConfig:
     block_encoder: tuple[int, ...] = (128, 32)
     block_decoder: tuple[int, ...] = (32, 128)
     fewest_for_blocks: int = 10_000
+    fewest_for_depth: int = 100
     batch_encoder: tuple[int, ...] = (16, 16)
     batch_decoder: tuple[int, ...] = (16, 16)
     discriminator: tuple[int, ...] = (128, 64)
@@ -75,6 +79,7 @@ class NetworkConfig:
         expect(self, "dim_c", self.dim_c >= 1, "1 or more")
         expect(self, "dim_u", self.dim_u >= 1, "1 or more")
         expect(self, "fewest_for_blocks", self.fewest_for_blocks >= 0, "0 or more")
+        expect(self, "fewest_for_depth", self.fewest_for_depth >= 0, "0 or more")
         for name in ("dropout", "discriminator_dropout", "thinning"):
             expect(self, name, 0 <= getattr(self, name) < 1, "a share from 0 up to, not including, 1")
         for name in ("encoder", "decoder", "block_encoder", "block_decoder"):
@@ -278,14 +283,14 @@ class InferenceConfig:
     Attributes
     ----------
     neighbours
-        A cell that lacks a modality gets counts of it from its own state and, to the same part, from the mean state of so many
-        cells of the training data that measured it and are nearest to it in c. 0: from its own state alone.
+        A cell that lacks a modality gets counts of it from the mean state of so many cells of the training data that measured
+        it and are nearest to it in c, those of batches that measure alike before others. 0: from its own state alone.
     spread
         Whether drawn counts scatter as widely about what the model expects as measured counts do, where the likelihood (Poisson)
         leaves no room for that.
     """
 
-    neighbours: int = 20
+    neighbours: int = 40
     spread: bool = True
 
     def __post_init__(self) -> None:
@@ -329,6 +334,7 @@ class Config:
                 block_encoder=(128, 32),
                 block_decoder=(32, 128),
                 fewest_for_blocks=0,
+                fewest_for_depth=0,
                 batch_encoder=(16, 16),
                 batch_decoder=(16, 16),
                 discriminator=(128, 64),

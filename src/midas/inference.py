@@ -87,9 +87,6 @@ class States:
     ----------
     z
         `(n, dim_z)`; NaN rows have none.
-    borrowed
-        Second states, `(n, dim_z)`, NaN where there is none; where there is, what the decoder makes of both is averaged, before
-        the likelihood's non-linearity.
     known
         What is known of each cell, `(n,)`: a row of :attr:`midas.spread.Spread.excess`; None where that makes no difference.
     depths
@@ -97,7 +94,6 @@ class States:
     """
 
     z: NDArray[np.float32]
-    borrowed: NDArray[np.float32] | None = None
     known: NDArray[np.int64] | None = None
     depths: NDArray[np.float32] | None = None
 
@@ -106,7 +102,6 @@ class States:
         there = cells[:, None] >= 0
         return States(
             np.where(there, self.z[cells], np.float32(np.nan)),
-            None if self.borrowed is None else np.where(there, self.borrowed[cells], np.float32(np.nan)),
             None if self.known is None else self.known[cells],
             None if self.depths is None else np.where(there, self.depths[cells], np.float32(np.nan)),
         )
@@ -173,14 +168,7 @@ def decode(
         known = torch.isfinite(block).all(1, keepdim=True)
         with torch.inference_mode():
             depths = None if part.depths is None else torch.from_numpy(part.depths).to(device)
-            eta = _eta(vae, block, known, modality, depths)
-            if part.borrowed is not None:
-                second = torch.from_numpy(part.borrowed).to(device)
-                has = known & torch.isfinite(second).all(1, keepdim=True)
-                which = has[:, 0].nonzero()[:, 0]
-                if len(which):
-                    lent = _eta(vae, second[which], has[which], modality, None if depths is None else depths[which])
-                    eta[which] = (eta[which] + lent) / 2
+            eta = vae.decode(torch.where(known, block, 0.0), modality, depths).float()
             if not draw.sample:
                 values = likelihood.mean(eta)
             elif draw.spread is None:
@@ -191,11 +179,6 @@ def decode(
                 values = overdispersed(likelihood.mean(eta), wider, generator)
             values = torch.where(known & (wanted >= 0), values[:, wanted], torch.nan)
             yield values.cpu().numpy()
-
-
-def _eta(vae: VAE, z: torch.Tensor, known: torch.Tensor, modality: str, depths: torch.Tensor | None) -> torch.Tensor:
-    """Decoder's output `(n, n_features)`; of zeros where z is not known."""
-    return vae.decode(torch.where(known, z, 0.0), modality, depths).float()
 
 
 def standard_noise(u: NDArray[np.float32], mosaic: Mosaic) -> NDArray[np.float32]:

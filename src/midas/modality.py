@@ -28,7 +28,8 @@ class Modality:
         ``chromosome`` gives every chromosome an encoder and a decoder of its own, ``none`` takes all features at once.
     depth
         Whether the total of a cell's counts tells how deeply it was sequenced rather than what it is. If so, it is taken from
-        the counts and z does not have to say it. True for RNA and ATAC; totals of proteins differ between cell types.
+        the counts and z does not have to say it. Small panels, whose total is ruled by a few features, do without
+        (:class:`midas.NetworkConfig`).
     weight
         Weight of the modality's reconstruction term in the objective.
     zero_means_unmeasured
@@ -68,6 +69,7 @@ RNA = Modality("poisson", "log1p", depth=True, aliases=("gex", "gene expression"
 ADT = Modality(
     "poisson",
     "log1p",
+    depth=True,
     zero_means_unmeasured=True,
     aliases=("prot", "protein", "proteins", "antibody capture", "cite"),
 )

@@ -17,6 +17,7 @@ from anndata import AnnData
 from mudata import MuData
 
 from midas import keys
+from midas.batch_effects import batch_distances
 from midas.borrowing import Lenders
 from midas.bridging import bridged_by_genes
 from midas.config import Config
@@ -97,7 +98,7 @@ class MIDAS:
             else read_mosaic(data, batch_key=batch_key, modalities=modalities, measured=measured, layer=layer)
         )
         config = config or Config()
-        mosaic = mosaic.joined_blocks(config.network.fewest_for_blocks)
+        mosaic = mosaic.suited_to(config.network)
         self._start(mosaic.schema, config, seed)
         self.mosaic: Mosaic | None = mosaic
         self.batch_key = batch_key
@@ -113,6 +114,7 @@ class MIDAS:
         self._spread: dict[str, Spread] = {}
         self._encoded: Encoded | None = None
         self._cells: AnnData | None = None
+        self._distances = pd.DataFrame(dtype=np.float32)
         self._counts: tuple[Mosaic, NDArray[np.int64]] | None = None
         self._folder: Path | None = None
         with _seeded(seed):
@@ -178,6 +180,7 @@ class MIDAS:
         self._card = describe(self.mosaic)
         self._cells = cell_table(self.mosaic, self._encoded, self.config.network.dim_c)
         self._counts = self.mosaic, np.arange(self.mosaic.n_cells)
+        self._compare_batches(self.mosaic, self._encoded.mean[:, : self.config.network.dim_c])
         if self.config.inference.spread:
             self._spread = find_spread(self.vae, self.mosaic, self._lent, seed=self.seed)
 
@@ -208,14 +211,25 @@ class MIDAS:
         """
         return self._cells is not None
 
-    def remember(
-        self, cells: AnnData, standard_noise: NDArray[np.float32], counts: tuple[Mosaic, NDArray[np.int64]] | None
-    ) -> None:
-        """Take over what a reference knew: its cells, its standard noise, and counts of cells with their rows in `cells`.
+    def remember(self, reference: MIDAS, cells: AnnData, counts: tuple[Mosaic, NDArray[np.int64]] | None) -> None:
+        """Take over what a reference knew: its standard noise, how its batches measured, and its cells.
 
-        Without counts of the reference's cells the model has none, so that nothing is tuned beside the last query alone.
+        Parameters
+        ----------
+        reference
+            Left as it is.
+        cells
+            Its cells and the model's own.
+        counts
+            Of these or some of them, with their rows in `cells`. Without counts of the reference's cells the model has none, so
+            that nothing is tuned beside the last query alone.
         """
-        self._cells, self._standard_u, self._counts = cells, standard_noise, counts
+        self._cells, self._standard_u, self._counts = cells, reference.standard_noise, counts
+        if counts is None:
+            self._distances = self._distances.combine_first(reference._distances)
+        else:
+            mosaic, rows = counts
+            self._compare_batches(mosaic, np.asarray(cells.obsm[keys.LATENT], dtype=np.float32)[rows])
 
     @property
     def has_counts(self) -> bool:
@@ -386,8 +400,8 @@ class MIDAS:
     ) -> AnnData:
         """Counts of one modality for *every* cell, batch effects kept: decoded from the cell's own c and u.
 
-        For a cell that was not measured in it, the mean state of the 20 cells of the training data that were, and are
-        nearest to it, counts as much as its own (:class:`midas.InferenceConfig`).
+        A cell that was not measured in it is decoded from the mean state of the 40 cells of the training data that were and
+        are nearest to it, those before others whose batches measure as its own does (:class:`midas.InferenceConfig`).
 
         Parameters
         ----------
@@ -611,6 +625,7 @@ class MIDAS:
                 history=self._history,
                 cells=self._cells if cells else None,
                 spread=self._spread,
+                distances=self._distances,
                 sample=sampled(*self.counts(), self.cells, with_cells, self.seed) if with_cells else None,
             ),
         )
@@ -658,7 +673,7 @@ class MIDAS:
         model._history, model._card, model._cells = stored.history, stored.card, stored.cells
         model._folder = place
         model._standard_u = np.asarray(stored.standard_u, dtype=np.float32)
-        model._spread = stored.spread
+        model._spread, model._distances = stored.spread, stored.distances
         model.vae.load_state_dict(stored.weights)
         model.vae.to(accelerator_of(replace(stored.config.training, accelerator="auto")))
         if data is not None:
@@ -715,8 +730,8 @@ class MIDAS:
     def _imputing(self, mosaic: Mosaic, modality: str) -> States:
         """What a modality is decoded from, cell by cell, its batch kept: cells that lack it borrow from others."""
         found, seen = self.posterior(mosaic, part="z"), mosaic.modalities[modality].present
-        lent = self._lent(modality, found.mean, mosaic, np.flatnonzero(~seen))
-        return States(found.mean, lent, knowledge(mosaic, modality, seen), found.depths)
+        z = self._lent(modality, found.mean, mosaic, np.flatnonzero(~seen))
+        return States(z, knowledge(mosaic, modality, seen), found.depths)
 
     def _correcting(self, mosaic: Mosaic, modality: str) -> States:
         """Likewise, as if all cells came from one batch. Nothing is borrowed, so that cells of all batches are made alike."""
@@ -726,12 +741,22 @@ class MIDAS:
 
     def _lent(
         self, modality: str, z: NDArray[np.float32], mosaic: Mosaic, borrowers: NDArray[np.int64]
-    ) -> NDArray[np.float32] | None:
-        """What cells with states z borrow from those of the training data that measured `modality`, `(n_cells, dim_z)`."""
+    ) -> NDArray[np.float32]:
+        """States z of cells, `(n_cells, dim_z)`; of borrowers, what cells of the training data lend that measured `modality`."""
         k = self.config.inference.neighbours
         if self._cells is None or k == 0:
-            return None
-        return Lenders.of(self._cells, modality, seed=self.seed).lend(z, mosaic.cells, borrowers, k)
+            return z
+        lenders = Lenders.of(self._cells, modality, self._distances, seed=self.seed)
+        batch = pd.Index(np.asarray(mosaic.batches)[mosaic.batch])
+        lent = lenders.lend(z, mosaic.cells, batch, borrowers, k)
+        return np.where(np.isfinite(lent), lent, z)
+
+    def _compare_batches(self, mosaic: Mosaic, c: NDArray[np.float32]) -> None:
+        """Find how differently the batches of these cells measure, where that has a use."""
+        if self.config.inference.neighbours:
+            names = list(mosaic.batches)
+            found = batch_distances(mosaic, c, seed=self.seed)
+            self._distances = pd.DataFrame(found, index=names, columns=names)
 
     def _draw(self, modality: str, *, sample: bool, seed: int) -> Draw:
         return Draw(sample, seed, self._spread.get(modality))

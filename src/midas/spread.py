@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from midas.data.mosaic import Mosaic
     from midas.nn import VAE
 
-Lend: TypeAlias = "Callable[[str, NDArray[np.float32], Mosaic, NDArray[np.int64]], NDArray[np.float32] | None]"
-"""From a modality, states of a mosaic's cells found without it, the mosaic, and which cells borrow, to what they borrow."""
+Lend: TypeAlias = "Callable[[str, NDArray[np.float32], Mosaic, NDArray[np.int64]], NDArray[np.float32]]"
+"""From a modality, states of a mosaic's cells found without it, the mosaic, and which cells borrow, to the states to decode."""
 
 _POISSON: Final = 1e-4  # an excess that makes no difference
 _EXCESS: Final = np.concatenate([[0], np.geomspace(0.003, 30, 24)]).astype(np.float32)
@@ -76,7 +76,7 @@ def find_spread(vae: VAE, mosaic: Mosaic, lend: Lend, *, seed: int) -> dict[str,
     mosaic
         Its training data.
     lend
-        What cells without the modality borrow.
+        What cells without the modality are decoded from.
     seed
         Of the choice of cells.
     """
@@ -94,8 +94,8 @@ def find_spread(vae: VAE, mosaic: Mosaic, lend: Lend, *, seed: int) -> dict[str,
         others = encode(vae, some, tuple(other for other in some.modalities if other != name))
         z = others.mean
         if int(np.isfinite(z).all(1).sum()) >= _FEWEST:
-            lent = lend(name, z, some, np.arange(len(z)))
-            unseen = _excess(vae, some, name, States(z, lent, depths=others.depths))
+            z = lend(name, z, some, np.arange(len(z)))
+            unseen = _excess(vae, some, name, States(z, depths=others.depths))
         between = _between_batches(some, name)
         found[name] = Spread(np.stack([seen, unseen, unseen + between + unseen * between]))
     return found

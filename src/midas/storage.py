@@ -32,8 +32,8 @@ _CARD, _WEIGHTS, _CELLS, _SAMPLE = "model.json", "weights.safetensors", "cells.h
 
 # A column of obs with more values than this is no labelling worth printing.
 _MOST_LABELS = 100
-# Tensors in the file of the weights that are none: ``spread.<modality>``.
-_SPREAD = "spread."
+# Tensors in the file of the weights that are none: ``spread.<modality>``, and distances in the order of the schema's batches.
+_SPREAD, _DISTANCES = "spread.", "batch_distances"
 
 
 class ModelFileError(ValueError):
@@ -62,6 +62,8 @@ class StoredModel:
         Counts of some of them; None for none.
     spread
         Excess variance of counts, by modality.
+    distances
+        How differently batches measure, by their names; empty where that is not known.
     """
 
     config: Config
@@ -74,6 +76,7 @@ class StoredModel:
     cells: AnnData | None = None
     sample: MuData | None = None
     spread: dict[str, Spread] = field(default_factory=dict)
+    distances: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 def check_folder(folder: Path) -> None:
@@ -127,7 +130,10 @@ def write_model(folder: Path, model: StoredModel) -> None:
         scratch.mkdir()
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.weights.items()}
         spread = {_SPREAD + name: torch.from_numpy(part.excess) for name, part in model.spread.items()}
-        save_file(weights | spread, scratch / _WEIGHTS)
+        names = list(model.schema.batches)
+        distances = model.distances.reindex(index=names, columns=names).to_numpy(dtype=np.float32)
+        beside = spread if model.distances.empty else spread | {_DISTANCES: torch.from_numpy(distances.copy())}
+        save_file(weights | beside, scratch / _WEIGHTS)
         if model.cells is not None:
             writable(model.cells).write_h5ad(scratch / _CELLS)
         if model.sample is not None:
@@ -162,9 +168,13 @@ def read_model(folder: Path) -> StoredModel:
     raw = _checked(folder, _WEIGHTS, description).read_bytes()
     try:
         tensors = load(raw)
+        schema = MosaicSchema.from_dict(description["schema"])
+        distances = tensors.pop(_DISTANCES, None)
+        names = list(schema.batches)
         return StoredModel(
             config=Config.from_dict(description["config"]),
-            schema=MosaicSchema.from_dict(description["schema"]),
+            schema=schema,
+            distances=pd.DataFrame() if distances is None else pd.DataFrame(distances.numpy(), names, names),
             seed=int(description["seed"]),
             weights={name: tensor for name, tensor in tensors.items() if not name.startswith(_SPREAD)},
             spread={

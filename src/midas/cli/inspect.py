@@ -38,7 +38,7 @@ def inspect(data: Data, batch_key: BatchKey = "batch", layer: Layer = None, conf
         settings = Config() if config is None else Config.from_toml(config)
         logging.getLogger("midas").setLevel(logging.ERROR)  # the notes are printed below
         mosaic = read_mosaic(read_file(data), batch_key=key_of(batch_key), layer=layer)
-        mosaic = mosaic.joined_blocks(settings.network.fewest_for_blocks)
+        mosaic = mosaic.suited_to(settings.network)
         _print_mosaic(console, mosaic)
         if settings.training.bridge:
             for bridge in bridged_by_genes(mosaic, seed=0)[1]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,9 @@ from numpy.typing import NDArray
 
 from midas.data.schema import MosaicSchema
 from midas.data.sources import MemorySource, Source
+
+if TYPE_CHECKING:
+    from midas.config import NetworkConfig
 
 
 @dataclass(frozen=True)
@@ -138,15 +142,15 @@ class Mosaic:
         place[order] = np.arange(self.n_cells)
         return place
 
-    def joined_blocks(self, fewest: int) -> Mosaic:
-        """The same cells, with one block in modalities that have fewer features than `fewest`.
+    def suited_to(self, network: NetworkConfig) -> Mosaic:
+        """The same cells; modalities that have too few features for blocks, or for a depth, do without.
 
         Examples
         --------
-        >>> midas.read_mosaic(mdata).joined_blocks(1_000).schema.modalities["atac"].blocks
+        >>> midas.read_mosaic(mdata).suited_to(midas.NetworkConfig()).schema.modalities["atac"].blocks
         (80,)
         """
-        return replace(self, schema=self.schema.joined_blocks(fewest))
+        return replace(self, schema=self.schema.suited_to(network))
 
     def load(self, index: NDArray[np.int64], only: frozenset[str] | None = None) -> Mosaic:
         """Read the cells `index` into memory, with the modalities `only` if given: a mosaic of these cells in this order."""

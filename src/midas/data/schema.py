@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from midas.modality import Modality
+
+if TYPE_CHECKING:
+    from midas.config import NetworkConfig
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,14 @@ class ModalitySchema:
         """Number of features."""
         return len(self.features)
 
+    def suited_to(self, network: NetworkConfig) -> ModalitySchema:
+        """Do without blocks, and without a depth, if there are too few features for them."""
+        blocks = (self.n_features,) if self.n_features < network.fewest_for_blocks else self.blocks
+        depth = self.modality.depth and self.n_features >= network.fewest_for_depth
+        if (depth, blocks) == (self.modality.depth, self.blocks):
+            return self
+        return replace(self, modality=replace(self.modality, depth=depth), blocks=blocks)
+
 
 @dataclass(frozen=True)
 class MosaicSchema:
@@ -58,14 +69,11 @@ class MosaicSchema:
         """What each modality is, by name."""
         return {name: part.modality for name, part in self.modalities.items()}
 
-    def joined_blocks(self, fewest: int) -> MosaicSchema:
-        """Make one block of modalities that have fewer features than `fewest`."""
-        small = {
-            name: replace(part, blocks=(part.n_features,))
-            for name, part in self.modalities.items()
-            if part.n_features < fewest and len(part.blocks) > 1
-        }
-        return replace(self, modalities={**self.modalities, **small}) if small else self
+    def suited_to(self, network: NetworkConfig) -> MosaicSchema:
+        """Do without blocks, and without a depth, in modalities that have too few features for them."""
+        suited = {name: part.suited_to(network) for name, part in self.modalities.items()}
+        unchanged = all(suited[name] is part for name, part in self.modalities.items())
+        return self if unchanged else replace(self, modalities=suited)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

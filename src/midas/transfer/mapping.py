@@ -265,7 +265,7 @@ def _beside_reference(reference: MIDAS, q: Query, mode: Mode) -> Mapped:
     table = _scored(reference, model)
     _settle(table, mosaic, landmarks)  # What the tuned model leaves of the way.
     cells = together(reference.cells, table)
-    model.remember(cells, reference.standard_noise, _all_counts(reference, model) if mode == "reciprocal" else None)
+    model.remember(reference, cells, _all_counts(reference, model) if mode == "reciprocal" else None)
     return Mapped(model, cells, mode)
 
 
@@ -316,7 +316,7 @@ def _read(reference: MIDAS, q: Query, options: TransferConfig, *, keep_batches: 
         )
         raise ValueError(msg)
     schema = extended(reference.schema, own.schema, keep_batches=keep_batches, add_features=options.add_features)
-    return recast(own, schema.joined_blocks(reference.config.network.fewest_for_blocks))
+    return recast(own, schema.suited_to(reference.config.network))
 
 
 def _model_of(reference: MIDAS, mosaic: Mosaic, q: Query) -> MIDAS:

@@ -1,0 +1,106 @@
+"""How differently batches measured cells of the same state: which of them a missing modality is best borrowed from.
+
+What a batch would have counted in a modality that it never measured is best told by the batches that count alike in those it
+shares with them, as halves of one experiment do. Whole batches are not compared, as they differ in composition too: each is set
+against what cells of the same biological state count in the others.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import scipy.sparse as sp
+
+from midas.data.rows import measured_counts
+from midas.neighbours import Index
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from midas.data.mosaic import Mosaic
+
+_MOST_OF_BATCH: Final = 300  # cells that stand for a batch: their mean is sharp enough
+_MOST: Final = 30_000  # and for all batches together
+_NEIGHBOURS: Final = 10  # whose mean count is what a batch counts in a state
+
+
+def batch_distances(mosaic: Mosaic, c: NDArray[np.float32], *, seed: int) -> NDArray[np.float32]:
+    """How far apart batches are in what they count of cells of the same state.
+
+    Parameters
+    ----------
+    mosaic
+        Cells and their counts.
+    c
+        Biological states of the cells, `(n_cells, dim_c)`; NaN rows have none.
+    seed
+        Of the cells that stand for a large batch.
+
+    Returns
+    -------
+    `(n_batches, n_batches)`, in the order of the mosaic's batches: mean squared difference of features that both measured, on the
+    encoders' scale, over its mean of all pairs; mean over the modalities that both have. 0 of a batch with itself; NaN where two
+    share no modality, or one has no cells.
+    """
+    n = len(mosaic.batches)
+    order = mosaic.canonical_order()
+    order = order[np.isfinite(c[order]).all(1)]
+    rng = np.random.default_rng([seed, 13])
+    most = max(1, min(_MOST_OF_BATCH, _MOST // max(1, n)))
+    total, shared = np.zeros((n, n)), np.zeros((n, n))
+    for name, rows in mosaic.modalities.items():
+        there = order[rows.present[order]]
+        members = {int(code): there[mosaic.batch[there] == code] for code in np.unique(mosaic.batch[there])}
+        members = {
+            code: cells if len(cells) <= most else cells[np.sort(rng.choice(len(cells), most, replace=False))]
+            for code, cells in members.items()
+        }
+        if len(members) < 2:
+            continue
+        codes = np.array(list(members))
+        apart = _apart(mosaic, name, c, members)
+        scale = apart[~np.eye(len(codes), dtype=bool)]
+        scale = scale[np.isfinite(scale)]
+        if len(scale) and scale.mean() > 0:
+            at = np.ix_(codes, codes)
+            total[at] += np.nan_to_num(apart / scale.mean())
+            shared[at] += np.isfinite(apart)
+    with np.errstate(invalid="ignore"):
+        distances: NDArray[np.float32] = (total / np.where(shared > 0, shared, np.nan)).astype(np.float32)
+    np.fill_diagonal(distances, 0)
+    return distances
+
+
+def _apart(
+    mosaic: Mosaic, modality: str, c: NDArray[np.float32], members: dict[int, NDArray[np.int64]]
+) -> NDArray[np.float64]:
+    """Mean squared difference of each two batches over the features that both measured; NaN where there is none."""
+    measured = mosaic.modalities[modality].measured[list(members)].astype(np.float64)
+    cells = np.concatenate(list(members.values()))
+    of = np.repeat(np.arange(len(members)), [len(some) for some in members.values()])
+    own, expected = np.zeros_like(measured), np.zeros_like(measured)
+    for row, some in enumerate(members.values()):
+        x = _on_encoder_scale(mosaic, modality, some)
+        own[row] = np.asarray(x.mean(0)).ravel()
+        near = Index(c[some]).find(c[cells], _NEIGHBOURS)[1]
+        # What this batch counts in the states of each batch's cells: their neighbours' mean, summed up as weights of its cells.
+        weights = sp.csr_matrix(
+            (np.full(near.size, 1 / near.shape[1]), (np.repeat(of, near.shape[1]), near.ravel())),
+            shape=(len(members), len(some)),
+        )
+        expected += np.asarray((weights @ x).todense()) * measured[row]
+    sizes = np.bincount(of).astype(np.float64)[:, None]
+    effect = (own - expected / sizes / np.maximum(measured.sum(0), 1)) * measured
+    squared = np.square(effect)
+    sums = squared @ measured.T + measured @ squared.T - 2 * effect @ effect.T
+    n_both = measured @ measured.T
+    apart: NDArray[np.float64] = np.maximum(sums, 0) / np.where(n_both > 0, n_both, np.nan)
+    return apart
+
+
+def _on_encoder_scale(mosaic: Mosaic, modality: str, cells: NDArray[np.int64]) -> sp.csr_matrix:
+    x = measured_counts(mosaic, modality, cells)
+    if mosaic.schema.modalities[modality].modality.transform == "log1p":
+        x.data = np.log1p(x.data)
+    return x
