@@ -113,6 +113,7 @@ def test_the_paper_preset_is_the_published_set_up() -> None:
         kl_u=5.0,
         alignment=50.0,
         adversarial=30.0,
+        adversarial_growth=1.0,
         mislead="cells",
         batch_expert_dropout=0.1,
         kl_rise=0.0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ Start = Literal["means", "random"]
 Precision = Literal["auto", "32", "bf16"]
 Depth = Literal["observed", "latent"]
 Misleading = Literal["cells", "batches"]
+
+_CELLS_TO_GROW_FROM = 3_000
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,9 @@ class ObjectiveConfig:
         Squared distance of single-modality samples from their mean (alpha).
     adversarial
         Cross entropy of the discriminators, which the encoders raise (beta_s).
+    adversarial_growth
+        With more than 3,000 cells the weight of the discriminators grows with the square root of their number, at most by this
+        factor; 1 for the same weight at any size. More cells tell batches apart by ever smaller differences.
     mislead
         ``batches``: a cell that the discriminators are sure of is pushed little, as it may be of a type that only its batch has,
         and a batch that they are sure of as a whole is pushed; see :meth:`midas.nn.Discriminators.confusion`. ``cells``: the
@@ -136,6 +142,7 @@ class ObjectiveConfig:
     kl_u: float = 20.0
     alignment: float = 50.0
     adversarial: float = 30.0
+    adversarial_growth: float = 2.0
     mislead: Misleading = "batches"
     batch_expert_dropout: float = 0.1
     kl_rise: float = 0.3
@@ -148,10 +155,22 @@ class ObjectiveConfig:
         for f in dataclasses.fields(self):
             if f.name not in {"mislead", "counterparts"}:
                 expect(self, f.name, getattr(self, f.name) >= 0, "0 or more")
+        expect(self, "adversarial_growth", self.adversarial_growth >= 1, "1 or more")
         for name in ("batch_expert_dropout", "kl_rise", "adversarial_rise"):
             expect(self, name, getattr(self, name) <= 1, "a share from 0 to 1")
         most = 1 - self.adversarial_rise
         expect(self, "adversarial_from", self.adversarial_from <= most, "a share from 0 to 1 - adversarial_rise")
+
+    def for_cells(self, n_cells: int) -> ObjectiveConfig:
+        """Weights for so many training cells.
+
+        Examples
+        --------
+        >>> midas.ObjectiveConfig(adversarial=30, adversarial_growth=2).for_cells(6_750).adversarial
+        45.0
+        """
+        growth = min(max(1.0, math.sqrt(n_cells / _CELLS_TO_GROW_FROM)), self.adversarial_growth)
+        return dataclasses.replace(self, adversarial=growth * self.adversarial)
 
     @property
     def risen_at(self) -> float:
@@ -345,6 +364,7 @@ class Config:
                 kl_u=5.0,
                 alignment=50.0,
                 adversarial=30.0,
+                adversarial_growth=1.0,
                 mislead="cells",
                 batch_expert_dropout=0.1,
                 kl_rise=0.0,

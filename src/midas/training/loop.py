@@ -92,9 +92,10 @@ def fit(
     One record per epoch: its number, seconds so far, learning rate, and the mean of each term of the objective; ``val_`` before
     those of held-out cells.
     """
+    plan = plan_training(mosaic, config.training, seed)
+    config = replace(config, objective=config.objective.for_cells(len(plan.train)))
     learner = replace(learner_for(vae, discriminators, mosaic, config), anchor=anchor)
     ranks = learner.compute.ranks
-    plan = plan_training(mosaic, config.training, seed)
     ranks.check_same(_fingerprint(learner, mosaic, seed))
     ranks.spread([*vae.state_dict().values(), *discriminators.state_dict().values()])
     if not ranks.first:
@@ -135,6 +136,7 @@ def learner_for(vae: VAE, discriminators: Discriminators, mosaic: Mosaic, config
     """Choose device and precision, move the networks there, and give them their optimisers."""
     compute = compute_of(config.training)
     logger.info("On %s, matrix products in %s.", compute.device, "bfloat16" if compute.bf16 else "float32")
+    logger.info("Discriminators are weighted %.0f.", config.objective.adversarial)
     for module in (vae, discriminators):
         module.to(compute.device)
     fused = compute.device.type in {"cpu", "cuda"}

@@ -117,6 +117,7 @@ def tuning_config(config: Config, n_query: int, n_all: int, options: TransferCon
     objective = replace(
         config.objective,
         adversarial=options.adversarial,
+        adversarial_growth=1.0,
         alignment=alignment,
         kl_rise=0.0,
         adversarial_rise=0.0,
