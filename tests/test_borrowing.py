@@ -27,7 +27,7 @@ def state(c: list[float]) -> np.ndarray:
 def lend(lenders: Lenders, c: list[float], asking: list[int], k: int, names: list[str] | None = None) -> np.ndarray:
     """What cells of batch a are lent."""
     cells = pd.Index(names or [f"x{i}" for i in range(len(c))])
-    return lenders.lend(state(c), cells, pd.Index(["a"] * len(c)), np.array(asking), k)
+    return lenders.lend(state(c), cells, pd.Categorical(["a"] * len(c)), np.array(asking), k)
 
 
 def test_the_nearest_that_measured_it_lend_the_mean_of_their_states() -> None:

@@ -49,7 +49,7 @@ def test_cells_that_lack_a_modality_are_decoded_from_those_that_have_it(modality
     lacks = ~imputed.obs["measured"].to_numpy()
     lenders = Lenders.of(table, modality, fitted._distances, seed=fitted.seed)
     assert len(lenders.z) == (~lacks).sum()
-    lent = lenders.lend(z, table.obs_names, pd.Index(table.obs[keys.BATCH]), np.flatnonzero(lacks), 40)
+    lent = lenders.lend(z, table.obs_names, pd.Categorical(table.obs[keys.BATCH]), np.flatnonzero(lacks), 40)
     assert np.isfinite(lent).all(1).tolist() == lacks.tolist()
     depths = fitted.posterior().depths[lacks]
     expected = decoded(fitted, lent[lacks], modality, depths)[imputed.var_names]

@@ -75,7 +75,7 @@ class Lenders:
         )
 
     def lend(
-        self, z: NDArray[np.float32], names: pd.Index, batch: pd.Index, borrowers: NDArray[np.int64], k: int
+        self, z: NDArray[np.float32], names: pd.Index, batch: pd.Categorical[str], borrowers: NDArray[np.int64], k: int
     ) -> NDArray[np.float32]:
         """Mean state of the `k` lenders nearest to each borrower, nearer ones counting more.
 
@@ -102,9 +102,12 @@ class Lenders:
         variance = float(self.z[:, : self.dim_c].var(0, dtype=np.float64).sum()) or 1.0
         codes = pd.factorize(np.concatenate([self.names, names.astype(str)]))[0]
         lender, borrower = codes[: len(self.names)], codes[len(self.names) :]
-        for one, of_batch in _grouped(batch, borrowers):
+        for code in np.unique(batch.codes[borrowers]):
+            of_batch = borrowers[batch.codes[borrowers] == code]
             # A column that all borrowers have as 0 adds its square to each distance.
-            cost = np.sqrt(_COST_OF_BATCH * variance * self._distances_from(one)).astype(np.float32)
+            cost = np.sqrt(_COST_OF_BATCH * variance * self._distances_from(str(batch.categories[code]))).astype(
+                np.float32
+            )
             index = Index(np.column_stack([self.z[:, : self.dim_c], cost]))
             for start in range(0, len(of_batch), _ROWS_AT_ONCE):
                 some = of_batch[start : start + _ROWS_AT_ONCE]
@@ -135,9 +138,3 @@ class Lenders:
         mean[:, : self.dim_c] += own_share * (own[:, : self.dim_c] - mean[:, : self.dim_c])
         states: NDArray[np.float32] = mean.astype(np.float32)
         return states
-
-
-def _grouped(batch: pd.Index, cells: NDArray[np.int64]) -> list[tuple[str, NDArray[np.int64]]]:
-    """Cells of each batch."""
-    codes, names = pd.factorize(batch[cells].astype(str))
-    return [(str(name), cells[codes == code]) for code, name in enumerate(names)]

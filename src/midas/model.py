@@ -747,7 +747,7 @@ class MIDAS:
         if self._cells is None or k == 0:
             return z
         lenders = Lenders.of(self._cells, modality, self._distances, seed=self.seed)
-        batch = pd.Index(np.asarray(mosaic.batches)[mosaic.batch])
+        batch = pd.Categorical.from_codes(mosaic.batch, pd.Index(mosaic.batches))
         lent = lenders.lend(z, mosaic.cells, batch, borrowers, k)
         return np.where(np.isfinite(lent), lent, z)
 
