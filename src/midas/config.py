@@ -52,8 +52,8 @@ class NetworkConfig:
     fewest_for_blocks
         A modality of fewer features than this is one block, as blocks of few features tell little each.
     fewest_for_depth
-        A modality of fewer features than this has no depth: the total over a small panel is ruled by a few of its features, so it
-        tells what the cell is.
+        A modality of fewer features than this has no depth, nor have the cells of a batch that measured fewer: the total over a
+        small panel is ruled by a few of its features, so it tells what the cell is.
     batch_encoder, batch_decoder
         Hidden sizes of the networks from batch to z and from u to batch.
     discriminator

@@ -37,6 +37,13 @@ def test_features_that_were_not_measured_count_on_neither_side() -> None:
     torch.testing.assert_close(found, torch.log(torch.tensor([1.0, 2.0])))
 
 
+def test_a_batch_of_few_measured_features_is_of_mean_depth() -> None:
+    depth = Depth(3, fewest=2)
+    depth.profile.copy_(torch.tensor([1.0, 2.0, 3.0]))
+    found = depth(counts([[2, 0, 0], [2, 4, 0]], [[1, 0, 0], [1, 1, 0]]))
+    torch.testing.assert_close(found, torch.log(torch.tensor([1.0, 2.0])))
+
+
 def deeper(minibatch: Minibatch, times: float) -> Minibatch:
     parts = {name: replace(part, values=part.values * times) for name, part in minibatch.counts.items()}
     return replace(minibatch, counts=parts)

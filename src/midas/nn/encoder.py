@@ -30,7 +30,7 @@ class ModalityInput(nn.Module):
         self.transform = schema.modality.transform
         self.thinning = config.thinning
         observed = schema.modality.depth and config.depth == "observed"
-        self.depth = Depth(schema.n_features) if observed else None
+        self.depth = Depth(schema.n_features, config.fewest_for_depth) if observed else None
         self.blocks: BlockEncoder | None = None
         self.finish: Finish | None = None
         width = schema.n_features
