@@ -72,7 +72,7 @@ class NetworkConfig:
     block_encoder: tuple[int, ...] = (128, 32)
     block_decoder: tuple[int, ...] = (32, 128)
     fewest_for_blocks: int = 10_000
-    fewest_for_depth: int = 100
+    fewest_for_depth: int = 150
     batch_encoder: tuple[int, ...] = (16, 16)
     batch_decoder: tuple[int, ...] = (16, 16)
     discriminator: tuple[int, ...] = (128, 64)
