@@ -65,6 +65,7 @@ def test_batches_without_a_modality_in_common_are_not_compared(mdata: md.MuData)
 
 def test_the_order_of_cells_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("midas.batch_effects._MOST_OF_BATCH", 40)
+    monkeypatch.setattr("midas.batch_effects._MOST_FEATURES", 3)
     data, c = cells({"a": (1.0, [50, 50]), "b": (2.0, [50, 50])})
     order = np.random.default_rng(1).permutation(len(c))
     mosaics = (read_mosaic({"rna": data["rna"][rows].copy()}, batch_key="batch") for rows in (slice(None), order))

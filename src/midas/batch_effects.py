@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _MOST_OF_BATCH: Final = 300  # cells that stand for a batch: their mean is sharp enough
 _MOST: Final = 30_000  # and for all batches together
+_MOST_FEATURES: Final = 5_000  # whose mean difference is compared: many batches times all peaks would not fit in memory
 _NEIGHBOURS: Final = 10  # whose mean count is what a batch counts in a state
 
 
@@ -35,7 +36,7 @@ def batch_distances(mosaic: Mosaic, c: NDArray[np.float32], *, seed: int) -> NDA
     c
         Biological states of the cells, `(n_cells, dim_c)`; NaN rows have none.
     seed
-        Of the cells that stand for a large batch.
+        Of the cells that stand for a large batch, and of the features that stand for many.
 
     Returns
     -------
@@ -59,7 +60,10 @@ def batch_distances(mosaic: Mosaic, c: NDArray[np.float32], *, seed: int) -> NDA
         if len(members) < 2:
             continue
         codes = np.array(list(members))
-        apart = _apart(mosaic, name, c, members)
+        features = np.arange(rows.measured.shape[1])
+        if len(features) > _MOST_FEATURES:
+            features = np.sort(rng.choice(features, _MOST_FEATURES, replace=False))
+        apart = _apart(mosaic, name, c, members, features)
         scale = apart[~np.eye(len(codes), dtype=bool)]
         scale = scale[np.isfinite(scale)]
         if len(scale) and scale.mean() > 0:
@@ -73,15 +77,19 @@ def batch_distances(mosaic: Mosaic, c: NDArray[np.float32], *, seed: int) -> NDA
 
 
 def _apart(
-    mosaic: Mosaic, modality: str, c: NDArray[np.float32], members: dict[int, NDArray[np.int64]]
+    mosaic: Mosaic,
+    modality: str,
+    c: NDArray[np.float32],
+    members: dict[int, NDArray[np.int64]],
+    features: NDArray[np.int64],
 ) -> NDArray[np.float64]:
-    """Mean squared difference of each two batches over the features that both measured; NaN where there is none."""
-    measured = mosaic.modalities[modality].measured[list(members)].astype(np.float64)
+    """Mean squared difference of each two batches over those of `features` that both measured; NaN where there is none."""
+    measured = mosaic.modalities[modality].measured[list(members)][:, features].astype(np.float64)
     cells = np.concatenate(list(members.values()))
     of = np.repeat(np.arange(len(members)), [len(some) for some in members.values()])
     own, expected = np.zeros_like(measured), np.zeros_like(measured)
     for row, some in enumerate(members.values()):
-        x = _on_encoder_scale(mosaic, modality, some)
+        x = _on_encoder_scale(mosaic, modality, some)[:, features]
         own[row] = np.asarray(x.mean(0)).ravel()
         near = Index(c[some]).find(c[cells], _NEIGHBOURS)[1]
         # What this batch counts in the states of each batch's cells: their neighbours' mean, summed up as weights of its cells.
