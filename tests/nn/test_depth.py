@@ -104,3 +104,10 @@ def test_what_is_imputed_has_the_depth_of_its_batch() -> None:
     model = MIDAS(rna, modalities={"rna": RNA}, config=tiny(epochs=60, learning_rate=0.01)).fit(progress=False)
     total = np.asarray(model.impute("rna").X).sum(1)
     assert total[:100].mean() > 3 * total[100:].mean()
+
+
+@pytest.mark.parametrize(("fewest", "expected"), [(0, ["adt", "atac", "rna"]), (10, ["atac", "rna"]), (1000, [])])
+def test_small_panels_have_no_depth(fewest: int, expected: list[str], mdata: md.MuData) -> None:
+    config = tiny().to_dict()
+    config["network"] |= {"fewest_for_depth": fewest}
+    assert list(MIDAS(mdata, config=Config.from_dict(config)).vae.depth_names) == expected

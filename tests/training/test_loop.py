@@ -147,6 +147,15 @@ def test_held_out_cells_are_scored_and_not_trained_on(many: md.MuData, monkeypat
     assert len(seen) == pytest.approx(0.8 * 520, abs=12)
 
 
+def test_discriminators_weigh_more_where_there_are_many_cells(
+    mdata: md.MuData, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO, logger="midas")
+    monkeypatch.setattr("midas.config._CELLS_TO_GROW_FROM", 60)
+    MIDAS(mdata, config=tiny(epochs=1)).fit(progress=False)
+    assert f"Discriminators are weighted {30 * (120 / 60) ** 0.5:.0f}." in caplog.text
+
+
 def test_early_stopping_begins_the_fall_of_the_learning_rate(many: md.MuData, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="midas")
     model = MIDAS(many, config=tiny(**{**WATCHED, "epochs": 60}))

@@ -76,6 +76,17 @@ def test_all_cells_are_there_and_the_reference_is_as_it_was(
     assert again.query.n_obs == query.n_obs
 
 
+@pytest.mark.parametrize("way", [query_to_reference, reciprocal])
+def test_how_the_references_batches_measure_is_known_still(way: Way, fitted: MIDAS, query: md.MuData) -> None:
+    model = way(fitted, asked(query)).model
+    old, new = list(fitted.schema.batches), sorted(set(query.obs["batch"].astype(str)) - set(fitted.schema.batches))
+    assert new
+    known = np.isfinite(model._distances.loc[new, old].to_numpy())
+    # Only beside counts of the reference's cells is the query compared with them.
+    assert known.any() == (way is reciprocal)
+    assert np.isfinite(model._distances.loc[old, old].to_numpy()).any()
+
+
 def test_encode_settles_what_the_reference_reads(fitted: MIDAS, query: md.MuData) -> None:
     found = encode(fitted, asked(query))
     settled = Landmarks.of(fitted.cells.obsm[keys.LATENT], 0).settle(
