@@ -15,6 +15,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import distributed
 
+if distributed.is_available():
+    # On its first import it takes the group that there is as a default and never lets go of it, nor of gloo's threads, which then
+    # abort the process on its way out, now and then. The optimiser imports it; here it is early enough to find no group.
+    import torch.distributed.nn.functional
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
