@@ -15,7 +15,7 @@ from torch.distributions import Normal, kl_divergence
 from helpers import tiny
 from midas import MIDAS, ObjectiveConfig
 from midas.data import Minibatch, gather
-from midas.losses import Losses, alignment, depth_cost, kl_to_prior, objective
+from midas.losses import Losses, Weights, alignment, depth_cost, kl_to_prior, objective
 from midas.nn import Gaussian, Noise
 from midas.nn.vae import DepthGuess, Latent, Outputs
 
@@ -77,7 +77,9 @@ def case(mdata: md.MuData) -> tuple[MIDAS, Minibatch, Outputs]:
 
 def terms(case: tuple[MIDAS, Minibatch, Outputs], **weights: float) -> Losses:
     model, minibatch, outputs = case
-    return objective(outputs, minibatch, model.kinds, model.vae.extras(), ObjectiveConfig(**weights), dim_c=4)
+    return objective(
+        outputs, minibatch, model.kinds, model.vae.extras(), Weights.of(ObjectiveConfig(**weights)), dim_c=4
+    )
 
 
 def test_the_terms_are_means_over_cells_of_what_they_say(case: tuple[MIDAS, Minibatch, Outputs]) -> None:
@@ -117,7 +119,7 @@ def test_the_total_is_the_weighted_sum(case: tuple[MIDAS, Minibatch, Outputs]) -
     model, minibatch, outputs = case
     kinds = {name: replace(kind, weight=i + 0.5) for i, (name, kind) in enumerate(model.kinds.items())}
     weights = ObjectiveConfig()
-    found = objective(outputs, minibatch, kinds, model.vae.extras(), weights, dim_c=4)
+    found = objective(outputs, minibatch, kinds, model.vae.extras(), Weights.of(weights), dim_c=4)
     expected = sum(kinds[name].weight * term for name, term in found.reconstruction.items())
     expected = (
         expected

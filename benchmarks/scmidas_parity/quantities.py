@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from midas.data import Minibatch, MosaicSchema
-from midas.losses import Losses, objective
+from midas.losses import Losses, Weights, objective
 from midas.nn import Gaussian, Outputs
 from midas.training.step import discriminator_input
 from scmidas_parity.ours import Ours, Replay
@@ -20,7 +20,9 @@ def our_pass(ours: Ours, minibatch: Minibatch, noise: Tensors, *, seen: bool) ->
     config, replay = ours.config, Replay([noise[name] for name in ("joint", *minibatch.counts)])
     outputs = ours.vae(minibatch, replay, with_batch=seen)
     modalities = {name: part.modality for name, part in ours.schema.modalities.items()}
-    losses = objective(outputs, minibatch, modalities, ours.vae.extras(), config.objective, config.network.dim_c)
+    losses = objective(
+        outputs, minibatch, modalities, ours.vae.extras(), Weights.of(config.objective), config.network.dim_c
+    )
     c, present = discriminator_input(outputs, ours.discriminators.names, config.network.dim_c)
     guesses = cross_entropies(ours, c, present, minibatch.batch)
     named = terms(ours, losses, guesses, stirling(minibatch, ours.schema))

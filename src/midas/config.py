@@ -247,6 +247,8 @@ class TrainingConfig:
         ``bf16`` runs matrix products in bfloat16, ``auto`` where the hardware multiplies it faster.
     accelerator
         ``auto``, ``cpu``, ``cuda`` or ``mps``.
+    cuda_graphs
+        Whether steps on a GPU are recorded and replayed, where one process trains; see :mod:`midas.training.recorded`.
     devices, num_nodes
         Processes to train with on each machine, one for each device, and machines; they share the cells of each step.
     """
@@ -270,6 +272,7 @@ class TrainingConfig:
     gradient_clip: float | None = None
     precision: Precision = "auto"
     accelerator: str = "auto"
+    cuda_graphs: bool = True
     devices: int = 1
     num_nodes: int = 1
 

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 import torch
 from torch.nn import functional
 
+from midas.sparse import put, take_off
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -56,7 +58,7 @@ class _ExponentialFamily(torch.autograd.Function):
         flat_eta = eta.reshape(-1)[flat].float()
         rows = torch.div(flat, eta.shape[1], rounding_mode="floor")
         nll = nll.index_add(0, rows, values * flat_eta, alpha=-1)
-        gradient = mean.view(-1).index_add_(0, flat, values, alpha=-1).view_as(mean)
+        gradient = take_off(mean.view(-1), flat, values).view_as(mean)
         ctx.save_for_backward(gradient.to(eta.dtype))
         return nll
 
@@ -175,7 +177,7 @@ class Gaussian(Likelihood):
 
     def nll(self, eta: Tensor, flat: Tensor, values: Tensor, mask: Tensor | None, extra: Tensor | None) -> Tensor:
         log_variance = _required(extra)
-        dense = torch.zeros(eta.numel(), device=eta.device).scatter_(0, flat, values).view(eta.shape)
+        dense = put(torch.zeros(eta.numel(), device=eta.device), flat, values).view(eta.shape)
         terms = 0.5 * ((dense - eta.float()) ** 2 * torch.exp(-log_variance) + log_variance + math.log(2 * math.pi))
         return (terms if mask is None else terms * mask).sum(1)
 

@@ -57,6 +57,22 @@ class Losses:
         }
 
 
+@dataclass(frozen=True)
+class Weights:
+    """Weights of the terms in one step, as of :class:`midas.ObjectiveConfig`; scalar tensors where a recorded step reads them."""
+
+    batch_reconstruction: float
+    alignment: float
+    kl_c: float | Tensor
+    kl_u: float | Tensor
+    adversarial: float | Tensor
+
+    @classmethod
+    def of(cls, config: ObjectiveConfig) -> Weights:
+        """Those of a configuration."""
+        return cls(config.batch_reconstruction, config.alignment, config.kl_c, config.kl_u, config.adversarial)
+
+
 def reconstruction(eta: Tensor, counts: Counts, modality: Modality, extra: Tensor | None) -> Tensor:
     """Negative log-likelihood of one modality's counts, summed over measured features and over cells."""
     likelihood = LIKELIHOODS[modality.likelihood]
@@ -95,7 +111,7 @@ def objective(
     minibatch: Minibatch,
     modalities: Mapping[str, Modality],
     extras: Mapping[str, Tensor | None],
-    config: ObjectiveConfig,
+    weights: Weights,
     dim_c: int,
 ) -> Losses:
     """Compute every term but the adversarial one.
@@ -106,8 +122,8 @@ def objective(
         Of :class:`midas.nn.VAE` on `minibatch`.
     modalities, extras
         Likelihoods, weights, and per-feature parameters by modality.
-    config
-        Weights.
+    weights
+        Of the terms.
     dim_c
         Where c ends and u begins in z.
     """
@@ -126,10 +142,10 @@ def objective(
         batch = functional.cross_entropy(outputs.batch_logits.float(), minibatch.batch)
     total = (
         torch.stack([modalities[name].weight * term for name, term in parts.items()]).sum()
-        + config.batch_reconstruction * batch
-        + config.kl_c * kl_c
-        + config.kl_u * kl_u
-        + config.alignment * aligned
+        + weights.batch_reconstruction * batch
+        + weights.kl_c * kl_c
+        + weights.kl_u * kl_u
+        + weights.alignment * aligned
         + depth
     )
     return Losses(parts, batch, kl_c, kl_u, aligned, depth, total)

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from helpers import names, one
+from helpers import names, one, simulated
 from midas import Mosaic, TrainingConfig, read_mosaic
 from midas.data.loader import collect, epoch_indices, steps_per_epoch
 
@@ -54,6 +54,23 @@ def test_draws_follow_the_generator(training: TrainingConfig) -> None:
     first, again, other = (np.concatenate(epoch(training, 16, seed)) for seed in (1, 1, 2))
     assert first.tolist() == again.tolist()
     assert first.tolist() != other.tolist()
+
+
+@pytest.mark.parametrize("batch_size", [4, 30, 1000])
+def test_minibatches_can_be_drawn_alike(batch_size: int) -> None:
+    mosaic = read_mosaic(simulated(n_cells=150))
+    cells, rng = np.arange(3, mosaic.n_cells), np.random.default_rng(0)
+    first, second = (
+        epoch_indices(cells, mosaic.batch[cells], batch_size, MIXED, rng, mosaic, alike=True) for _ in range(2)
+    )
+    assert sorted(np.concatenate(first)) == cells.tolist()
+    assert len(first) == -(-len(cells) // batch_size)
+    assert len({len(index) for index in first}) <= 2
+    kind = mosaic.combinations().to_numpy()
+    numbers = [tuple(np.sum(kind[index] == k) for k in np.unique(kind)) for index in (*first, *second)]
+    assert np.ptp(numbers, axis=0).max() <= 1
+    assert len(set(numbers)) <= 2 * len(np.unique(kind))  # however many minibatches there are
+    assert np.concatenate(first).tolist() != np.concatenate(second).tolist()
 
 
 @pytest.fixture

@@ -159,7 +159,8 @@ def test_an_unknown_batch_has_no_name(mdata: md.MuData) -> None:
     learner, minibatch = setup(mdata)
     with torch.no_grad():
         learner.vae.decoder.outputs["rna"].linear.bias[0] = torch.inf
-    stranger = replace(minibatch, batch=torch.where(minibatch.batch == 2, -1, minibatch.batch))
+    batch = torch.where(minibatch.batch == 2, -1, minibatch.batch)
+    stranger = replace(minibatch, batch=batch, known=torch.nonzero(batch >= 0).squeeze(1))
     with pytest.raises(NotFiniteError, match="reconstruction_rna in cells of unknown, batch1, batch2"):
         check_finite({"total": float("inf")}, learner, stranger)
 

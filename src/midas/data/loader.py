@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
+import pandas as pd
 
 from midas.data.minibatch import Minibatch, gather
 
@@ -43,6 +44,8 @@ def epoch_indices(
     rng: np.random.Generator,
     mosaic: Mosaic | None = None,
     part: tuple[int, int] = (0, 1),
+    *,
+    alike: bool = False,
 ) -> list[NDArray[np.int64]]:
     """Draw the minibatches of one epoch.
 
@@ -56,11 +59,16 @@ def epoch_indices(
         Where they are; those left on disk are shuffled so that neighbours can be read together.
     part
         Number of this process, and how many share the cells: each gets its own of every minibatch, and as many as the others.
+    alike
+        Whether minibatches drawn from all cells are to have equally many cells of each combination of modalities, up to one.
+        Those left on disk are drawn as they come.
     """
     rank, size = part
     if training.sampling == "mixed":
         scattered = mosaic is not None and mosaic.on_disk and len(cells) > cells_at_once(mosaic)
         n_steps = max(1, -(-len(cells) // batch_size))
+        if alike and mosaic is not None and not scattered:
+            return _alike(cells, mosaic, n_steps, rng)
         if mosaic is not None and scattered:
             order = _stored_order(cells, mosaic, rng, size)[rank]
         else:
@@ -75,6 +83,14 @@ def epoch_indices(
         rounds.append([np.concatenate(draws)[:longest][i : i + batch_size] for i in range(0, longest, batch_size)])
     drawn = [minibatch for turn in zip(*rounds, strict=True) for minibatch in turn]
     return drawn if size == 1 else [whole[rank::size] if len(whole) > rank else whole[:1] for whole in drawn]
+
+
+def _alike(cells: NDArray[np.int64], mosaic: Mosaic, n_steps: int, rng: np.random.Generator) -> list[NDArray[np.int64]]:
+    """Deal all cells out in turn, one combination of modalities after the other; few different minibatches come of it."""
+    kind, _ = pd.factorize(mosaic.combinations().to_numpy()[cells])
+    mixed = rng.permutation(len(cells))
+    order = cells[mixed[np.argsort(kind[mixed], kind="stable")]]
+    return [order[step::n_steps] for step in rng.permutation(n_steps)]
 
 
 def cells_at_once(mosaic: Mosaic) -> int:

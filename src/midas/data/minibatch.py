@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from midas.data.mosaic import ModalityRows, Mosaic
+from midas.sparse import put
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,7 +55,7 @@ class Counts:
         if transform == "log1p":
             values = torch.log1p(values)
         out = torch.zeros(len(self.cells) * self.n_features, dtype=values.dtype, device=values.device)
-        return out.scatter_(0, self.flat, values).view(len(self.cells), self.n_features)
+        return put(out, self.flat, values).view(len(self.cells), self.n_features)
 
     def to(self, device: torch.device) -> Counts:
         """Copy to a device; only the non-zero counts travel."""
@@ -77,12 +78,15 @@ class Minibatch:
         The cells' positions in the mosaic, `(n,)`.
     batch
         The model's index of each cell's batch, `(n,)`; -1 for a batch that the model does not know.
+    known
+        Positions of the cells whose batch the model knows; None where that is all of them.
     counts
         By modality; modalities that none of the cells have are left out.
     """
 
     index: NDArray[np.int64]
     batch: Tensor
+    known: Tensor | None
     counts: Mapping[str, Counts]
 
     @property
@@ -95,6 +99,7 @@ class Minibatch:
         return replace(
             self,
             batch=self.batch.to(device, non_blocking=True),
+            known=None if self.known is None else self.known.to(device, non_blocking=True),
             counts={name: counts.to(device) for name, counts in self.counts.items()},
         )
 
@@ -109,7 +114,9 @@ def gather(mosaic: Mosaic, index: NDArray[np.int64], only: frozenset[str] | None
         part = _counts(rows, mosaic.schema.modalities[name], index, batch)
         if part is not None:
             counts[name] = part
-    return Minibatch(index, torch.from_numpy(mosaic.known_batch[batch]), counts)
+    code = mosaic.known_batch[batch]
+    known = None if (code >= 0).all() else torch.from_numpy(np.flatnonzero(code >= 0))
+    return Minibatch(index, torch.from_numpy(code), known, counts)
 
 
 def _counts(

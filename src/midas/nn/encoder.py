@@ -84,9 +84,9 @@ class BatchEncoder(nn.Module):
         self.n_batches = n_batches
         self.net = MLP((n_batches, *config.batch_encoder, 2 * config.dim_z), config.activation, config.dropout)
 
-    def forward(self, batch: Tensor, noise: Noise | None) -> Expert | None:
-        """Map batches `(n,)` to an expert, or to None when none of them is known."""
-        cells = torch.nonzero(batch >= 0).squeeze(1)
+    def forward(self, batch: Tensor, known: Tensor | None, noise: Noise | None) -> Expert | None:
+        """Map batches `(n,)` to an expert on the cells `known` (all if None), or to None when there are none."""
+        cells = torch.arange(len(batch), device=batch.device) if known is None else known
         if not len(cells):
             return None
         out = self.net(functional.one_hot(batch[cells], self.n_batches).float(), noise).float()

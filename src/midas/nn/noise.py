@@ -25,6 +25,11 @@ class Noise:
     def __init__(self, seed: int, device: torch.device) -> None:
         self.generator = torch.Generator(device=device).manual_seed(seed)
 
+    def restart(self, seed: int) -> Noise:
+        """Go on with the numbers of another seed."""
+        self.generator.manual_seed(seed)
+        return self
+
     def normal_like(self, like: Tensor) -> Tensor:
         """Standard normal numbers of the shape of `like`, in float32."""
         return torch.randn(like.shape, generator=self.generator, device=like.device)
@@ -59,6 +64,10 @@ class Noise:
             Cell of each, `(nnz,)`, out of `n_rows`.
         """
         kept = 1 - most * torch.rand(n_rows, generator=self.generator, device=values.device)[row]
+        if (
+            values.is_cuda
+        ):  # one kernel of one shape; a GPU adds in any order, so results depend on that of the counts anyway
+            return torch.binomial(values, kept, generator=self.generator)
         coin = self._uniform_at(flat)
         out = torch.where(coin < kept, values, 0.0)  # right for counts of 1, the most frequent by far
         few = torch.nonzero((values > 1) & (values <= _EXACT_UP_TO)).squeeze(1)

@@ -100,7 +100,7 @@ class VAE(nn.Module):
     ) -> tuple[dict[str, Expert], Expert | None]:
         """Experts of the modalities and of the batch."""
         by_modality = self.encoder(minibatch.counts, noise) if minibatch.counts else {}
-        batch = self.batch_encoder(minibatch.batch, noise) if with_batch else None
+        batch = self.batch_encoder(minibatch.batch, minibatch.known, noise) if with_batch else None
         return by_modality, batch
 
     @property

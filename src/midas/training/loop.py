@@ -21,6 +21,7 @@ from midas.training.counterparts import counterparts
 from midas.training.device import compute_of
 from midas.training.plan import Plan, plan_training
 from midas.training.progress import Progress
+from midas.training.recorded import Recorder, records
 from midas.training.schedule import LearningRate, Watch
 from midas.training.step import Anchor, Learner, check_finite, losses_of, teach_discriminators, train_step
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from midas.config import Config
+    from midas.data.minibatch import Minibatch
     from midas.data.mosaic import Mosaic
 
 logger = logging.getLogger(__name__)
@@ -139,12 +141,20 @@ def learner_for(vae: VAE, discriminators: Discriminators, mosaic: Mosaic, config
     logger.info("Discriminators are weighted %.0f.", config.objective.adversarial)
     for module in (vae, discriminators):
         module.to(compute.device)
-    fused = compute.device.type in {"cpu", "cuda"}
+    fused, cuda = compute.device.type in {"cpu", "cuda"}, compute.device.type == "cuda"
 
     def adamw(module: torch.nn.Module, rate: float, momentum: float = 0.9) -> torch.optim.Optimizer:
         decay = config.training.weight_decay
         tuned = [parameter for parameter in module.parameters() if parameter.requires_grad]
-        return torch.optim.AdamW(tuned, lr=rate, betas=(momentum, 0.999), weight_decay=decay, fused=fused)
+        return torch.optim.AdamW(
+            tuned,
+            # A recorded step reads the rate from where it is changed.
+            lr=torch.tensor(rate, device=compute.device) if cuda else rate,
+            betas=(momentum, 0.999),
+            weight_decay=decay,
+            fused=fused,
+            capturable=cuda,
+        )
 
     return Learner(
         vae,
@@ -170,6 +180,8 @@ class _Run:
         self.seconds_before = 0.0
         self.best: dict[str, torch.Tensor] | None = None
         self.checkpoint = None if around.checkpoint is None else Checkpoint(around.checkpoint)
+        self.noise = Noise(seed, learner.compute.device)
+        self.recorder = Recorder(learner.compute.device) if records(learner) else None
 
     def go(self) -> None:
         """Train until the schedule ends."""
@@ -222,7 +234,7 @@ class _Run:
         rng = np.random.default_rng([self.seed, 2, epoch])
         # Seeds follow from the epoch, so a resumed run draws what the unbroken one would have drawn.
         ranks = learner.compute.ranks
-        noise = Noise(int(rng.integers(2**62)) + ranks.rank, learner.compute.device)
+        noise = self.noise.restart(int(rng.integers(2**62)) + ranks.rank)
         indices = epoch_indices(
             self.plan.train,
             self.mosaic.batch[self.plan.train],
@@ -231,24 +243,31 @@ class _Run:
             rng,
             self.mosaic,
             (ranks.rank, ranks.size),
+            alike=self.recorder is not None,
         )[: self.rate.end - self.step]
         sums: dict[str, torch.Tensor] = {}
-        with _minibatches(self.mosaic, indices, learner.compute.device) as minibatches:
+        device = torch.device("cpu") if self.recorder is not None else learner.compute.device
+        with _minibatches(self.mosaic, indices, device) as minibatches:
             for minibatch in minibatches:
                 factor = self.rate.factor(self.step)
                 _set_rate(learner.vae_optimizer, factor * config.training.learning_rate)
                 _set_rate(learner.discriminator_optimizer, factor * config.training.discriminator_learning_rate)
                 with_batch = bool(rng.random() >= config.objective.batch_expert_dropout)
-                report = train_step(learner, minibatch, noise, with_batch=with_batch, progress=self._progress())
-                for name, term in report.named().items():
+                for name, term in self._train_step(minibatch, noise, with_batch=with_batch).items():
                     sums[name] = sums[name] + term if name in sums else term
                 self.step += 1
                 bar.advance()
         terms = {name: float(total) / len(indices) for name, total in sums.items()}
         if ranks.size > 1:
             terms = {name: total / ranks.size for name, total in ranks.add(terms).items()}
-        check_finite(terms, learner, minibatch)
+        check_finite(terms, learner, minibatch.to(learner.compute.device))
         return {**terms, "learning_rate": factor * config.training.learning_rate}
+
+    def _train_step(self, minibatch: Minibatch, noise: Noise, *, with_batch: bool) -> Mapping[str, torch.Tensor]:
+        progress = self._progress()
+        if self.recorder is not None:
+            return self.recorder.step(self.learner, minibatch, noise, with_batch=with_batch, progress=progress)
+        return train_step(self.learner, minibatch, noise, with_batch=with_batch, progress=progress).named()
 
     def _validate(self, epoch: int) -> dict[str, float]:
         if not len(self.plan.validation):
@@ -342,4 +361,7 @@ def _minibatches(mosaic: Mosaic, indices: list[Any], device: torch.device) -> It
 
 def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        if isinstance(group["lr"], torch.Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from midas.losses import Losses, objective
+from midas.losses import Losses, Weights, objective
 from midas.training.counterparts import SURE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from midas.config import Config, ObjectiveConfig
+    from midas.config import Config
     from midas.data.minibatch import Minibatch
     from midas.data.schema import MosaicSchema
     from midas.nn import VAE, Discriminators, Noise, Outputs
@@ -84,10 +84,14 @@ class Learner:
     counterparts: Tensor | None = None
 
     def among(self, minibatch: Minibatch) -> Tensor | None:
-        """Batches that a cell's own is to be guessed among, as of :meth:`midas.nn.Discriminators.forward`."""
-        if self.counterparts is None:
-            return None
-        return self.counterparts[torch.from_numpy(minibatch.index)].to(self.compute.device).float() / SURE
+        """Batches that a cell's own is to be guessed among, as of :meth:`midas.nn.Discriminators.forward`; on the CPU."""
+        return (
+            None if self.counterparts is None else self.counterparts[torch.from_numpy(minibatch.index)].float() / SURE
+        )
+
+    def weights(self, progress: float) -> Weights:
+        """Those of the objective once this share of all steps has been done."""
+        return Weights.of(self.config.objective.at(progress))
 
 
 @dataclass(frozen=True)
@@ -145,18 +149,44 @@ def train_step(
     NotFiniteError
         Before any weight is changed by it, on devices where looking costs nothing (the CPU).
     """
+    among, weights = learner.among(minibatch), learner.weights(progress)
+    if among is not None:
+        among = among.to(learner.compute.device)
+    teach = bool(weights.adversarial > 0)
+    return update(learner, minibatch, noise, weights, among, with_batch=with_batch, teach=teach)
+
+
+def update(
+    learner: Learner,
+    minibatch: Minibatch,
+    noise: Noise,
+    weights: Weights,
+    among: Tensor | None,
+    *,
+    with_batch: bool,
+    teach: bool,
+) -> StepReport:
+    """Do the work of :func:`train_step`: on a GPU, without a look at any number there.
+
+    Parameters
+    ----------
+    weights
+        Of the objective.
+    among
+        As of :meth:`Learner.among`, on the device.
+    teach
+        Whether the discriminators are updated.
+    """
     config, compute = learner.config, learner.compute
     learner.vae_optimizer.zero_grad()  # before the forward pass, which then has the old gradients' memory
     with compute.autocast():
         outputs = learner.vae(minibatch, noise, with_batch=with_batch)
     c, present = discriminator_input(outputs, learner.discriminators.names, config.network.dim_c)
-    weights = config.objective.at(progress)
-
-    if weights.adversarial > 0:
-        _teach(learner, c.detach(), present, minibatch, noise)
+    if teach:
+        _teach(learner, c.detach(), present, minibatch, noise, among)
     losses = losses_of(learner, outputs, minibatch, weights)
     learner.discriminators.requires_grad_(requires_grad=False)
-    guess, reward = _misleading(learner, c, present, minibatch, noise)
+    guess, reward = _misleading(learner, c, present, minibatch, noise, among)
     learner.discriminators.requires_grad_(requires_grad=True)
     report, total = StepReport(losses, guess), losses.total
     if learner.anchor is not None:
@@ -175,10 +205,9 @@ def train_step(
 
 
 def _misleading(
-    learner: Learner, c: Tensor, present: Tensor, minibatch: Minibatch, noise: Noise
+    learner: Learner, c: Tensor, present: Tensor, minibatch: Minibatch, noise: Noise, among: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Cross entropy of the discriminators, and what the model is rewarded for; means over cells."""
-    among = learner.among(minibatch)
     if learner.config.objective.mislead == "cells":
         guess = learner.discriminators(c, present, minibatch.batch, noise, among).mean()
         return guess, guess
@@ -191,11 +220,13 @@ def teach_discriminators(learner: Learner, minibatch: Minibatch, noise: Noise) -
     with torch.no_grad(), learner.compute.autocast():
         outputs = learner.vae(minibatch, noise)
     c, present = discriminator_input(outputs, learner.discriminators.names, learner.config.network.dim_c)
-    _teach(learner, c, present, minibatch, noise)
-
-
-def _teach(learner: Learner, c: Tensor, present: Tensor, minibatch: Minibatch, noise: Noise) -> None:
     among = learner.among(minibatch)
+    _teach(learner, c, present, minibatch, noise, None if among is None else among.to(c.device))
+
+
+def _teach(
+    learner: Learner, c: Tensor, present: Tensor, minibatch: Minibatch, noise: Noise, among: Tensor | None
+) -> None:
     for _ in range(learner.config.training.discriminator_steps):
         learner.discriminator_optimizer.zero_grad()
         guess = learner.discriminators(c, present, minibatch.batch, noise, among).mean()
@@ -205,16 +236,14 @@ def _teach(learner: Learner, c: Tensor, present: Tensor, minibatch: Minibatch, n
         learner.discriminator_optimizer.step()
 
 
-def losses_of(
-    learner: Learner, outputs: Outputs, minibatch: Minibatch, weights: ObjectiveConfig | None = None
-) -> Losses:
+def losses_of(learner: Learner, outputs: Outputs, minibatch: Minibatch, weights: Weights | None = None) -> Losses:
     """Compute the objective of one pass, with the configuration's weights if none are given."""
     return objective(
         outputs,
         minibatch,
         {name: part.modality for name, part in learner.schema.modalities.items()},
         learner.vae.extras(),
-        weights or learner.config.objective,
+        weights or Weights.of(learner.config.objective),
         learner.config.network.dim_c,
     )
 
@@ -267,7 +296,9 @@ def select(minibatch: Minibatch, keep: Tensor) -> Minibatch:
             values=part.values[entries],
             mask=None if part.mask is None else part.mask[rows],
         )
-    return replace(minibatch, index=minibatch.index[keep.cpu().numpy()], batch=minibatch.batch[keep], counts=counts)
+    batch = minibatch.batch[keep]
+    known = None if minibatch.known is None else torch.nonzero(batch >= 0).squeeze(1)
+    return replace(minibatch, index=minibatch.index[keep.cpu().numpy()], batch=batch, known=known, counts=counts)
 
 
 def _clip(learner: Learner, module: torch.nn.Module) -> None:
