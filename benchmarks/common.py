@@ -14,7 +14,7 @@ import torch
 
 
 def machine() -> str:
-    """One line: processor, cores, threads, torch, commit, date."""
+    """One line: processor, cores, GPU, threads, torch, commit, date."""
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():
@@ -24,9 +24,12 @@ def machine() -> str:
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=here, capture_output=True, text=True, check=False
     ).stdout.strip()
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
     threads = f"{torch.get_num_threads()} threads"
     day = datetime.now(UTC).date().isoformat()
-    return f"{cpu}, {os.cpu_count()} cores, {threads}, torch {torch.__version__}, commit {commit or 'unknown'}, {day}"
+    return (
+        f"{cpu}, {os.cpu_count()} cores{gpu}, {threads}, torch {torch.__version__}, commit {commit or 'unknown'}, {day}"
+    )
 
 
 def peak_rss_mb() -> float:

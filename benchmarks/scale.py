@@ -137,7 +137,7 @@ def train(store: Path, run: Run) -> None:
     assert model.mosaic is not None
     found: dict[str, float] = {"read": time.perf_counter() - started, "peak read": peak_rss_mb()}
     times: list[float] = []
-    step = loop.train_step
+    step = loop._Run._train_step
 
     def timed(*args: object, **kwargs: object) -> object:
         times.append(time.perf_counter())
@@ -145,7 +145,7 @@ def train(store: Path, run: Run) -> None:
             raise KeyboardInterrupt  # as a user ends a run
         return step(*args, **kwargs)  # type: ignore[arg-type]
 
-    loop.train_step = timed  # type: ignore[assignment]
+    loop._Run._train_step = timed  # type: ignore[assignment,method-assign]
     cpu = time.process_time()
     plan = loop.plan_training(model.mosaic, config.training, 0)
     start(model.vae, model.mosaic, config.training.start)
@@ -188,7 +188,7 @@ def agreement(model: midas.MIDAS, cells: int = 20_000) -> dict[str, float]:
     right = np.zeros(len(chosen), dtype=bool)
     for b in np.unique(batch):
         mine = batch == b
-        _, near = cKDTree(c[~mine]).query(c[mine], k=15)
+        _, near = cKDTree(c[~mine]).query(c[mine], k=15, workers=-1)
         votes = np.stack([(label[~mine][near] == k).sum(1) for k in range(len(names))])
         right[mine] = votes.argmax(0) == label[mine]
     kind = mosaic.combinations().to_numpy()[chosen]

@@ -35,16 +35,21 @@ _PRODUCTS = {
 
 
 class Products(TorchDispatchMode):
-    """Records the operands' shapes and strides of every matrix product."""
+    """Records the operands' shapes and strides of every matrix product, as random numbers of one kind, or their own."""
 
-    def __init__(self) -> None:
+    def __init__(self, dtype: torch.dtype | None) -> None:
         super().__init__()
         self.operands: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self.dtype = dtype
+
+    def _random(self, like: torch.Tensor) -> torch.Tensor:
+        kind = like.dtype if self.dtype is None else self.dtype
+        return torch.empty_strided(like.shape, like.stride(), dtype=kind, device=like.device).normal_()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
         if func in _PRODUCTS:
             a, b = (args[i] for i in _PRODUCTS[func])
-            self.operands.append(tuple(torch.empty_strided(x.shape, x.stride()).normal_() for x in (a, b)))  # type: ignore[arg-type]
+            self.operands.append((self._random(a), self._random(b)))
         return func(*args, **(kwargs or {}))
 
 
@@ -71,7 +76,7 @@ def measure(path: Path, cells: int, precision: str, repeats: int) -> list[str]:
     rng, noise = np.random.default_rng(0), Noise(0, torch.device("cpu"))
     minibatch = gather(mosaic, rng.choice(mosaic.n_cells, cells, replace=False))
     train_step(learner, minibatch, noise, with_batch=True)
-    with Products() as products:
+    with Products(torch.float32) as products:
         train_step(learner, minibatch, noise, with_batch=True)
     floor, _ = cpu_ms(lambda: [a @ b for a, b in products.operands], repeats)
     step, wall = cpu_ms(lambda: train_step(learner, minibatch, noise, with_batch=True), repeats)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 import torch
 from torch.nn import functional
 
-from midas.sparse import put, take_off
+from midas.sparse import put, row_sums, take_off
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,7 +57,7 @@ class _ExponentialFamily(torch.autograd.Function):
             torch.sum(cost, 1, out=nll[part])
         flat_eta = eta.reshape(-1)[flat].float()
         rows = torch.div(flat, eta.shape[1], rounding_mode="floor")
-        nll = nll.index_add(0, rows, values * flat_eta, alpha=-1)
+        nll = nll - row_sums(values * flat_eta, rows, len(nll))
         gradient = take_off(mean.view(-1), flat, values).view_as(mean)
         ctx.save_for_backward(gradient.to(eta.dtype))
         return nll
@@ -160,7 +160,7 @@ class NegativeBinomial(Likelihood):
             - torch.lgamma(values + theta)
             + values * (log_total.reshape(-1)[flat] - real.reshape(-1)[flat])
         )
-        return zero_cost.sum(1).index_add(0, rows, at_counts)
+        return zero_cost.sum(1) + row_sums(at_counts, rows, len(eta))
 
     def mean(self, eta: Tensor) -> Tensor:
         return torch.exp(eta)

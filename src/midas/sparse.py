@@ -1,11 +1,12 @@
-"""Numbers at some positions of flat arrays: the two operations for which a GPU and a CPU need different means."""
+"""Numbers at some positions of flat arrays: operations for which a GPU and a CPU need different means."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import torch
+from torch import Tensor
 
-if TYPE_CHECKING:
-    from torch import Tensor
+# On a GPU, numbers that go to one place wait for each other: every row is summed in so many parts.
+_PARTS = 64
 
 
 def put(zeros: Tensor, flat: Tensor, values: Tensor) -> Tensor:
@@ -19,3 +20,11 @@ def put(zeros: Tensor, flat: Tensor, values: Tensor) -> Tensor:
 def take_off(array: Tensor, flat: Tensor, values: Tensor) -> Tensor:
     """Subtract values `(nnz,)` at positions `flat` of an array, in place, by what is fastest."""
     return array.scatter_add_(0, flat, -values) if values.is_cuda else array.index_add_(0, flat, values, alpha=-1)
+
+
+def row_sums(values: Tensor, row: Tensor, n_rows: int) -> Tensor:
+    """Sums `(n_rows,)` of the values `(nnz,)` of each row."""
+    if not values.is_cuda:
+        return values.new_zeros(n_rows).index_add_(0, row, values)
+    part = torch.arange(len(row), device=row.device) % _PARTS
+    return values.new_zeros(n_rows * _PARTS).scatter_add_(0, row * _PARTS + part, values).view(n_rows, _PARTS).sum(1)

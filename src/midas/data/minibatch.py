@@ -146,8 +146,8 @@ def _counts(
     if schema.modality.transform == "binarize":
         value = np.ones_like(value)
     mask = None
-    measured = rows.measured[batch[at]]
-    if not measured.all():
+    if not rows.measured[np.unique(batch[at])].all():
+        measured = rows.measured[batch[at]]
         # A count at a feature that the batch is said not to have measured must not reach the input or the loss.
         seen = measured.reshape(-1)[flat]
         flat, value = flat[seen], value[seen]

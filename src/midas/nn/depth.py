@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from midas.sparse import row_sums
+
 if TYPE_CHECKING:
     from midas.data.minibatch import Counts
 
@@ -30,7 +32,7 @@ class Depth(nn.Module):
 
     def forward(self, counts: Counts) -> Tensor:
         """Log depth, `(n,)`, of the cells that have the modality; of a cell without a count as if it had one."""
-        total = self.profile.new_zeros(len(counts.cells)).index_add_(0, counts.entry_cell, counts.values)
+        total = row_sums(counts.values, counts.entry_cell, len(counts.cells))
         expected = self.profile.sum() if counts.mask is None else counts.mask @ self.profile
         depth = torch.log(total.clamp(min=1.0) / expected.clamp(min=_RARE))
         return depth if counts.mask is None else torch.where(counts.mask.sum(1) < self.fewest, 0.0, depth)

@@ -254,7 +254,8 @@ class _Run:
                 _set_rate(learner.discriminator_optimizer, factor * config.training.discriminator_learning_rate)
                 with_batch = bool(rng.random() >= config.objective.batch_expert_dropout)
                 for name, term in self._train_step(minibatch, noise, with_batch=with_batch).items():
-                    sums[name] = sums[name] + term if name in sums else term
+                    # A copy, as the next step may be written where this one's terms are.
+                    sums[name] = sums[name] + term if name in sums else term.clone()
                 self.step += 1
                 bar.advance()
         terms = {name: float(total) / len(indices) for name, total in sums.items()}

@@ -2,7 +2,7 @@
 
 A step is a CUDA graph. It knows one shape of minibatch: how many cells there are, and how many of them have each modality; so
 minibatches are drawn alike (:func:`midas.data.loader.epoch_indices`), and there is one graph for each of a few shapes. Numbers of
-counts differ from minibatch to minibatch: positions and counts are followed by zeros up to a fixed length.
+counts differ from minibatch to minibatch: these are followed by zeros up to a fixed length.
 """
 
 from __future__ import annotations
@@ -65,7 +65,12 @@ class Recorder:
     def step(
         self, learner: Learner, minibatch: Minibatch, noise: Noise, *, with_batch: bool, progress: float
     ) -> dict[str, Tensor]:
-        """Do the work of :func:`midas.training.step.train_step` with a minibatch that is still on the CPU; its terms by name."""
+        """Do the work of :func:`midas.training.step.train_step` with a minibatch that is still on the CPU.
+
+        Returns
+        -------
+        Its terms by name, where they stay until the next step.
+        """
         among, weights = learner.among(minibatch), learner.weights(progress)
         teach = bool(weights.adversarial > 0)
         key = (*_shape(minibatch), among is not None, with_batch, teach)
@@ -135,6 +140,11 @@ class _Graph:
             counts={name: _with_room(part) for name, part in minibatch.counts.items()},
         )
         self.among = None if among is None else among.clone()
+        # Zeros go to places far apart, as those at one place would wait for each other.
+        self.spread = {
+            name: torch.arange(len(part.flat), device=device) % (len(part.cells) * part.n_features)
+            for name, part in self.minibatch.counts.items()
+        }
         self.rising = {name: torch.zeros((), device=device) for name in ("kl_c", "kl_u", "adversarial")}
         rising = self.rising
         weights = replace(
@@ -152,11 +162,14 @@ class _Graph:
         return all(len(part.flat) <= len(self.minibatch.counts[name].flat) for name, part in minibatch.counts.items())
 
     def replay(self, minibatch: Minibatch, among: Tensor | None, weights: Weights) -> dict[str, Tensor]:
-        """Do the step with a minibatch of the same shape; terms stay there until the next replay."""
+        """Do the step with a minibatch of the same shape; terms stay there until the next step."""
         held = _tensors(self.minibatch, self.among)
         for name, tensor in _tensors(minibatch, among).items():
             held[name][: len(tensor)].copy_(tensor)
-            held[name][len(tensor) :].zero_()  # of positions and counts; nothing is left of the others
+        for name, part in self.minibatch.counts.items():
+            used = len(minibatch.counts[name].flat)
+            part.values[used:].zero_()
+            part.flat[used:].copy_(self.spread[name][used:])
         for name, tensor in self.rising.items():
             tensor.fill_(getattr(weights, name))
         self.graph.replay()
