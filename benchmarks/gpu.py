@@ -50,7 +50,7 @@ class Setting:
         """Make the networks as a run does, with all of its terms."""
         config = midas.Config.from_dict({"training": {"accelerator": "cuda", "precision": precision}})
         vae, discriminators = VAE(mosaic.schema, config.network), Discriminators(mosaic.schema, config.network)
-        alike = torch.full((mosaic.n_cells, len(mosaic.schema.batches)), 255, dtype=torch.uint8)
+        alike = torch.full((mosaic.n_cells, len(mosaic.schema.batches)), 255, dtype=torch.uint8, device=DEVICE)
         learner = replace(learner_for(vae, discriminators, mosaic, config), counterparts=alike)
         rng, indices = np.random.default_rng(0), list[np.ndarray]()
         while len(indices) < steps:

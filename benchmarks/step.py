@@ -44,6 +44,8 @@ class Products(TorchDispatchMode):
 
     def _random(self, like: torch.Tensor) -> torch.Tensor:
         kind = like.dtype if self.dtype is None else self.dtype
+        if 0 in like.stride():  # one number stands for many
+            return torch.empty(like.shape, dtype=kind, device=like.device).normal_()
         return torch.empty_strided(like.shape, like.stride(), dtype=kind, device=like.device).normal_()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import mudata as md
 import numpy as np
 import pytest
@@ -62,7 +60,7 @@ def test_posteriors_are_products_of_what_each_cell_has(vae: VAE, minibatch: Mini
 def test_a_step_may_hide_the_batch(vae: VAE, minibatch: Minibatch) -> None:
     hidden = vae(minibatch, None, with_batch=False)
     assert hidden.batch_logits is None
-    unknown = vae(replace(minibatch, batch=torch.full_like(minibatch.batch, -1)), None)
+    unknown = vae(minibatch.of_batches(torch.full_like(minibatch.batch, -1)), None)
     torch.testing.assert_close(unknown.joint.posterior.mean, hidden.joint.posterior.mean)
     assert not torch.allclose(vae(minibatch, None).joint.posterior.mean, hidden.joint.posterior.mean)
 
@@ -70,7 +68,7 @@ def test_a_step_may_hide_the_batch(vae: VAE, minibatch: Minibatch) -> None:
 def test_cells_of_unknown_batches_may_stand_beside_others(vae: VAE, minibatch: Minibatch) -> None:
     batch = minibatch.batch.clone()
     batch[::2] = -1
-    mixed = vae.experts(replace(minibatch, batch=batch), None, with_batch=True)[1]
+    mixed = vae.experts(minibatch.of_batches(batch), None, with_batch=True)[1]
     assert mixed is not None
     assert torch.equal(mixed.cells, torch.arange(1, minibatch.n_cells, 2))
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import mudata as md
 import numpy as np
 import pytest
@@ -159,8 +157,7 @@ def test_an_unknown_batch_has_no_name(mdata: md.MuData) -> None:
     learner, minibatch = setup(mdata)
     with torch.no_grad():
         learner.vae.decoder.outputs["rna"].linear.bias[0] = torch.inf
-    batch = torch.where(minibatch.batch == 2, -1, minibatch.batch)
-    stranger = replace(minibatch, batch=batch, known=torch.nonzero(batch >= 0).squeeze(1))
+    stranger = minibatch.of_batches(torch.where(minibatch.batch == 2, -1, minibatch.batch))
     with pytest.raises(NotFiniteError, match="reconstruction_rna in cells of unknown, batch1, batch2"):
         check_finite({"total": float("inf")}, learner, stranger)
 

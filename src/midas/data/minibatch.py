@@ -79,7 +79,7 @@ class Minibatch:
     batch
         The model's index of each cell's batch, `(n,)`; -1 for a batch that the model does not know.
     known
-        Positions of the cells whose batch the model knows; None where that is all of them.
+        Positions of the cells whose batch the model knows; None where that is all of them. A GPU would have to be asked.
     counts
         By modality; modalities that none of the cells have are left out.
     """
@@ -93,6 +93,11 @@ class Minibatch:
     def n_cells(self) -> int:
         """Number of cells."""
         return len(self.index)
+
+    def of_batches(self, batch: Tensor) -> Minibatch:
+        """Say that the cells are of these batches, `(n,)`, -1 for one that the model does not know."""
+        known = torch.nonzero(batch >= 0).squeeze(1)
+        return replace(self, batch=batch, known=None if len(known) == len(batch) else known)
 
     def to(self, device: torch.device) -> Minibatch:
         """Copy to a device."""
@@ -114,9 +119,8 @@ def gather(mosaic: Mosaic, index: NDArray[np.int64], only: frozenset[str] | None
         part = _counts(rows, mosaic.schema.modalities[name], index, batch)
         if part is not None:
             counts[name] = part
-    code = mosaic.known_batch[batch]
-    known = None if (code >= 0).all() else torch.from_numpy(np.flatnonzero(code >= 0))
-    return Minibatch(index, torch.from_numpy(code), known, counts)
+    code = torch.from_numpy(mosaic.known_batch[batch])
+    return Minibatch(index, code, None, counts).of_batches(code)
 
 
 def _counts(
@@ -126,25 +130,28 @@ def _counts(
     if not len(at):
         return None
     source_of, row = rows.source_of[index[at]], rows.row[index[at]]
+    binary = schema.modality.transform == "binarize"
     flats, values = [], []
     for i, (source, columns) in enumerate(zip(rows.sources, rows.columns, strict=True)):
         mine = np.arange(len(at)) if len(rows.sources) == 1 else np.flatnonzero(source_of == i)
         if not len(mine):
             continue
         block = source.rows(row[mine])
-        column = columns[block.indices]
+        column = block.indices if rows.as_stored[i] else columns[block.indices]
         flat = np.repeat(mine * schema.n_features, np.diff(block.indptr)) + column
-        wanted = (column >= 0) & (block.data > 0 if schema.modality.transform == "binarize" else block.data != 0)
-        if wanted.all():
-            flats.append(flat)
-            values.append(block.data)
-        else:
-            flats.append(flat[wanted])
-            values.append(block.data[wanted])
+        if not (rows.as_stored[i] and source.positive):
+            wanted = (column >= 0) & (block.data > 0 if binary else block.data != 0)
+            if not wanted.all():
+                flats.append(flat[wanted])
+                values.append(block.data[wanted])
+                continue
+        flats.append(flat)
+        values.append(block.data)
     flat = flats[0] if len(flats) == 1 else np.concatenate(flats)
-    value = (values[0] if len(values) == 1 else np.concatenate(values)).astype(np.float32)
-    if schema.modality.transform == "binarize":
-        value = np.ones_like(value)
+    if binary:
+        value = np.ones(len(flat), dtype=np.float32)
+    else:
+        value = (values[0] if len(values) == 1 else np.concatenate(values)).astype(np.float32)
     mask = None
     if not rows.measured[np.unique(batch[at])].all():
         measured = rows.measured[batch[at]]

@@ -46,6 +46,12 @@ class ModalityRows:
     input_names: pd.Index
     input_columns: NDArray[np.int64]
 
+    @cached_property
+    def as_stored(self) -> tuple[bool, ...]:
+        """Of each source, whether its columns are those of the schema, in its order."""
+        width = self.measured.shape[1]
+        return tuple(len(c) == width and bool((c == np.arange(width)).all()) for c in self.columns)
+
     @property
     def present(self) -> NDArray[np.bool_]:
         """Whether each cell was measured, `(n_cells,)`."""

@@ -6,6 +6,7 @@ known outside, so that no source ever has to be copied into another order.
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -25,6 +26,10 @@ class Source(Protocol):
     """Rows of counts."""
 
     on_disk: bool
+
+    @property
+    def positive(self) -> bool:
+        """Whether all stored numbers are known to be above zero."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -65,6 +70,14 @@ class MemorySource:
         """Stored numbers."""
         return int(getattr(self._matrix, "nnz", self._matrix.size))
 
+    @cached_property
+    def positive(self) -> bool:
+        """Whether all stored numbers are above zero; looked up once, a million at a time."""
+        if not sp.issparse(self._matrix):
+            return False
+        data: NDArray[Any] = self._matrix.data  # type: ignore[attr-defined]
+        return all(bool((data[i : i + 1_000_000] > 0).all()) for i in range(0, len(data), 1_000_000))
+
     def rows(self, index: NDArray[np.int64]) -> sp.csr_matrix:
         """Read the rows `index`, in that order."""
         return sp.csr_matrix(self._matrix[index])
@@ -87,6 +100,7 @@ class BackedSource:
     """A CSR or dense matrix on disk, read through anndata, h5py or zarr in runs of neighbouring rows."""
 
     on_disk = True
+    positive = False  # nobody has looked
 
     def __init__(self, dataset: Any) -> None:  # noqa: ANN401 - anndata's sparse dataset or an h5py/zarr array
         self._dataset = dataset

@@ -227,7 +227,7 @@ class _Run:
 
         measured = _modalities_of(self.mosaic, batch, len(learner.schema.batches))
         found = counterparts(states, batch, measured, seed=self.seed)
-        self.learner = replace(learner, counterparts=torch.from_numpy(found))
+        self.learner = replace(learner, counterparts=torch.from_numpy(found).to(learner.compute.device))
 
     def _train_epoch(self, epoch: int, bar: Progress) -> dict[str, float]:
         learner, config = self.learner, self.learner.config
@@ -318,6 +318,7 @@ class _Run:
             return 0
         fingerprint = _fingerprint(self.learner, self.mosaic, self.seed)
         position, self.best, alike = self.checkpoint.read(self.learner, fingerprint)
+        alike = None if alike is None else alike.to(self.learner.compute.device)
         self.learner = replace(self.learner, counterparts=alike)
         self.learner.compute.ranks.check_same({"checkpoint": position.step})
         self.step, self.rate, self.watch = position.step, position.rate, position.watch

@@ -71,10 +71,10 @@ class Recorder:
         -------
         Its terms by name, where they stay until the next step.
         """
-        among, weights = learner.among(minibatch), learner.weights(progress)
+        weights = learner.weights(progress)
         teach = bool(weights.adversarial > 0)
+        moved, among = self._moved(learner, minibatch)
         key = (*_shape(minibatch), among is not None, with_batch, teach)
-        moved, among = self._moved(minibatch, among)
         graph = self._graphs.get(key)
         if graph is None and key in self._graphs and sum(map(bool, self._graphs.values())) < _MOST:
             # Not at the first time: what is made on first use must be there before.
@@ -88,11 +88,10 @@ class Recorder:
         self._wait()
         return report
 
-    def _moved(self, minibatch: Minibatch, among: Tensor | None) -> tuple[Minibatch, Tensor | None]:
+    def _moved(self, learner: Learner, minibatch: Minibatch) -> tuple[Minibatch, Tensor | None]:
         """Copy to the GPU while it is still at the steps before."""
         with torch.cuda.stream(self._copying):
-            moved = minibatch.to(self._device)
-            among = None if among is None else among.to(self._device, non_blocking=True)
+            moved, among = minibatch.to(self._device), learner.among(minibatch)
         here = torch.cuda.current_stream(self._device)
         here.wait_stream(self._copying)
         for tensor in _tensors(moved, among).values():

@@ -69,8 +69,8 @@ class Learner:
     anchor
         Where some cells are held.
     counterparts
-        How surely each batch holds cells like each cell of the mosaic, `(n_cells, n_batches)`, from 0 to 255; None where that
-        makes no difference.
+        How surely each batch holds cells like each cell of the mosaic, `(n_cells, n_batches)`, from 0 to 255, on the device; None
+        where that makes no difference.
     """
 
     vae: VAE
@@ -84,10 +84,11 @@ class Learner:
     counterparts: Tensor | None = None
 
     def among(self, minibatch: Minibatch) -> Tensor | None:
-        """Batches that a cell's own is to be guessed among, as of :meth:`midas.nn.Discriminators.forward`; on the CPU."""
-        return (
-            None if self.counterparts is None else self.counterparts[torch.from_numpy(minibatch.index)].float() / SURE
-        )
+        """Batches that a cell's own is to be guessed among, as of :meth:`midas.nn.Discriminators.forward`."""
+        if self.counterparts is None:
+            return None
+        index = torch.from_numpy(minibatch.index).to(self.counterparts.device, non_blocking=True)
+        return self.counterparts[index].float() / SURE
 
     def weights(self, progress: float) -> Weights:
         """Those of the objective once this share of all steps has been done."""
@@ -150,8 +151,6 @@ def train_step(
         Before any weight is changed by it, on devices where looking costs nothing (the CPU).
     """
     among, weights = learner.among(minibatch), learner.weights(progress)
-    if among is not None:
-        among = among.to(learner.compute.device)
     teach = bool(weights.adversarial > 0)
     return update(learner, minibatch, noise, weights, among, with_batch=with_batch, teach=teach)
 
@@ -173,7 +172,7 @@ def update(
     weights
         Of the objective.
     among
-        As of :meth:`Learner.among`, on the device.
+        As of :meth:`Learner.among`.
     teach
         Whether the discriminators are updated.
     """
@@ -220,8 +219,7 @@ def teach_discriminators(learner: Learner, minibatch: Minibatch, noise: Noise) -
     with torch.no_grad(), learner.compute.autocast():
         outputs = learner.vae(minibatch, noise)
     c, present = discriminator_input(outputs, learner.discriminators.names, learner.config.network.dim_c)
-    among = learner.among(minibatch)
-    _teach(learner, c, present, minibatch, noise, None if among is None else among.to(c.device))
+    _teach(learner, c, present, minibatch, noise, learner.among(minibatch))
 
 
 def _teach(
@@ -296,9 +294,8 @@ def select(minibatch: Minibatch, keep: Tensor) -> Minibatch:
             values=part.values[entries],
             mask=None if part.mask is None else part.mask[rows],
         )
-    batch = minibatch.batch[keep]
-    known = None if minibatch.known is None else torch.nonzero(batch >= 0).squeeze(1)
-    return replace(minibatch, index=minibatch.index[keep.cpu().numpy()], batch=batch, known=known, counts=counts)
+    chosen = replace(minibatch, index=minibatch.index[keep.cpu().numpy()], counts=counts)
+    return chosen.of_batches(minibatch.batch[keep])
 
 
 def _clip(learner: Learner, module: torch.nn.Module) -> None:
