@@ -66,3 +66,12 @@ def test_index_arrays_of_two_types_are_made_one(kinds: tuple[type, type]) -> Non
     assert np.shares_memory(held.data, matrix.data)
     assert (matrix.indices.dtype, matrix.indptr.dtype) == kinds  # the user's own is left alone
     np.testing.assert_array_equal(source.rows(INDEX).toarray(), VALUES[INDEX])
+
+
+def test_stored_numbers_are_known_to_be_positive_only_when_all_are() -> None:
+    assert MemorySource(sp.csr_matrix(np.eye(3))).positive
+    assert not MemorySource(np.eye(3)).positive  # dense: zeros are stored
+    for stored in (0.0, -1.0):
+        matrix = sp.csr_matrix(np.eye(3))
+        matrix.data[1] = stored
+        assert not MemorySource(matrix).positive
