@@ -182,6 +182,8 @@ class _Run:
         self.checkpoint = None if around.checkpoint is None else Checkpoint(around.checkpoint)
         self.noise = Noise(seed, learner.compute.device)
         self.recorder = Recorder(learner.compute.device) if records(learner) else None
+        if self.recorder is not None:
+            logger.info("Steps are recorded and replayed as CUDA graphs.")
 
     def go(self) -> None:
         """Train until the schedule ends."""
