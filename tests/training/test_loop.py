@@ -151,7 +151,7 @@ def test_discriminators_weigh_more_where_there_are_many_cells(
     mdata: md.MuData, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.INFO, logger="midas")
-    monkeypatch.setattr("midas.config._CELLS_TO_GROW_FROM", 60)
+    monkeypatch.setattr("midas.config.objective._CELLS_TO_GROW_FROM", 60)
     MIDAS(mdata, config=tiny(epochs=1)).fit(progress=False)
     assert f"Discriminators are weighted {30 * (120 / 60) ** 0.5:.0f}." in caplog.text
 

@@ -1,0 +1,45 @@
+"""What is common to the parts of a configuration: their fields, checked and replaced."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from midas.expect import expect
+
+
+def check_types(owner: Any) -> None:  # noqa: ANN401 - any part of a configuration
+    """Refuse values of another type, which a TOML file or a typing slip brings, before they surface deep in torch."""
+    for name, hint in get_type_hints(type(owner)).items():
+        value = getattr(owner, name)
+        if get_origin(hint) is Literal:
+            expect(owner, name, value in get_args(hint), f"one of {', '.join(get_args(hint))}")
+        elif get_origin(hint) is tuple:
+            expect(owner, name, isinstance(value, tuple) and all(type(v) is int for v in value), "whole numbers")
+        else:
+            allowed = tuple(get_args(hint)) or (hint,)
+            whole_is_fine = float in allowed and type(value) is int
+            expect(owner, name, type(value) in allowed or whole_is_fine, " or ".join(t.__name__ for t in allowed))
+
+
+def overridden(table: str, base: Any, values: Any) -> Any:  # noqa: ANN401 - any part of a configuration
+    """Change fields of a part by the values of its table, as read from TOML: "none" is None, a list a tuple."""
+    names = {f.name for f in dataclasses.fields(base)}
+    if not isinstance(values, dict):
+        msg = f"Expected [{table}] to be a table, found {values!r}."
+        raise TypeError(msg)
+    refuse_unknown(f"[{table}]", set(values), names)
+    return dataclasses.replace(
+        base,
+        **{
+            key: None if value == "none" else tuple(value) if isinstance(value, list) else value
+            for key, value in values.items()
+        },
+    )
+
+
+def refuse_unknown(place: str, found: set[str], known: set[str]) -> None:
+    """Refuse names that are not known, saying which are."""
+    if found - known:
+        msg = f"Unknown in {place}: {', '.join(sorted(found - known))}. Expected some of: {', '.join(sorted(known))}."
+        raise ValueError(msg)

@@ -1,0 +1,92 @@
+"""Sizes of the networks."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Literal
+
+from midas.config.fields import check_types
+from midas.expect import expect
+
+Activation = Literal["mish", "silu", "relu"]
+Depth = Literal["observed", "latent"]
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Sizes of the networks (He et al. 2024, Methods).
+
+    Attributes
+    ----------
+    dim_c, dim_u
+        Dimensions of the biological state and of the technical noise.
+    activation
+        Non-linearity of every hidden layer; a hidden layer is Linear, LayerNorm, activation, dropout.
+    dropout, discriminator_dropout
+        Share of hidden units that are set to zero in a training step, in the model and in the discriminators.
+    thinning
+        Largest share of a cell's counts that a training step hides from the encoders; each cell's share is drawn between zero
+        and this. The decoders still have to give the whole cell, so encoders learn not to lean on single counts.
+    depth
+        How deeply a cell was sequenced, for modalities that have a depth (:class:`midas.Modality`). ``observed``: taken from the
+        cell's total, so that the encoders see a cell of mean depth and z need not say it. ``latent``: for z to say, as published.
+    encoder
+        Hidden sizes from a modality's input to z. The first layer is the modality's own, the rest is shared.
+    decoder
+        Hidden sizes from z to the outputs, shared by the modalities.
+    block_encoder, block_decoder
+        Sizes that a block of features (a chromosome) passes before the encoder and after the decoder.
+    fewest_for_blocks
+        A modality of fewer features than this is one block, as blocks of few features tell little each.
+    fewest_for_depth
+        A modality of fewer features than this has no depth, nor have the cells of a batch that measured fewer: the total over a
+        small panel is ruled by a few of its features, so it tells what the cell is.
+    batch_encoder, batch_decoder
+        Hidden sizes of the networks from batch to z and from u to batch.
+    discriminator
+        Hidden sizes of the networks that guess the batch from c.
+    """
+
+    dim_c: int = 32
+    dim_u: int = 2
+    activation: Activation = "silu"
+    dropout: float = 0.0
+    discriminator_dropout: float = 0.0
+    thinning: float = 0.6
+    depth: Depth = "observed"
+    encoder: tuple[int, ...] = (512, 128)
+    decoder: tuple[int, ...] = (128, 512)
+    block_encoder: tuple[int, ...] = (128, 32)
+    block_decoder: tuple[int, ...] = (32, 128)
+    fewest_for_blocks: int = 10_000
+    fewest_for_depth: int = 150
+    batch_encoder: tuple[int, ...] = (16, 16)
+    batch_decoder: tuple[int, ...] = (16, 16)
+    discriminator: tuple[int, ...] = (128, 64)
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        expect(self, "dim_c", self.dim_c >= 1, "1 or more")
+        expect(self, "dim_u", self.dim_u >= 1, "1 or more")
+        expect(self, "fewest_for_blocks", self.fewest_for_blocks >= 0, "0 or more")
+        expect(self, "fewest_for_depth", self.fewest_for_depth >= 0, "0 or more")
+        for name in ("dropout", "discriminator_dropout", "thinning"):
+            expect(self, name, 0 <= getattr(self, name) < 1, "a share from 0 up to, not including, 1")
+        for name in ("encoder", "decoder", "block_encoder", "block_decoder"):
+            expect(self, name, len(getattr(self, name)) >= 1, "at least one layer")
+        for f in dataclasses.fields(self):
+            sizes = getattr(self, f.name)
+            if isinstance(sizes, tuple):
+                expect(self, f.name, all(size >= 1 for size in sizes), "sizes of 1 or more")
+
+    @property
+    def dim_z(self) -> int:
+        """Dimension of z = (c, u).
+
+        Examples
+        --------
+        >>> midas.NetworkConfig(dim_c=8, dim_u=2).dim_z
+        10
+        """
+        return self.dim_c + self.dim_u

@@ -1,0 +1,112 @@
+"""Weights of the objective's terms, and how they rise."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from midas.config.fields import check_types
+from midas.expect import expect
+
+Misleading = Literal["cells", "batches"]
+
+_CELLS_TO_GROW_FROM = 3_000
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """Weights of the objective's terms; a modality's own weight is in :class:`midas.Modality`.
+
+    Attributes
+    ----------
+    batch_reconstruction
+        Cross entropy of the batch, guessed from u (gamma).
+    kl_c, kl_u
+        Kullback-Leibler divergence of c and of u from the prior; the second is 1 + beta_x.
+    alignment
+        Squared distance of single-modality samples from their mean (alpha).
+    adversarial
+        Cross entropy of the discriminators, which the encoders raise (beta_s).
+    adversarial_growth
+        With more than 3,000 cells the weight of the discriminators grows with the square root of their number, at most by this
+        factor; 1 for the same weight at any size. More cells tell batches apart by ever smaller differences.
+    mislead
+        ``batches``: a cell that the discriminators are sure of is pushed little, as it may be of a type that only its batch has,
+        and a batch that they are sure of as a whole is pushed; see :meth:`midas.nn.Discriminators.confusion`. ``cells``: the
+        cross entropy of each cell alone.
+    batch_expert_dropout
+        Share of training steps in which cells are encoded without their batch.
+    kl_rise, adversarial_rise
+        Shares of all steps over which the weights of both divergences, and of the discriminators, rise from zero: c is to hold
+        what the cells are before it is made small and alike in all batches.
+    adversarial_from
+        Share of all steps after which the discriminators' weight begins to rise.
+    counterparts
+        Whether a cell's batch is only to be guessed among the batches that hold cells like it, so that types which not all
+        batches have are left alone; see :mod:`midas.training.counterparts`. Found when the discriminators' weight begins to rise.
+    """
+
+    batch_reconstruction: float = 1000.0
+    kl_c: float = 1.0
+    kl_u: float = 20.0
+    alignment: float = 50.0
+    adversarial: float = 30.0
+    adversarial_growth: float = 2.0
+    mislead: Misleading = "batches"
+    batch_expert_dropout: float = 0.1
+    kl_rise: float = 0.3
+    adversarial_rise: float = 0.15
+    adversarial_from: float = 0.15
+    counterparts: bool = True
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        for f in dataclasses.fields(self):
+            if f.name not in {"mislead", "counterparts"}:
+                expect(self, f.name, getattr(self, f.name) >= 0, "0 or more")
+        expect(self, "adversarial_growth", self.adversarial_growth >= 1, "1 or more")
+        for name in ("batch_expert_dropout", "kl_rise", "adversarial_rise"):
+            expect(self, name, getattr(self, name) <= 1, "a share from 0 to 1")
+        most = 1 - self.adversarial_rise
+        expect(self, "adversarial_from", self.adversarial_from <= most, "a share from 0 to 1 - adversarial_rise")
+
+    def for_cells(self, n_cells: int) -> ObjectiveConfig:
+        """Weights for so many training cells.
+
+        Examples
+        --------
+        >>> midas.ObjectiveConfig(adversarial=30, adversarial_growth=2).for_cells(6_750).adversarial
+        45.0
+        """
+        growth = min(max(1.0, math.sqrt(n_cells / _CELLS_TO_GROW_FROM)), self.adversarial_growth)
+        return dataclasses.replace(self, adversarial=growth * self.adversarial)
+
+    @property
+    def risen_at(self) -> float:
+        """Share of all steps from which on no weight changes any more.
+
+        Examples
+        --------
+        >>> midas.ObjectiveConfig(kl_rise=0.2, adversarial_from=0.1, adversarial_rise=0.5).risen_at
+        0.6
+        """
+        return max(self.kl_rise, self.adversarial_from + self.adversarial_rise)
+
+    def at(self, progress: float) -> ObjectiveConfig:
+        """Weights once this share of all steps has been done.
+
+        Examples
+        --------
+        >>> midas.ObjectiveConfig(adversarial=30, adversarial_from=0.25, adversarial_rise=0.5).at(0.5).adversarial
+        15.0
+        """
+
+        def risen(start: float, over: float) -> float:
+            return 1.0 if progress >= start + over else max(0.0, (progress - start) / over)
+
+        kl, adversarial = risen(0.0, self.kl_rise), risen(self.adversarial_from, self.adversarial_rise)
+        return dataclasses.replace(
+            self, kl_c=kl * self.kl_c, kl_u=kl * self.kl_u, adversarial=adversarial * self.adversarial
+        )

@@ -1,0 +1,157 @@
+"""All choices of a run: the presets, to and from TOML."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from midas.config.fields import overridden, refuse_unknown
+from midas.config.inference import InferenceConfig
+from midas.config.network import NetworkConfig
+from midas.config.objective import ObjectiveConfig
+from midas.config.training import TrainingConfig
+
+
+@dataclass(frozen=True)
+class Config:
+    """All choices of a run.
+
+    ``Config()`` is what measures best (see the benchmarks); ``Config.paper()`` is the published set-up.
+    """
+
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    inference: InferenceConfig = field(default_factory=InferenceConfig)
+
+    @classmethod
+    def paper(cls) -> Config:
+        """Build the set-up of the paper: sizes, weights, optimiser, and 2,000 passes over the largest batch.
+
+        Examples
+        --------
+        >>> midas.Config.paper().objective.adversarial
+        30.0
+        """
+        return cls(
+            # Everything that has a part in the result is named, so that no change of a default reaches this preset.
+            network=NetworkConfig(
+                dim_c=32,
+                dim_u=2,
+                activation="mish",
+                dropout=0.2,
+                discriminator_dropout=0.2,
+                thinning=0.0,
+                depth="latent",
+                encoder=(1024, 128),
+                decoder=(128, 1024),
+                block_encoder=(128, 32),
+                block_decoder=(32, 128),
+                fewest_for_blocks=0,
+                fewest_for_depth=0,
+                batch_encoder=(16, 16),
+                batch_decoder=(16, 16),
+                discriminator=(128, 64),
+            ),
+            objective=ObjectiveConfig(
+                batch_reconstruction=1000.0,
+                kl_c=1.0,
+                kl_u=5.0,
+                alignment=50.0,
+                adversarial=30.0,
+                adversarial_growth=1.0,
+                mislead="cells",
+                batch_expert_dropout=0.1,
+                kl_rise=0.0,
+                adversarial_rise=0.0,
+                adversarial_from=0.0,
+                counterparts=False,
+            ),
+            training=TrainingConfig(
+                epochs=2000,
+                batch_size=256,
+                learning_rate=1e-4,
+                discriminator_learning_rate=1e-4,
+                weight_decay=0.01,
+                discriminator_steps=3,
+                discriminator_momentum=0.9,
+                schedule="constant",
+                start="random",
+                bridge=False,
+                sampling="by_batch",
+                max_cells_per_batch=10_000,
+                validation_fraction=0.0,
+                patience=None,
+                gradient_clip=None,
+                precision="32",
+            ),
+            inference=InferenceConfig(neighbours=0, spread=False),
+        )
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Config:
+        """Build from nested tables as :meth:`to_dict` writes them; ``preset = "paper"`` changes what is left out.
+
+        Examples
+        --------
+        >>> midas.Config.from_dict({"training": {"epochs": 5}}).training.epochs
+        5
+        """
+        presets: dict[str, Callable[[], Config]] = {"default": cls, "paper": cls.paper}
+        name = values.get("preset", "default")
+        if name not in presets:
+            msg = f"Expected a preset out of {sorted(presets)}, found {name!r}."
+            raise ValueError(msg)
+        base = presets[name]()
+        tables = {f.name for f in dataclasses.fields(cls)}
+        refuse_unknown("the configuration", set(values) - {"preset"}, tables)
+        parts = {table: overridden(table, getattr(base, table), values.get(table, {})) for table in tables}
+        return cls(**parts)
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        """Nested tables of plain values; None is written as "none", as TOML has no null.
+
+        Examples
+        --------
+        >>> midas.Config().to_dict()["network"]["dim_c"]
+        32
+        """
+        return {
+            table: {
+                key: "none" if value is None else list(value) if isinstance(value, tuple) else value
+                for key, value in dataclasses.asdict(getattr(self, table)).items()
+            }
+            for table in (f.name for f in dataclasses.fields(self))
+        }
+
+    @classmethod
+    def from_toml(cls, path: str | Path) -> Config:
+        """Read a TOML file with the tables ``[network]``, ``[objective]``, ``[training]`` and ``[inference]``.
+
+        Examples
+        --------
+        >>> midas.Config().to_toml("config.toml")
+        >>> midas.Config.from_toml("config.toml") == midas.Config()
+        True
+        """
+        text = Path(path).read_text(encoding="utf-8")
+        try:
+            return cls.from_dict(tomllib.loads(text))
+        except (ValueError, TypeError) as error:
+            msg = f"{path}: {error}"
+            raise ValueError(msg) from error
+
+    def to_toml(self, path: str | Path) -> None:
+        """Write a TOML file that :meth:`from_toml` reads back to an equal configuration.
+
+        Examples
+        --------
+        >>> midas.Config().to_toml("config.toml")
+        """
+        Path(path).write_text(tomli_w.dumps(self.to_dict()), encoding="utf-8")
