@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Final, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -17,21 +17,20 @@ from anndata import AnnData
 from mudata import MuData
 
 from midas import keys
-from midas.batch_effects import batch_distances
-from midas.borrowing import Lenders
 from midas.bridging import bridged_by_genes
 from midas.config import Config
 from midas.data import Mosaic, MosaicData, MosaicSchema, read_mosaic
 from midas.data.parts import batches_in
 from midas.data.trainable import check_trainable
-from midas.inference import Draw, Encoded, States, decode, encode, standard_noise
+from midas.inference import Draw, Encoded, States, decode, encode
+from midas.learned import Learned, learn
 from midas.nn import VAE, Discriminators
 from midas.ranks import ranks
-from midas.results import all_layout, cell_table, check_rows, checked_out, fill, frame, own_layout, write_layer
+from midas.results import all_layout, check_rows, checked_out, fill, frame, own_layout, write_layer
 from midas.sample import read_sampled, sampled
 from midas.sharing import fetch
-from midas.spread import Spread, find_spread, knowledge
-from midas.storage import StoredModel, describe, has_sample, read_model, read_sample, write_model
+from midas.spread import knowledge
+from midas.storage import StoredModel, has_sample, read_model, read_sample, write_model
 from midas.training.device import accelerator_of
 from midas.training.loop import Logger, Surroundings, fit
 from midas.training.start import start
@@ -43,6 +42,8 @@ if TYPE_CHECKING:
     from midas.results import Layout
 
 Part = Literal["c", "u", "z"]
+
+_NOT_FITTED: Final = "Expected a trained model, found one that has not been: call fit() first."
 
 
 class NotFittedError(RuntimeError):
@@ -108,13 +109,8 @@ class MIDAS:
     def _start(self, schema: MosaicSchema, config: Config, seed: int) -> None:
         """Set up an untrained model without data; the one place where its attributes begin."""
         self.schema, self.config, self.seed = schema, config, seed
-        self._history: list[dict[str, float]] = []
-        self._card: dict[str, Any] = {}
-        self._standard_u: NDArray[np.float32] | None = None
-        self._spread: dict[str, Spread] = {}
+        self._learned: Learned | None = None
         self._encoded: Encoded | None = None
-        self._cells: AnnData | None = None
-        self._distances = pd.DataFrame(dtype=np.float32)
         self._counts: tuple[Mosaic, NDArray[np.int64]] | None = None
         self._folder: Path | None = None
         with _seeded(seed):
@@ -165,24 +161,18 @@ class MIDAS:
             checkpoint=None if checkpoint is None else Path(checkpoint),
             resume=resume,
         )
-        if not self._history:
+        if self._learned is None:
             start(self.vae, self.mosaic, self.config.training.start)
         mosaic = bridged_by_genes(self.mosaic, self.seed)[0] if self.config.training.bridge else self.mosaic
         self.settle(fit(self.vae, self.discriminators, mosaic, self.config, self.seed, around))
         return self
 
     def settle(self, history: list[dict[str, float]]) -> None:
-        """Take the networks as trained: encode the model's own cells, find the standard noise, describe what was learned."""
+        """Take the networks as trained: encode the model's own cells, and find what is to be known of them."""
         assert self.mosaic is not None
-        self._history = history
         self._encoded = encode(self.vae, self.mosaic, self.modalities, ranks=ranks())
-        self._standard_u = standard_noise(self._encoded.mean[:, self.config.network.dim_c :], self.mosaic)
-        self._card = describe(self.mosaic)
-        self._cells = cell_table(self.mosaic, self._encoded, self.config.network.dim_c)
         self._counts = self.mosaic, np.arange(self.mosaic.n_cells)
-        self._compare_batches(self.mosaic, self._encoded.mean[:, : self.config.network.dim_c])
-        if self.config.inference.spread:
-            self._spread = find_spread(self.vae, self.mosaic, self._lent, seed=self.seed)
+        self._learned = learn(self.vae, self.mosaic, self._encoded, history, self.config.inference, seed=self.seed)
 
     @property
     def cells(self) -> AnnData:
@@ -193,12 +183,13 @@ class MIDAS:
         >>> model.cells.shape, list(model.cells.obsm)
         ((300, 0), ['X_midas', 'X_midas_u'])
         """
-        if self._cells is None:
+        if not self.has_cells:
             raise NotFittedError(
                 "Expected a model that knows where its own cells lie, found none: it has not been trained, or was saved "
                 "without them. Call fit(), or save it again with save()."
             )
-        return self._cells
+        assert self.learned.cells is not None
+        return self.learned.cells
 
     @property
     def has_cells(self) -> bool:
@@ -209,7 +200,7 @@ class MIDAS:
         >>> model.has_cells
         True
         """
-        return self._cells is not None
+        return self._learned is not None and self._learned.cells is not None
 
     def remember(self, reference: MIDAS, cells: AnnData, counts: tuple[Mosaic, NDArray[np.int64]] | None) -> None:
         """Take over what a reference knew: its standard noise, how its batches measured, and its cells.
@@ -224,12 +215,8 @@ class MIDAS:
             Of these or some of them, with their rows in `cells`. Without counts of the reference's cells the model has none, so
             that nothing is tuned beside the last query alone.
         """
-        self._cells, self._standard_u, self._counts = cells, reference.standard_noise, counts
-        if counts is None:
-            self._distances = self._distances.combine_first(reference._distances)
-        else:
-            mosaic, rows = counts
-            self._compare_batches(mosaic, np.asarray(cells.obsm[keys.LATENT], dtype=np.float32)[rows])
+        self._counts = counts
+        self._learned = self.learned.continuing(reference.learned, cells, counts, seed=self.seed)
 
     @property
     def has_counts(self) -> bool:
@@ -324,7 +311,7 @@ class MIDAS:
         >>> len(model.history), "kl_c" in model.history
         (2, True)
         """
-        return pd.DataFrame(self._history)
+        return pd.DataFrame([] if self._learned is None else self._learned.history)
 
     # ----------------------------------------------------------------------------------------------------------- results
 
@@ -493,9 +480,20 @@ class MIDAS:
         >>> model.standard_noise.shape
         (2,)
         """
-        if self._standard_u is None:
-            raise NotFittedError("Expected a trained model, found one that has not been: call fit() first.")
-        return self._standard_u
+        return self.learned.standard_u
+
+    @property
+    def learned(self) -> Learned:
+        """What the model knows beside its weights.
+
+        Examples
+        --------
+        >>> sorted(model.learned.card)
+        ['cells', 'labels', 'total_cells']
+        """
+        if self._learned is None:
+            raise NotFittedError(_NOT_FITTED)
+        return self._learned
 
     def annotate(self, mdata: MuData | AnnData, *, impute: Sequence[str] = (), correct: Sequence[str] = ()) -> None:
         """Write results where scverse tools look for them.
@@ -620,12 +618,7 @@ class MIDAS:
                 schema=self.schema,
                 seed=self.seed,
                 weights=dict(self.vae.state_dict()),
-                standard_u=self.standard_noise.tolist(),
-                card=self._card,
-                history=self._history,
-                cells=self._cells if cells else None,
-                spread=self._spread,
-                distances=self._distances,
+                learned=self.learned if cells else self.learned.without_cells(),
                 sample=sampled(*self.counts(), self.cells, with_cells, self.seed) if with_cells else None,
             ),
         )
@@ -670,10 +663,7 @@ class MIDAS:
         model = cls.__new__(cls)
         model._start(stored.schema, stored.config, stored.seed)
         model.mosaic, model.batch_key, model.layer, model._measured = None, batch_key, layer, measured
-        model._history, model._card, model._cells = stored.history, stored.card, stored.cells
-        model._folder = place
-        model._standard_u = np.asarray(stored.standard_u, dtype=np.float32)
-        model._spread, model._distances = stored.spread, stored.distances
+        model._learned, model._folder = stored.learned, place
         model.vae.load_state_dict(stored.weights)
         model.vae.to(accelerator_of(replace(stored.config.training, accelerator="auto")))
         if data is not None:
@@ -696,7 +686,7 @@ class MIDAS:
 
     def __repr__(self) -> str:
         parts = ", ".join(f"{name} ({part.n_features:,})" for name, part in self.schema.modalities.items())
-        state = f"fitted in {len(self._history)} epochs" if self._standard_u is not None else "not fitted"
+        state = "not fitted" if self._learned is None else f"fitted in {len(self._learned.history)} epochs"
         cells = "" if self.mosaic is None else f"{self.mosaic.n_cells:,} cells, "
         return f"MIDAS: {cells}{len(self.schema.batches)} batches, {parts}; {state}"
 
@@ -713,8 +703,8 @@ class MIDAS:
             raise ValueError("Expected data, as this model was loaded without its own; give data=.")
         else:
             found = self.mosaic
-        if self._standard_u is None:
-            raise NotFittedError("Expected a trained model, found one that has not been: call fit() first.")
+        if self._learned is None:
+            raise NotFittedError(_NOT_FITTED)
         return found
 
     def _known(self, modalities: Sequence[str] | None) -> tuple[str, ...]:
@@ -730,7 +720,8 @@ class MIDAS:
     def _imputing(self, mosaic: Mosaic, modality: str) -> States:
         """What a modality is decoded from, cell by cell, its batch kept: cells that lack it borrow from others."""
         found, seen = self.posterior(mosaic, part="z"), mosaic.modalities[modality].present
-        z = self._lent(modality, found.mean, mosaic, np.flatnonzero(~seen))
+        k = self.config.inference.neighbours
+        z = self.learned.lent(modality, found.mean, mosaic, np.flatnonzero(~seen), k=k, seed=self.seed)
         return States(z, knowledge(mosaic, modality, seen), found.depths)
 
     def _correcting(self, mosaic: Mosaic, modality: str) -> States:
@@ -739,27 +730,8 @@ class MIDAS:
         z[:, self.config.network.dim_c :] = self.standard_noise
         return States(z, known=knowledge(mosaic, modality, mosaic.modalities[modality].present))
 
-    def _lent(
-        self, modality: str, z: NDArray[np.float32], mosaic: Mosaic, borrowers: NDArray[np.int64]
-    ) -> NDArray[np.float32]:
-        """States z of cells, `(n_cells, dim_z)`; of borrowers, what cells of the training data lend that measured `modality`."""
-        k = self.config.inference.neighbours
-        if self._cells is None or k == 0:
-            return z
-        lenders = Lenders.of(self._cells, modality, self._distances, seed=self.seed)
-        batch = pd.Categorical.from_codes(mosaic.batch, pd.Index(mosaic.batches))
-        lent = lenders.lend(z, mosaic.cells, batch, borrowers, k)
-        return np.where(np.isfinite(lent), lent, z)
-
-    def _compare_batches(self, mosaic: Mosaic, c: NDArray[np.float32]) -> None:
-        """Find how differently the batches of these cells measure, where that has a use."""
-        if self.config.inference.neighbours:
-            names = list(mosaic.batches)
-            found = batch_distances(mosaic, c, seed=self.seed)
-            self._distances = pd.DataFrame(found, index=names, columns=names)
-
     def _draw(self, modality: str, *, sample: bool, seed: int) -> Draw:
-        return Draw(sample, seed, self._spread.get(modality))
+        return Draw(sample, seed, self.learned.spread.get(modality))
 
     def _decoded(self, mosaic: Mosaic, states: States, modality: str, draw: Draw, out: str | Path | None) -> AnnData:
         path = checked_out(out)

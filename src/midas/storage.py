@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,19 +21,19 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 
 from midas.config import Config
-from midas.data.mosaic import Mosaic
 from midas.data.schema import MosaicSchema
 from midas.files import obstacle, replacing
+from midas.learned import Learned
+from midas.readings import Readings
 from midas.spread import Spread
 
 FORMAT = 1
 _PARTS = ("versions", "created", "sha256", "config", "seed", "standard_u", "card", "history", "schema")
 _CARD, _WEIGHTS, _CELLS, _SAMPLE = "model.json", "weights.safetensors", "cells.h5ad", "sample.h5mu"
 
-# A column of obs with more values than this is no labelling worth printing.
-_MOST_LABELS = 100
 # Tensors in the file of the weights that are none: ``spread.<modality>``, and distances in the order of the schema's batches.
 _SPREAD, _DISTANCES = "spread.", "batch_distances"
+_READINGS = "midas_readings"  # in the cells' uns: how some of them are read by fewer modalities
 
 
 class ModelFileError(ValueError):
@@ -50,33 +50,18 @@ class StoredModel:
         As the model was built.
     weights
         Of the VAE.
-    standard_u
-        The technical noise that batch-corrected counts are decoded with, `(dim_u,)`.
-    card
-        What the model was trained on, for people: cells by batch and modality, labels.
-    history
-        One record per epoch.
-    cells
-        Obs columns and latents of the cells that it was trained on, without counts; None when they are not to travel.
+    learned
+        What it knows beside its weights.
     sample
-        Counts of some of them; None for none.
-    spread
-        Excess variance of counts, by modality.
-    distances
-        How differently batches measure, by their names; empty where that is not known.
+        Counts of some of its cells; None for none.
     """
 
     config: Config
     schema: MosaicSchema
     seed: int
     weights: dict[str, torch.Tensor]
-    standard_u: list[float]
-    card: dict[str, Any]
-    history: list[dict[str, float]]
-    cells: AnnData | None = None
+    learned: Learned
     sample: MuData | None = None
-    spread: dict[str, Spread] = field(default_factory=dict)
-    distances: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 def check_folder(folder: Path) -> None:
@@ -100,23 +85,6 @@ def check_folder(folder: Path) -> None:
         raise PermissionError(msg)
 
 
-def describe(mosaic: Mosaic) -> dict[str, Any]:
-    """What a model was trained on, in numbers of cells: by batch and modality, and by label of each column of few labels."""
-    cells = {
-        name: np.bincount(mosaic.batch[rows.present], minlength=len(mosaic.batches)).tolist()
-        for name, rows in mosaic.modalities.items()
-    }
-    return {
-        "total_cells": mosaic.n_cells,
-        "cells": {name: dict(zip(mosaic.batches, counts, strict=True)) for name, counts in cells.items()},
-        "labels": {
-            str(name): {str(label): int(n) for label, n in values.value_counts().items() if n}
-            for name, values in mosaic.obs.items()
-            if isinstance(values.dtype, pd.CategoricalDtype) and values.nunique() <= _MOST_LABELS
-        },
-    }
-
-
 def write_model(folder: Path, model: StoredModel) -> None:
     """Write a model; an older one in the same place is replaced in one step.
 
@@ -128,14 +96,17 @@ def write_model(folder: Path, model: StoredModel) -> None:
     check_folder(folder)
     with replacing(folder) as scratch:
         scratch.mkdir()
+        learned = model.learned
+        learned, names = model.learned, list(model.schema.batches)
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.weights.items()}
-        spread = {_SPREAD + name: torch.from_numpy(part.excess) for name, part in model.spread.items()}
-        names = list(model.schema.batches)
-        distances = model.distances.reindex(index=names, columns=names).to_numpy(dtype=np.float32)
-        beside = spread if model.distances.empty else spread | {_DISTANCES: torch.from_numpy(distances.copy())}
+        beside = {_SPREAD + name: torch.from_numpy(part.excess) for name, part in learned.spread.items()}
+        if not learned.distances.empty:
+            distances = learned.distances.reindex(index=names, columns=names).to_numpy(dtype=np.float32)
+            beside[_DISTANCES] = torch.from_numpy(np.ascontiguousarray(distances))
         save_file(weights | beside, scratch / _WEIGHTS)
-        if model.cells is not None:
-            writable(model.cells).write_h5ad(scratch / _CELLS)
+        cells = _with_readings(learned)
+        if cells is not None:
+            cells.write_h5ad(scratch / _CELLS)
         if model.sample is not None:
             model.sample.write_h5mu(scratch / _SAMPLE)
         description = {
@@ -145,9 +116,9 @@ def write_model(folder: Path, model: StoredModel) -> None:
             "sha256": {path.name: _sha256(path) for path in sorted(scratch.iterdir())},
             "config": model.config.to_dict(),
             "seed": model.seed,
-            "standard_u": model.standard_u,
-            "card": model.card,
-            "history": model.history,
+            "standard_u": learned.standard_u.tolist(),
+            "card": learned.card,
+            "history": learned.history,
             "schema": model.schema.to_dict(),
         }
         (scratch / _CARD).write_text(json.dumps(description, indent=1), encoding="utf-8")
@@ -169,23 +140,25 @@ def read_model(folder: Path) -> StoredModel:
     try:
         tensors = load(raw)
         schema = MosaicSchema.from_dict(description["schema"])
-        distances = tensors.pop(_DISTANCES, None)
-        names = list(schema.batches)
+        distances, names = tensors.pop(_DISTANCES, None), list(schema.batches)
+        spread = {name: tensors.pop(name).numpy() for name in list(tensors) if name.startswith(_SPREAD)}
+        has_cells = _CELLS in description["sha256"]
+        cells, readings = _read_cells(_checked(folder, _CELLS, description)) if has_cells else (None, None)
+        learned = Learned(
+            standard_u=np.asarray(description["standard_u"], dtype=np.float32),
+            history=description["history"],
+            card=description["card"],
+            cells=cells,
+            distances=pd.DataFrame() if distances is None else pd.DataFrame(distances.numpy(), names, names),
+            spread={name.removeprefix(_SPREAD): Spread(values) for name, values in spread.items()},
+            readings=readings,
+        )
         return StoredModel(
             config=Config.from_dict(description["config"]),
             schema=schema,
-            distances=pd.DataFrame() if distances is None else pd.DataFrame(distances.numpy(), names, names),
             seed=int(description["seed"]),
-            weights={name: tensor for name, tensor in tensors.items() if not name.startswith(_SPREAD)},
-            spread={
-                name.removeprefix(_SPREAD): Spread(tensor.numpy())
-                for name, tensor in tensors.items()
-                if name.startswith(_SPREAD)
-            },
-            standard_u=[float(value) for value in description["standard_u"]],
-            card=description["card"],
-            history=description["history"],
-            cells=ad.read_h5ad(_checked(folder, _CELLS, description)) if _CELLS in description["sha256"] else None,
+            weights=tensors,
+            learned=learned,
         )
     except ModelFileError:
         raise
@@ -194,6 +167,22 @@ def read_model(folder: Path) -> StoredModel:
             f"{folder}: expected a midas model of format {FORMAT}, found one with parts missing or changed ({error!r})."
         )
         raise ModelFileError(msg) from error
+
+
+def _with_readings(learned: Learned) -> AnnData | None:
+    """The table of a model's cells as its file has it."""
+    if learned.cells is None:
+        return None
+    cells = writable(learned.cells)
+    if learned.readings is not None:
+        cells.uns[_READINGS] = {"rows": learned.readings.rows, "c": dict(learned.readings.c)}
+    return cells
+
+
+def _read_cells(path: Path) -> tuple[AnnData, Readings | None]:
+    cells = ad.read_h5ad(path)
+    read = cells.uns.pop(_READINGS, None)
+    return cells, None if read is None else Readings(np.asarray(read["rows"]), read["c"])
 
 
 def has_sample(folder: Path) -> bool:

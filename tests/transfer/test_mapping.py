@@ -81,10 +81,10 @@ def test_how_the_references_batches_measure_is_known_still(way: Way, fitted: MID
     model = way(fitted, asked(query)).model
     old, new = list(fitted.schema.batches), sorted(set(query.obs["batch"].astype(str)) - set(fitted.schema.batches))
     assert new
-    known = np.isfinite(model._distances.loc[new, old].to_numpy())
+    known = np.isfinite(model.learned.distances.loc[new, old].to_numpy())
     # Only beside counts of the reference's cells is the query compared with them.
     assert known.any() == (way is reciprocal)
-    assert np.isfinite(model._distances.loc[old, old].to_numpy()).any()
+    assert np.isfinite(model.learned.distances.loc[old, old].to_numpy()).any()
 
 
 def test_encode_settles_what_the_reference_reads(fitted: MIDAS, query: md.MuData) -> None:

@@ -8,22 +8,31 @@ import pytest
 from anndata import AnnData
 
 from midas import MIDAS, keys
+from midas.readings import Readings
 from midas.transfer import UNKNOWN, LabelConfig, Mapped, label_cells
 
 PLAIN = LabelConfig(unknown=False)
 
 
-def mapped(model: MIDAS, z: np.ndarray, query: np.ndarray, novelty: np.ndarray | None = None, **obs: object) -> Mapped:
+def mapped(
+    model: MIDAS,
+    z: np.ndarray,
+    query: np.ndarray,
+    novelty: np.ndarray | None = None,
+    readings: Readings | None = None,
+    **obs: object,
+) -> Mapped:
     n = len(z)
     table = pd.DataFrame({name: [*values, *[None] * len(query)] for name, values in obs.items()})
     table.index = [f"c{i}" for i in range(n + len(query))]
     if keys.BATCH not in table:
         table[keys.BATCH] = [f"b{i % 3}" for i in range(n)] + ["q"] * len(query)
+    table[keys.MODALITIES] = "rna"
     table[keys.ORIGIN] = ["reference"] * n + ["query"] * len(query)
     if novelty is not None:
         table[keys.NOVELTY] = np.concatenate([np.full(n, np.nan), novelty])
     latent = np.concatenate([z, query]).astype(np.float32)
-    return Mapped(model, AnnData(obs=table, obsm={keys.LATENT: latent}), "encode")
+    return Mapped(model, AnnData(obs=table, obsm={keys.LATENT: latent}), "encode", readings)
 
 
 def test_votes_are_weighted_by_inverse_distance(fitted: MIDAS) -> None:
@@ -98,6 +107,25 @@ def test_confidence_is_the_share_that_is_right(fitted: MIDAS) -> None:
     right = (table["kind_transferred"].astype(str) == [f"k{i}" for i in truth[3000:]]).to_numpy()
     assert 0.5 < right.mean() < 0.95
     assert expected_calibration_error(table["kind_confidence"].to_numpy(), right) < 0.05
+
+
+def test_confidence_is_judged_by_what_the_query_was_measured_in(fitted: MIDAS) -> None:
+    rng = np.random.default_rng(0)
+    centre = np.array([[0.0, 0.0], [1.2, 0.0], [0.0, 1.2]])
+    truth = rng.integers(0, 3, 5000)
+    whole = centre[truth] + rng.normal(0, 0.2, (5000, 2))
+    noisy = whole + rng.normal(0, 0.8, (5000, 2))  # what RNA alone tells
+    kind = [f"k{i}" for i in truth[:3000]]
+    rows = rng.permutation(3000)[:1000]
+    told = Readings(rows, {"adt+rna": whole[rows].astype(np.float32), "rna": noisy[rows].astype(np.float32)})
+    errors = {}
+    for name, readings in (("told", told), ("not told", None)):
+        both = mapped(fitted, whole[:3000], noisy[3000:], readings=readings, kind=kind)
+        table = label_cells(both, "kind", config=PLAIN).table
+        right = (table["kind_transferred"].astype(str) == [f"k{i}" for i in truth[3000:]]).to_numpy()
+        errors[name] = expected_calibration_error(table["kind_confidence"].to_numpy(), right)
+    assert errors["told"] < 0.05
+    assert errors["not told"] > 0.1
 
 
 def test_cells_that_are_new_are_unknown(fitted: MIDAS) -> None:

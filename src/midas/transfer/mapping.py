@@ -14,6 +14,7 @@ from midas import keys
 from midas.data import read_mosaic
 from midas.data.combine import joined, recast, without_batch
 from midas.inference import encode as encode_cells
+from midas.readings import Readings, read_by_combination
 from midas.results import cell_table
 from midas.training.loop import Surroundings
 from midas.transfer.config import Mode, TransferConfig
@@ -44,11 +45,15 @@ class Mapped:
         (``reference`` or ``query``), and the latents in ``obsm["X_midas"]`` and ``obsm["X_midas_u"]``. No counts.
     mode
         How it was made.
+    readings
+        How some of the reference's cells are read by fewer modalities, by their rows in :attr:`reference`; None where that is not
+        known.
     """
 
     model: MIDAS
     cells: AnnData
     mode: Mode
+    readings: Readings | None = None
 
     @property
     def is_query(self) -> NDArray[np.bool_]:
@@ -137,7 +142,7 @@ def encode(reference: MIDAS, query: Query | MosaicData) -> Mapped:
     table = cell_table(mosaic, found, reference.config.network.dim_c)
     table.obs[keys.NOVELTY] = novelty(reference, mosaic)
     _settle(table, mosaic, _landmarks(reference, q.seed))
-    return Mapped(reference, together(reference.cells, table), "encode")
+    return Mapped(reference, together(reference.cells, table), "encode", reference.learned.readings)
 
 
 def transfer_model(reference: MIDAS, query: Query | MosaicData) -> MIDAS:
@@ -237,7 +242,7 @@ def reference_to_query(reference: MIDAS, query: Query | MosaicData) -> Mapped:
     there.obs = reference.cells.obs.iloc[rows].copy()
     table = _scored(reference, model)
     _settle(table, model.mosaic, Landmarks.of(there.obsm[keys.LATENT], q.seed))
-    return Mapped(model, together(there, table), "transfer")
+    return Mapped(model, together(there, table), "transfer", read_by_combination(model.vae, mosaic, seed=q.seed))
 
 
 def together(reference: AnnData, query: AnnData) -> AnnData:
@@ -259,22 +264,21 @@ def _beside_reference(reference: MIDAS, q: Query, mode: Mode) -> Mapped:
     mosaic = _read(reference, q, options, keep_batches=True)
     model = _model_of(reference, mosaic, q)
     n = replay_size(mosaic.n_cells, options)
-    replay = _real(reference, n, q.seed) if mode == "reciprocal" else _generated(reference, n, q.seed)
+    counts = reference.counts() if mode == "reciprocal" else None
+    replay = _generated(reference, n, q.seed) if counts is None else _real(reference, counts, n, q.seed)
     landmarks = _landmarks(reference, q.seed)
     tune(reference, model, mosaic, options, Surroundings(progress=q.progress), landmarks=landmarks, replay=replay)
     table = _scored(reference, model)
     _settle(table, mosaic, landmarks)  # What the tuned model leaves of the way.
     cells = together(reference.cells, table)
-    model.remember(reference, cells, _all_counts(reference, model) if mode == "reciprocal" else None)
-    return Mapped(model, cells, mode)
-
-
-def _all_counts(reference: MIDAS, model: MIDAS) -> tuple[Mosaic, NDArray[np.int64]]:
-    """Counts of the reference's cells and of the query's, and their rows in the table of both."""
-    counts, rows = reference.counts()
+    if counts is None:
+        model.remember(reference, cells, None)
+        return Mapped(model, cells, mode, reference.learned.readings)
     assert model.mosaic is not None
-    query = reference.cells.n_obs + np.arange(model.mosaic.n_cells)
-    return joined(recast(counts, model.schema), model.mosaic), np.concatenate([rows, query])
+    old, rows = recast(counts[0], model.schema), counts[1]
+    query = reference.cells.n_obs + np.arange(mosaic.n_cells)
+    model.remember(reference, cells, (joined(old, model.mosaic), np.concatenate([rows, query])))
+    return Mapped(model, cells, mode, read_by_combination(model.vae, old, rows, seed=q.seed))
 
 
 def _scored(reference: MIDAS, model: MIDAS) -> AnnData:
@@ -285,9 +289,9 @@ def _scored(reference: MIDAS, model: MIDAS) -> AnnData:
     return table
 
 
-def _real(reference: MIDAS, n: int, seed: int) -> Replay:
-    counts, rows = reference.counts()
-    return real(counts, _latents(reference)[rows], n, seed)
+def _real(reference: MIDAS, counts: tuple[Mosaic, NDArray[np.int64]], n: int, seed: int) -> Replay:
+    mosaic, rows = counts
+    return real(mosaic, _latents(reference)[rows], n, seed)
 
 
 def _generated(reference: MIDAS, n: int, seed: int) -> Replay:

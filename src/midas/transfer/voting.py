@@ -80,6 +80,14 @@ class _Column:
     codes: NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class _Reading:
+    """Cells of the reference, `(n,)`, and where they lie when read as a query's cells are, `(n, dim_c)`; NaN for nowhere."""
+
+    rows: NDArray[np.int64]
+    c: NDArray[np.float32]
+
+
 def label_cells(
     mapped: Mapped, columns: str | Sequence[str], *, config: LabelConfig | None = None, seed: int = 0
 ) -> Labels:
@@ -127,8 +135,13 @@ def label_cells(
     score = _unknown_score(query)
     found = cut(score, seed=seed) if config.unknown else Cut(np.inf, 0.0)
     table = pd.DataFrame(index=query.obs_names)
+    combination = query.obs[keys.MODALITIES].astype(str).to_numpy()[placed]
+    read = {name: _reading(mapped, name) for name in np.unique(combination)}
     for column, share, codes in zip(labels, shares, picked, strict=True):
-        confidence = _calibration(reference, column, config, seed).predict(share[np.arange(len(codes)), codes])
+        won, confidence = share[np.arange(len(codes)), codes], np.empty(len(codes))
+        for name, reading in read.items():
+            mine = combination == name
+            confidence[mine] = _calibration(reference, column, reading, config, seed).predict(won[mine])
         given = np.full(len(z), None, dtype=object)
         given[placed] = column.classes[codes]
         sure = np.full(len(z), np.nan)
@@ -211,32 +224,40 @@ def _agreeing(labels: list[_Column], shares: list[NDArray[np.float64]]) -> list[
     return [best[:, i] for i in range(len(labels))]
 
 
-def _calibration(reference: AnnData, column: _Column, config: LabelConfig, seed: int) -> IsotonicRegression:
+def _reading(mapped: Mapped, combination: str) -> _Reading:
+    """Reference cells as they are read by the modalities of a query's cells; by all of their own where that is not known."""
+    c = None if mapped.readings is None else mapped.readings.of(combination)
+    if mapped.readings is not None and c is not None:
+        return _Reading(mapped.readings.rows, c)
+    latent = np.asarray(mapped.reference.obsm[keys.LATENT], dtype=np.float32)
+    return _Reading(np.arange(len(latent)), latent)
+
+
+def _calibration(
+    reference: AnnData, column: _Column, reading: _Reading, config: LabelConfig, seed: int
+) -> IsotonicRegression:
     """From a share of votes to the probability of being right, learned on each of the reference's batches from the others."""
     from sklearn.isotonic import IsotonicRegression  # noqa: PLC0415 - slow to import
 
-    voters = np.flatnonzero(column.codes >= 0)
     rng = np.random.default_rng([seed, 9])
-    if len(voters) > 5 * _CALIBRATION_CELLS:
-        voters = np.sort(rng.choice(voters, 5 * _CALIBRATION_CELLS, replace=False))
-    z = np.asarray(reference.obsm[keys.LATENT], dtype=np.float32)[voters]
-    codes = column.codes[voters]
-    batch, names = pd.factorize(reference.obs[keys.BATCH].astype(str).to_numpy()[voters])
+    batch, names = pd.factorize(reference.obs[keys.BATCH].astype(str).to_numpy())
     if len(names) < 2:
-        batch = rng.integers(0, 5, len(voters))
-    share, right = [], []
-    for b in np.unique(batch):
-        held = np.flatnonzero(batch == b)
-        others = np.flatnonzero(batch != b)
+        batch = rng.integers(0, 5, len(batch))
+    voters = _some(np.flatnonzero(column.codes >= 0), 5 * _CALIBRATION_CELLS, rng)
+    latent = np.asarray(reference.obsm[keys.LATENT], dtype=np.float32)
+    asked = (column.codes[reading.rows] >= 0) & np.isfinite(reading.c).all(1)
+    at = _some(np.flatnonzero(asked), _CALIBRATION_CELLS, rng)
+    share, right = [np.array([0.0, 1.0])], [np.array([0.0, 1.0 - 1.0 / (len(at) + 2)])]  # keep the ends off certainty
+    for b in np.unique(batch[reading.rows[at]]):
+        held, others = at[batch[reading.rows[at]] == b], voters[batch[voters] != b]
         if not len(others):
             continue
-        at = rng.permutation(held)[: max(1, _CALIBRATION_CELLS * len(held) // len(voters))]
-        votes = _votes(Index(z[others]), codes[others], len(column.classes), z[at], config)
+        votes = _votes(Index(latent[others]), column.codes[others], len(column.classes), reading.c[held], config)
         share.append(votes.max(1))
-        right.append(votes.argmax(1) == codes[at])
+        right.append((votes.argmax(1) == column.codes[reading.rows[held]]).astype(float))
     fitted = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip")
-    x, y = (np.concatenate(share), np.concatenate(right)) if share else (np.array([0.0, 1.0]), np.array([0.0, 1.0]))
-    # Two pseudo-observations keep the ends of the curve off certainty.
-    return fitted.fit(
-        np.concatenate([x, [0.0, 1.0]]), np.concatenate([y.astype(float), [0.0, 1.0 - 1.0 / (len(y) + 2)]])
-    )
+    return fitted.fit(np.concatenate(share), np.concatenate(right))
+
+
+def _some(positions: NDArray[np.int64], n: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    return positions if len(positions) <= n else np.sort(rng.choice(positions, n, replace=False))

@@ -1,0 +1,160 @@
+"""What a model knows beside its weights once it is trained: of its own cells, its batches and its counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pandas as pd
+
+from midas import keys
+from midas.batch_effects import batch_distances
+from midas.borrowing import Lenders
+from midas.inference import standard_noise
+from midas.readings import Readings, read_by_combination
+from midas.results import cell_table
+from midas.spread import Spread, find_spread
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from midas.config import InferenceConfig
+    from midas.data import Mosaic
+    from midas.inference import Encoded
+    from midas.nn import VAE
+
+
+# A column of obs with more values than this is no labelling worth printing.
+_MOST_LABELS: Final = 100
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What travels with a model's weights.
+
+    Attributes
+    ----------
+    standard_u
+        The technical noise that batch-corrected counts are decoded with, `(dim_u,)`.
+    history
+        One record per epoch.
+    card
+        What the model was trained on, for people: cells by batch and modality, labels.
+    cells
+        Obs columns and latents of the cells that it was trained on, without counts; None when they were not to travel.
+    distances
+        How differently batches measure, by their names; empty where that is not known.
+    spread
+        Excess variance of counts, by modality.
+    readings
+        How some of the cells are read by fewer modalities; None where that is not known.
+    """
+
+    standard_u: NDArray[np.float32]
+    history: list[dict[str, float]] = field(default_factory=list)
+    card: dict[str, Any] = field(default_factory=dict)
+    cells: AnnData | None = None
+    distances: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(dtype=np.float32))
+    spread: Mapping[str, Spread] = field(default_factory=dict)
+    readings: Readings | None = None
+
+    def lent(
+        self, modality: str, z: NDArray[np.float32], mosaic: Mosaic, borrowers: NDArray[np.int64], *, k: int, seed: int
+    ) -> NDArray[np.float32]:
+        """States z of cells, `(n_cells, dim_z)`; of borrowers, the mean of `k` cells of the model's that measured `modality`."""
+        if self.cells is None or k == 0:
+            return z
+        lenders = Lenders.of(self.cells, modality, self.distances, seed=seed)
+        batch = pd.Categorical.from_codes(mosaic.batch, pd.Index(mosaic.batches))
+        lent = lenders.lend(z, mosaic.cells, batch, borrowers, k)
+        return np.where(np.isfinite(lent), lent, z)
+
+    def without_cells(self) -> Learned:
+        """The same, but for all that is about single cells."""
+        return replace(self, cells=None, readings=None)
+
+    def continuing(
+        self, reference: Learned, cells: AnnData, counts: tuple[Mosaic, NDArray[np.int64]] | None, *, seed: int
+    ) -> Learned:
+        """The same, with what a reference knew: its standard noise, how its batches measured, its cells and their readings.
+
+        Parameters
+        ----------
+        cells
+            The reference's cells and the model's own, in this order.
+        counts
+            Of these or some of them, with their rows in `cells`; None where there are none of the reference's.
+        """
+        if counts is None:
+            distances = self.distances.combine_first(reference.distances)
+        else:
+            mosaic, rows = counts
+            distances = compared(mosaic, np.asarray(cells.obsm[keys.LATENT], dtype=np.float32)[rows], seed=seed)
+        return replace(
+            self, standard_u=reference.standard_u, cells=cells, distances=distances, readings=reference.readings
+        )
+
+
+def learn(
+    vae: VAE, mosaic: Mosaic, encoded: Encoded, history: list[dict[str, float]], config: InferenceConfig, *, seed: int
+) -> Learned:
+    """Find what a trained model needs to know of its training data.
+
+    Parameters
+    ----------
+    vae
+        Trained.
+    mosaic
+        Its training data.
+    encoded
+        Posteriors of their cells.
+    history
+        One record per epoch.
+    config
+        How counts are to be decoded.
+    seed
+        Of the choice of cells that stand for all.
+    """
+    c, u = encoded.mean[:, : vae.dim_c], encoded.mean[:, vae.dim_c :]
+    learned = Learned(
+        standard_u=standard_noise(u, mosaic),
+        history=history,
+        card=_described(mosaic),
+        cells=cell_table(mosaic, encoded, vae.dim_c),
+        readings=read_by_combination(vae, mosaic, seed=seed),
+    )
+    if config.neighbours:
+        learned = replace(learned, distances=compared(mosaic, c, seed=seed))
+    if not config.spread:
+        return learned
+
+    def lend(modality: str, z: NDArray[np.float32], some: Mosaic, borrowers: NDArray[np.int64]) -> NDArray[np.float32]:
+        return learned.lent(modality, z, some, borrowers, k=config.neighbours, seed=seed)
+
+    return replace(learned, spread=find_spread(vae, mosaic, lend, seed=seed))
+
+
+def compared(mosaic: Mosaic, c: NDArray[np.float32], *, seed: int) -> pd.DataFrame:
+    """How differently the batches of these cells measure, by their names; see :func:`midas.batch_effects.batch_distances`."""
+    names = list(mosaic.batches)
+    return pd.DataFrame(batch_distances(mosaic, c, seed=seed), index=names, columns=names)
+
+
+def _described(mosaic: Mosaic) -> dict[str, Any]:
+    """What a model was trained on, in numbers of cells: by batch and modality, and by label of each column of few labels."""
+    cells = {
+        name: np.bincount(mosaic.batch[rows.present], minlength=len(mosaic.batches)).tolist()
+        for name, rows in mosaic.modalities.items()
+    }
+    return {
+        "total_cells": mosaic.n_cells,
+        "cells": {name: dict(zip(mosaic.batches, counts, strict=True)) for name, counts in cells.items()},
+        "labels": {
+            str(name): {str(label): int(n) for label, n in values.value_counts().items() if n}
+            for name, values in mosaic.obs.items()
+            if isinstance(values.dtype, pd.CategoricalDtype) and values.nunique() <= _MOST_LABELS
+        },
+    }
