@@ -58,3 +58,15 @@ def test_data_whose_rows_are_no_cells_are_not_annotated(fitted: MIDAS, mdata: md
     assert fitted.latent(mixed).shape == (2, 4)
     with pytest.raises(ValueError, match=r"Expected every row of obs to be one cell.*unique obs_names"):
         fitted.annotate(mixed)
+
+
+def test_layers_of_a_modality_that_the_data_call_otherwise(fitted: MIDAS, mdata: md.MuData) -> None:
+    other = joined({"rna": mdata["rna"], "prot": mdata["adt"].copy()})
+    fitted.annotate(other, impute=["adt"])
+    wanted = fitted.impute("adt", other)[mdata["adt"].obs_names]
+    np.testing.assert_allclose(other["prot"].layers["imputed"], values(wanted), rtol=1e-4)
+
+
+def test_layers_beside_counts_that_are_not_there_are_refused(fitted: MIDAS, mdata: md.MuData) -> None:
+    with pytest.raises(ValueError, match=r"Expected data with adt, .* found none\. impute\(\) decodes any"):
+        fitted.annotate(joined({"rna": mdata["rna"]}), impute=["adt"])

@@ -78,11 +78,11 @@ def test_the_order_of_cells_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_model_keeps_them_and_without_neighbours_does_not_look(
     fitted: MIDAS, mdata: md.MuData, tmp_path: Path
 ) -> None:
-    assert list(fitted._distances.index) == list(fitted.schema.batches)
+    assert list(fitted.learned.distances.index) == list(fitted.schema.batches)
     fitted.save(tmp_path / "model")
-    pd.testing.assert_frame_equal(MIDAS.load(tmp_path / "model")._distances, fitted._distances)
+    pd.testing.assert_frame_equal(MIDAS.load(tmp_path / "model").learned.distances, fitted.learned.distances)
     config = tiny().to_dict() | {"inference": {"neighbours": 0}}
     alone = MIDAS(mdata, config=type(tiny()).from_dict(config)).fit(progress=False)
-    assert alone._distances.empty
+    assert alone.learned.distances.empty
     alone.save(tmp_path / "alone")
-    assert MIDAS.load(tmp_path / "alone")._distances.empty
+    assert MIDAS.load(tmp_path / "alone").learned.distances.empty

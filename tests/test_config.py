@@ -126,3 +126,10 @@ def test_the_paper_preset_is_the_published_set_up() -> None:
     assert (training.batch_size, training.epochs, training.discriminator_steps) == (256, 2000, 3)
     assert (training.sampling, training.max_cells_per_batch, training.schedule) == ("by_batch", 10_000, "constant")
     assert (training.validation_fraction, training.patience, training.precision) == (0.0, None, "32")
+
+
+def test_shares_may_add_up_to_one() -> None:
+    assert TrainingConfig(warmup=0.9, decay=0.1).decay == 0.1
+    assert ObjectiveConfig(adversarial_rise=0.9, adversarial_from=0.1).adversarial_from == 0.1
+    with pytest.raises(ValueError, match="share from 0 to 1 - warmup"):
+        TrainingConfig(warmup=0.9, decay=0.11)

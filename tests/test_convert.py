@@ -20,7 +20,7 @@ from midas.io import DataFileError, read_file, write_mudata
 def test_data_stay_the_same_in_a_smaller_type(
     mdata: md.MuData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_ROWS", 7)
+    monkeypatch.setattr(module, "ROWS_AT_ONCE", 7)
     mdata["adt"].X[3, 2] = 40_000
     mdata.obsm["X_pca"] = np.random.default_rng(0).normal(size=(120, 3))
     mdata["rna"].layers["raw"] = mdata["rna"].X.copy()

@@ -47,7 +47,7 @@ def test_decoded_counts_have_every_cell_and_feature_by_the_datas_names(
 def test_cells_that_lack_a_modality_are_decoded_from_those_that_have_it(modality: str, fitted: MIDAS) -> None:
     z, imputed, table = fitted.latent(part="z"), fitted.impute(modality), fitted.cells
     lacks = ~imputed.obs["measured"].to_numpy()
-    lenders = Lenders.of(table, modality, fitted._distances, seed=fitted.seed)
+    lenders = Lenders.of(table, modality, fitted.learned.distances, seed=fitted.seed)
     assert len(lenders.z) == (~lacks).sum()
     lent = lenders.lend(z, table.obs_names, pd.Categorical(table.obs[keys.BATCH]), np.flatnonzero(lacks), 40)
     assert np.isfinite(lent).all(1).tolist() == lacks.tolist()

@@ -68,3 +68,17 @@ def test_a_folder_that_cannot_be_written_to_is_an_obstacle(tmp_path: Path, monke
 
     monkeypatch.setattr("tempfile.TemporaryFile", denied)
     assert obstacle(tmp_path / "x") == f"{tmp_path}, where nothing can be written (Permission denied)"
+
+
+def test_a_folder_that_cannot_be_replaced_stays(tmp_path: Path) -> None:
+    target = tmp_path / "model"
+    target.mkdir()
+    (target / "weights").write_text("old")
+
+    def nothing_made() -> None:
+        with replacing(target):
+            pass
+
+    with pytest.raises(FileNotFoundError):
+        nothing_made()
+    assert files_under(tmp_path) == ["model", "model/weights"]

@@ -301,3 +301,24 @@ def test_names_of_cells_are_in_memory_once(backed: bool, h5mu: Path) -> None:
     data = read_file(h5mu, backed=backed)
     whole = {id(name) for name in data.obs_names}
     assert all(id(name) in whole for adata in data.mod.values() for name in adata.obs_names)
+
+
+def test_counts_of_several_modalities_in_one_file_stay_on_disk(mdata: md.MuData, tmp_path: Path) -> None:
+    cells = mdata["rna"].obs_names.intersection(mdata["adt"].obs_names)
+    adata = ad.concat([mdata[name][cells] for name in ("rna", "adt")], axis=1)
+    adata.obs["batch"] = mdata.obs.loc[cells, "batch"].astype(str)
+    adata.var["feature_types"] = np.repeat(
+        ["Gene Expression", "Antibody Capture"], [mdata["rna"].n_vars, mdata["adt"].n_vars]
+    )
+    adata = adata[:, np.random.default_rng(0).permutation(adata.n_vars)].copy()
+    adata.write_h5ad(tmp_path / "in.h5ad")
+    for backed in (False, True):
+        data = read_file(tmp_path / "in.h5ad", backed=backed)
+        model = MIDAS(data, config=tiny()).fit(progress=False)
+        write_result(tmp_path / f"{backed}.h5mu", data, model, impute=True)
+    memory, disk = (read_file(tmp_path / f"{backed}.h5mu") for backed in (False, True))
+    for name in ("rna", "adt"):
+        assert disk[name].var_names.equals(memory[name].var_names)
+        np.testing.assert_array_equal(disk[name].X.toarray(), memory[name].X.toarray())
+        np.testing.assert_array_equal(disk[name].layers["imputed"], memory[name].layers["imputed"])
+    np.testing.assert_array_equal(disk.obsm["X_midas"], memory.obsm["X_midas"])

@@ -76,7 +76,7 @@ def test_intervals_hold_as_many_counts_as_they_say(rough: MIDAS) -> None:
 def test_a_model_that_was_told_not_to_draws_from_its_likelihood_alone() -> None:
     config = Config.from_dict({**tiny().to_dict(), "inference": {"spread": False, "neighbours": 0}})
     model = MIDAS(simulated(), config=config).fit(progress=False)
-    assert model._spread == {}
+    assert model.learned.spread == {}
     expected = np.asarray(model.impute("rna").X)
     draws = np.stack([np.asarray(model.impute("rna", sample=True, seed=s).X) for s in range(200)])
     assert (draws.var(0).mean() / expected.mean()) == pytest.approx(1, rel=0.05)
@@ -84,16 +84,16 @@ def test_a_model_that_was_told_not_to_draws_from_its_likelihood_alone() -> None:
 
 def test_a_single_modality_and_few_cells_have_a_spread_or_none() -> None:
     alone = MIDAS(simulated(mosaic=("rna",), unpaired_fraction=0.0), config=tiny()).fit(progress=False)
-    excess = alone._spread["rna"].excess
+    excess = alone.learned.spread["rna"].excess
     np.testing.assert_array_equal(excess[SEEN], excess[UNSEEN])  # no other modality to look at cells by
     np.testing.assert_array_equal(excess[SEEN], excess[STRANGE])  # one batch
     few = MIDAS(simulated(mosaic=("rna+adt",), n_cells=30), config=tiny()).fit(progress=False)
-    assert few._spread == {}
+    assert few.learned.spread == {}
     assert few.impute("rna", sample=True).n_obs == 30
 
 
 def test_cells_of_a_batch_that_never_measured_a_modality_scatter_most(rough: MIDAS) -> None:
-    excess = rough._spread["adt"].excess
+    excess = rough.learned.spread["adt"].excess
     assert (excess[STRANGE] > excess[UNSEEN]).all()
     assert excess[UNSEEN].mean() >= excess[SEEN].mean()
 

@@ -267,3 +267,21 @@ def test_cells_travel_only_when_they_may(fitted: MIDAS, tmp_path: Path) -> None:
     assert files_under(tmp_path / "model") == ["model.json", "weights.safetensors"]
     with pytest.raises(NotFittedError, match=r"was saved without them\. Call fit\(\), or save it again"):
         _ = MIDAS.load(tmp_path / "model").cells
+
+
+def test_counts_without_latents_are_refused(fitted: MIDAS, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"Expected cells=True with with_cells=20"):
+        fitted.save(tmp_path / "model", cells=False, with_cells=20)
+    assert files_under(tmp_path) == []
+
+
+def test_a_model_without_its_cells_says_that_nothing_is_borrowed(
+    fitted: MIDAS, mdata: md.MuData, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fitted.save(tmp_path / "model", cells=False)
+    alone = MIDAS.load(tmp_path / "model", mdata)
+    assert not alone.has_cells
+    alone.correct("adt")
+    assert not caplog.records
+    alone.impute("adt")
+    assert "cells that lack adt are decoded from their own state alone" in caplog.text

@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 from anndata.io import sparse_dataset
 
+from midas.data.csr_file import ROWS_AT_ONCE, write_csr
 from midas.data.sources import BackedSource
 from midas.files import replacing
 from midas.io import DataFileError, check_source, obstacle_to
@@ -18,10 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import DTypeLike
-
-# Entries of a chunk on disk: some tens of cells, so that reading 64 neighbours takes few chunks and little that is not wanted.
-_CHUNK = 32_768
-_ROWS = 4096  # read and written at a time
 
 
 def convert(source: str | Path, target: str | Path) -> None:
@@ -76,11 +73,11 @@ def _is_matrix(item: h5py.Group | h5py.Dataset) -> bool:
 def _blocks(item: h5py.Group | h5py.Dataset) -> Iterator[sp.csr_matrix]:
     if item.attrs["encoding-type"] == "csc_matrix":  # rows of a column-wise matrix need all of it
         whole = sp.csr_matrix(sparse_dataset(item).to_memory())
-        yield from (whole[i : i + _ROWS] for i in range(0, whole.shape[0], _ROWS))
+        yield from (whole[i : i + ROWS_AT_ONCE] for i in range(0, whole.shape[0], ROWS_AT_ONCE))
         return
     source = BackedSource(sparse_dataset(item) if isinstance(item, h5py.Group) else item)
-    for start in range(0, source.shape[0], _ROWS):
-        yield source.rows(np.arange(start, min(start + _ROWS, source.shape[0]), dtype=np.int64))
+    for start in range(0, source.shape[0], ROWS_AT_ONCE):
+        yield source.rows(np.arange(start, min(start + ROWS_AT_ONCE, source.shape[0]), dtype=np.int64))
 
 
 def _smallest(item: h5py.Group | h5py.Dataset) -> DTypeLike:
@@ -99,24 +96,5 @@ def _smallest(item: h5py.Group | h5py.Dataset) -> DTypeLike:
 
 
 def _rewrite(item: h5py.Group | h5py.Dataset, parent: h5py.Group) -> None:
-    shape = item.shape if isinstance(item, h5py.Dataset) else tuple(int(n) for n in item.attrs["shape"])
-    group = parent.create_group("X")
-    group.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": np.array(shape)})
-
-    def stream(name: str, kind: DTypeLike) -> h5py.Dataset:
-        return group.create_dataset(
-            name, shape=(0,), maxshape=(None,), dtype=kind, chunks=(_CHUNK,), compression="lzf", shuffle=True
-        )
-
-    data, indices = stream("data", _smallest(item)), stream("indices", np.int32)
-    indptr = [np.zeros(1, dtype=np.int64)]
-    for block in _blocks(item):
-        block.sort_indices()
-        kept = block.data != 0
-        filled = np.concatenate([[0], np.cumsum(kept)])[block.indptr]  # stored zeros are dropped
-        start, end = data.shape[0], data.shape[0] + int(filled[-1])
-        data.resize((end,))
-        indices.resize((end,))
-        data[start:end], indices[start:end] = block.data[kept], block.indices[kept]
-        indptr.append(filled[1:].astype(np.int64) + start)
-    group.create_dataset("indptr", data=np.concatenate(indptr))
+    shape = item.shape if isinstance(item, h5py.Dataset) else item.attrs["shape"]
+    write_csr(parent, _blocks(item), (int(shape[0]), int(shape[1])), _smallest(item))

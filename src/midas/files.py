@@ -24,6 +24,18 @@ def obstacle(target: Path) -> str | None:
         return f"{place}, where nothing can be written ({error.strerror})"
 
 
+def _put(made: Path, target: Path, aside: Path) -> None:
+    if not target.is_dir():
+        made.replace(target)
+        return
+    target.rename(aside)
+    try:
+        made.replace(target)
+    except BaseException:
+        aside.rename(target)
+        raise
+
+
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
     """Yield a temporary path beside `target` that takes its place when the block ends well, and vanishes otherwise.
@@ -36,12 +48,10 @@ def replacing(target: Path) -> Iterator[Path]:
     try:
         made = scratch / target.name
         yield made
-        if target.is_dir():
-            target.rename(scratch / "previous")
         # A file is replaced in one step; data that are only in the page cache would not survive a power cut.
         if made.is_file():
             with made.open("rb") as file:
                 os.fsync(file.fileno())
-        made.replace(target)
+        _put(made, target, scratch / "previous")
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

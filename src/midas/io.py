@@ -17,12 +17,17 @@ from anndata import AnnData
 from mudata import MuData
 
 from midas import keys
+from midas.data.csr_file import ROWS_AT_ONCE, write_csr
 from midas.data.parts import modalities_in, own_index, rows_in
+from midas.data.sources import open_source
+from midas.data.wanted import name_in
 from midas.files import obstacle, replacing
 from midas.memory import give_back
 from midas.results import all_layout, frame, own_layout, write_dense
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from midas.data.mosaic import Mosaic
     from midas.model import MIDAS
     from midas.transfer.mapping import Mapped
@@ -215,7 +220,7 @@ def write_result(
     check_target(target)
     mdata = data if isinstance(data, MuData) else _as_mudata(data, model)
     if mosaic is None:
-        mosaic = model.read(mdata, batch_key=model.batch_key, layer=model.layer)
+        mosaic = model.read(data, batch_key=model.batch_key, layer=model.layer)
     model.embed(mdata, mosaic)
     wanted = [layer for layer, on in ((keys.IMPUTED, impute), (keys.CORRECTED, correct)) if on]
     every = np.flatnonzero(np.isfinite(mdata.obsm[keys.LATENT]).all(1))
@@ -233,11 +238,16 @@ def write_result(
             for name, adata in mdata.mod.items():
                 if adata.isbacked:
                     _copy_counts(adata, file[f"mod/{name}"])
+                elif isinstance(data, AnnData) and data.isbacked:
+                    _copy_columns(data, modalities_in(data, model.kinds)[name], file[f"mod/{name}"])
             for layer in wanted:
-                for name in set(model.modalities) & set(mdata.mod):
+                for own in mdata.mod:
+                    name = name_in(model.schema, own)
+                    if name not in model.modalities:
+                        continue
                     layout = own_layout(mosaic, name)
                     blocks = model.stream(mosaic, name, layer, layout)
-                    write_dense(file[f"mod/{name}"].require_group("layers"), layer, layout.shape, blocks)
+                    write_dense(file[f"mod/{own}"].require_group("layers"), layer, layout.shape, blocks)
             for key, (name, layer, layout) in extra.items():
                 write_dense(file[f"mod/{key}"], "X", layout.shape, model.stream(mosaic, name, layer, layout))
 
@@ -256,7 +266,7 @@ def write_mapped(path: str | Path, data: MuData | AnnData, mapped: Mapped, label
     """
     target = Path(path)
     check_target(target)
-    mdata = data if isinstance(data, MuData) else _as_mudata(data, mapped.model)
+    mdata = data if isinstance(data, MuData) else _as_mudata(data.to_memory(), mapped.model)
     query = mapped.query
     if not query.obs_names.equals(pd.Index(mdata.obs_names.astype(str))):
         raise ValueError(
@@ -274,8 +284,11 @@ def write_mapped(path: str | Path, data: MuData | AnnData, mapped: Mapped, label
 
 
 def _as_mudata(adata: AnnData, model: MIDAS) -> MuData:
-    columns = modalities_in(adata, model.kinds)
-    parts = {name: adata if mine.all() else adata[:, mine].copy() for name, mine in columns.items()}
+    """Take an AnnData apart into its modalities; of several on disk all but the counts."""
+    parts = {}
+    for name, mine in modalities_in(adata, model.kinds).items():
+        part = adata if mine.all() else adata[:, mine]
+        parts[name] = part if mine.all() else _hollow(part) if adata.isbacked else part.copy()
     with mudata.set_options(pull_on_update=False):
         mdata = MuData(parts, obs=pd.DataFrame(index=adata.obs_names))
     mdata.obs = adata.obs.copy()
@@ -321,6 +334,15 @@ def _hollow(adata: AnnData) -> AnnData:
     empty: sp.csr_matrix = sp.csr_matrix(adata.shape, dtype=np.float32)
     parts = ("layers", "obsm", "varm", "obsp", "varp", "uns")
     return AnnData(empty, obs=adata.obs, var=adata.var, **{part: dict(getattr(adata, part)) for part in parts})
+
+
+def _copy_columns(adata: AnnData, columns: NDArray[np.bool_], group: h5py.Group) -> None:
+    """Copy the counts of some features of a backed AnnData from file to file, some rows at a time."""
+    source, at = open_source(adata.X), np.flatnonzero(columns)
+    starts = range(0, adata.n_obs, ROWS_AT_ONCE)
+    blocks = (source.rows(np.arange(i, min(i + ROWS_AT_ONCE, adata.n_obs)))[:, at] for i in starts)
+    del group["X"]
+    write_csr(group, blocks, (adata.n_obs, len(at)), adata.X.dtype)
 
 
 def _copy_counts(adata: AnnData, group: h5py.Group) -> None:

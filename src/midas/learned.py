@@ -77,9 +77,15 @@ class Learned:
         return replace(self, cells=None, readings=None)
 
     def continuing(
-        self, reference: Learned, cells: AnnData, counts: tuple[Mosaic, NDArray[np.int64]] | None, *, seed: int
+        self,
+        reference: Learned,
+        cells: AnnData,
+        counts: tuple[Mosaic, NDArray[np.int64]] | None,
+        readings: Readings | None,
+        *,
+        seed: int,
     ) -> Learned:
-        """The same, with what a reference knew: its standard noise, how its batches measured, its cells and their readings.
+        """The same, with what a reference knew: its standard noise, how its batches measured, its cells.
 
         Parameters
         ----------
@@ -87,15 +93,15 @@ class Learned:
             The reference's cells and the model's own, in this order.
         counts
             Of these or some of them, with their rows in `cells`; None where there are none of the reference's.
+        readings
+            How some of `cells` are read by fewer modalities.
         """
         if counts is None:
             distances = self.distances.combine_first(reference.distances)
         else:
             mosaic, rows = counts
             distances = compared(mosaic, np.asarray(cells.obsm[keys.LATENT], dtype=np.float32)[rows], seed=seed)
-        return replace(
-            self, standard_u=reference.standard_u, cells=cells, distances=distances, readings=reference.readings
-        )
+        return replace(self, standard_u=reference.standard_u, cells=cells, distances=distances, readings=readings)
 
 
 def learn(
@@ -138,9 +144,17 @@ def learn(
 
 
 def compared(mosaic: Mosaic, c: NDArray[np.float32], *, seed: int) -> pd.DataFrame:
-    """How differently the batches of these cells measure, by their names; see :func:`midas.batch_effects.batch_distances`."""
+    """How differently the batches of these cells measure, by their names; see :func:`midas.batch_effects.batch_distances`.
+
+    A reference and a query may each have a batch of one name: what is known of either is known of the name.
+    """
     names = list(mosaic.batches)
-    return pd.DataFrame(batch_distances(mosaic, c, seed=seed), index=names, columns=names)
+    found = pd.DataFrame(batch_distances(mosaic, c, seed=seed), index=names, columns=names)
+    if found.index.is_unique:
+        return found
+    for _ in range(2):
+        found = found.groupby(level=0, sort=False).mean().T
+    return found.where(~np.eye(len(found), dtype=bool), 0.0)
 
 
 def _described(mosaic: Mosaic) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,6 +21,7 @@ from midas import keys
 from midas.bridging import bridged_by_genes
 from midas.config import Config
 from midas.data import Mosaic, MosaicData, MosaicSchema, read_mosaic
+from midas.data.combine import recast
 from midas.data.parts import batches_in
 from midas.data.trainable import check_trainable
 from midas.inference import Draw, Encoded, States, decode, encode
@@ -39,7 +41,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from midas.modality import Modality
+    from midas.readings import Readings
     from midas.results import Layout
+
+logger = logging.getLogger(__name__)
 
 Part = Literal["c", "u", "z"]
 
@@ -202,7 +207,13 @@ class MIDAS:
         """
         return self._learned is not None and self._learned.cells is not None
 
-    def remember(self, reference: MIDAS, cells: AnnData, counts: tuple[Mosaic, NDArray[np.int64]] | None) -> None:
+    def remember(
+        self,
+        reference: MIDAS,
+        cells: AnnData,
+        counts: tuple[Mosaic, NDArray[np.int64]] | None,
+        readings: Readings | None,
+    ) -> None:
         """Take over what a reference knew: its standard noise, how its batches measured, and its cells.
 
         Parameters
@@ -214,9 +225,11 @@ class MIDAS:
         counts
             Of these or some of them, with their rows in `cells`. Without counts of the reference's cells the model has none, so
             that nothing is tuned beside the last query alone.
+        readings
+            How some of `cells` are read by fewer modalities.
         """
         self._counts = counts
-        self._learned = self.learned.continuing(reference.learned, cells, counts, seed=self.seed)
+        self._learned = self.learned.continuing(reference.learned, cells, counts, readings, seed=self.seed)
 
     @property
     def has_counts(self) -> bool:
@@ -515,13 +528,19 @@ class MIDAS:
         ((300, 32), True)
         """
         mosaic = self.read(mdata, batch_key=self.batch_key, layer=self.layer)
+        lacking = [
+            name for name in (*impute, *correct) if name in mosaic.modalities and not mosaic.modalities[name].sources
+        ]
+        if lacking:
+            msg = f"Expected data with {lacking[0]}, as layers go beside its counts, found none. impute() decodes any modality."
+            raise ValueError(msg)
         self.embed(mdata, mosaic)
         for layer, names in ((keys.IMPUTED, impute), (keys.CORRECTED, correct)):
             decoded = {
                 name: np.concatenate(list(self.stream(mosaic, name, layer, own_layout(mosaic, name))))
                 for name in (self._known(names) if names else ())
             }
-            write_layer(mdata, layer, decoded, self.kinds)
+            write_layer(mdata, layer, decoded, self.schema)
 
     def embed(self, mdata: MuData | AnnData, mosaic: Mosaic) -> None:
         """Write ``obsm["X_midas"]`` and ``obsm["X_midas_u"]`` of data that were read as `mosaic`.
@@ -599,7 +618,8 @@ class MIDAS:
         folder
             New, or one that holds an older model.
         cells
-            Whether to keep obs columns and latents of the model's own cells, which knowledge transfer needs.
+            Whether to keep obs columns and latents of the model's own cells, which knowledge transfer needs, and which cells that
+            lack a modality borrow from in :meth:`impute`.
         with_cells
             Also keep the *counts* of up to so many of them, drawn evenly from batches and from regions of the latent space,
             which reciprocal mapping needs. None by default: models get shared, and patients' counts must not travel by
@@ -611,6 +631,9 @@ class MIDAS:
         >>> midas.MIDAS.load("model").modalities
         ('adt', 'atac', 'rna')
         """
+        if with_cells and not cells:
+            msg = f"Expected cells=True with with_cells={with_cells}, as counts are of no use without latents; found False."
+            raise ValueError(msg)
         write_model(
             Path(folder),
             StoredModel(
@@ -694,9 +717,9 @@ class MIDAS:
 
     def _mosaic_of(self, data: MosaicData | Mosaic | None) -> Mosaic:
         if isinstance(data, Mosaic):
-            if data.schema is not self.schema:
+            if not data.schema.same_features(self.schema):
                 raise ValueError("Expected a mosaic that this model's read() gave, found one of other features.")
-            found = data
+            found = data if data.schema is self.schema else recast(data, self.schema)
         elif data is not None:
             found = self.read(data, batch_key=self.batch_key, layer=self.layer)
         elif self.mosaic is None:
@@ -721,6 +744,11 @@ class MIDAS:
         """What a modality is decoded from, cell by cell, its batch kept: cells that lack it borrow from others."""
         found, seen = self.posterior(mosaic, part="z"), mosaic.modalities[modality].present
         k = self.config.inference.neighbours
+        if k and not self.has_cells and not seen.all():
+            logger.warning(
+                "The model was saved without its cells, so cells that lack %s are decoded from their own state alone.",
+                modality,
+            )
         z = self.learned.lent(modality, found.mean, mosaic, np.flatnonzero(~seen), k=k, seed=self.seed)
         return States(z, knowledge(mosaic, modality, seen), found.depths)
 

@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 
 from midas import keys
 from midas.data.parts import modalities_in
+from midas.data.wanted import name_in
 from midas.files import replacing
 
 if TYPE_CHECKING:
     from midas.data.mosaic import Mosaic
+    from midas.data.schema import MosaicSchema
     from midas.inference import Encoded
-    from midas.modality import Modality
 
 
 @dataclass(frozen=True)
@@ -122,17 +123,18 @@ def check_rows(mosaic: Mosaic, data: MuData | AnnData) -> None:
 
 
 def write_layer(
-    data: MuData | AnnData, layer: str, decoded: Mapping[str, NDArray[np.float32]], kinds: Mapping[str, Modality]
+    data: MuData | AnnData, layer: str, decoded: Mapping[str, NDArray[np.float32]], schema: MosaicSchema
 ) -> None:
-    """Write decoded values of modalities as a layer; an AnnData of several gets NaN at the features of the others."""
+    """Write decoded values of a model's modalities as a layer; an AnnData of several gets NaN at the features of the others."""
     if isinstance(data, MuData):
-        for name, values in decoded.items():
-            data.mod[name].layers[layer] = values
+        for name, adata in data.mod.items():
+            if name_in(schema, name) in decoded:
+                adata.layers[layer] = decoded[name_in(schema, name)]
     elif decoded:
         whole = np.full(data.shape, np.nan, dtype=np.float32)
-        for name, columns in modalities_in(data, kinds).items():
-            if name in decoded:
-                whole[:, columns] = decoded[name]
+        for name, columns in modalities_in(data, schema.kinds).items():
+            if name_in(schema, name) in decoded:
+                whole[:, columns] = decoded[name_in(schema, name)]
         data.layers[layer] = whole
 
 

@@ -137,5 +137,5 @@ def test_ctrl_c_outside_of_the_training_writes_nothing(folder: Path, monkeypatch
     monkeypatch.setattr("midas.io.write_dense", interrupted)
     result = integrate("--impute")
     assert result.exit_code == 130
-    assert "Interrupted; nothing was written" in result.stderr
+    assert "Interrupted. Files that were whole" in result.stderr
     assert files_under(folder) == START

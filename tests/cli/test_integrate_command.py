@@ -141,3 +141,26 @@ def test_a_second_run_replaces_result_and_model(folder: Path) -> None:
 def test_integrate_keeps_counts_on_request(folder: Path) -> None:
     assert integrate("--model", "model", "--with-cells", "25").exit_code == 0
     assert MIDAS.load(folder / "model").counts()[0].n_cells == 25
+
+
+@pytest.mark.parametrize(
+    ("options", "missing"),
+    [
+        (("--with-cells", "5"), "--model"),
+        (("--report-label", "cell_type"), "--report"),
+        (("--no-report-names",), "--report"),
+    ],
+)
+def test_options_that_mean_nothing_alone_are_refused(options: tuple[str, ...], missing: str, folder: Path) -> None:
+    before = files_under(folder)
+    result = integrate(*options)
+    assert result.exit_code == 1
+    assert f"Expected {missing} with {options[0]}" in result.stderr
+    assert files_under(folder) == before
+
+
+def test_a_checkpoint_in_no_folder_is_refused_before_training(folder: Path) -> None:
+    result = integrate("--checkpoint", "in.h5mu/run.ckpt")
+    assert result.exit_code == 1
+    assert "expected a checkpoint file that can be written, found" in result.stderr
+    assert "Training on" not in result.stderr

@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from helpers import names, one
+from midas import read_mosaic
 from midas.data.blocks import MIN_BLOCK, chromosomes, order_and_blocks, parse_peaks, peak_keys
 
 NO_COLUMNS = pd.DataFrame()
@@ -100,3 +102,16 @@ def test_a_chromosome_column_makes_blocks_of_features_without_positions() -> Non
     ordered, sizes = blocks_of(names[::-1], np.array(["b", "b", "b", "a", "a", "a"], dtype=object))
     assert sizes == (3, 3)
     assert ordered == names
+
+
+def test_an_odd_name_among_peaks_stays_and_the_others_match() -> None:
+    first, second = (
+        pd.Index([form.format(1), form.format(2), form.format(3), "spike"]) for form in ("chr1-{}-9", "chr1:{}-9")
+    )
+    assert parse_peaks(first) is None
+    assert peak_keys(first).tolist() == peak_keys(second).tolist() == ["chr1:1-9", "chr1:2-9", "chr1:3-9", "spike"]
+    found = chromosomes(first, NO_COLUMNS)
+    assert found is not None
+    assert found.tolist() == ["chr1", "chr1", "chr1", ""]
+    mosaic = read_mosaic({"atac": one(names("c", 5), list(first))}, batch_key="batch")
+    assert any("1 of 4 names are no peaks as chr1:1-2 ('spike')" in note for note in mosaic.notes)

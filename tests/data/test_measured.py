@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import anndata as ad
 import numpy as np
@@ -13,6 +14,7 @@ import scipy.sparse as sp
 from helpers import joined, names, one
 from midas import Mosaic, read_mosaic
 from midas.data import MosaicData
+from midas.data.measured import flags_in
 
 N = 120
 CELLS, BATCH = names("c", 2 * N), ["b1"] * N + ["b2"] * N
@@ -108,3 +110,31 @@ def test_zeros_in_every_batch_are_zeros() -> None:
     silent = with_zeros(with_zeros(one(CELLS, GENES, BATCH), "b1", GENES), "b2", GENES)
     mosaic = read_mosaic({"rna": silent, "adt": one(CELLS, PROTEINS, BATCH)})
     assert mosaic.modalities["rna"].present.all()
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        ["True", "False", "True"],
+        [1, 0, 1],
+        [1.0, 0.0, 1.0],
+        pd.array([True, False, True], dtype="boolean"),
+        [True, False, True],
+    ],
+)
+def test_flags_are_read_in_whatever_way_a_file_keeps_them(column: Any) -> None:
+    assert flags_in(pd.Series(column, index=list("abc")), "x").tolist() == [True, False, True]
+    assert flags_in(pd.Series(column, index=list("abc")).astype("category"), "x").tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize("strange", [None, np.nan, "yes", 2])
+def test_flags_that_must_be_guessed_are_refused(strange: Any) -> None:
+    with pytest.raises(ValueError, match=r"here: expected True or False everywhere, found .* at 'b'\. Fill it in"):
+        flags_in(pd.Series([True, strange, False], index=list("abc"), dtype=object), "here")
+
+
+def test_masks_of_a_modality_that_is_not_there_are_refused() -> None:
+    adata = one(names("c", 6), names("g", 3))
+    table = pd.DataFrame(False, index=["b1"], columns=["g0"])
+    with pytest.raises(ValueError, match=r"Expected measured= by modality \(rna\), found RNA\."):
+        read_mosaic({"rna": adata}, measured={"RNA": table})

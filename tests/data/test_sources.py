@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import anndata as ad
+import h5py
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -75,3 +76,16 @@ def test_stored_numbers_are_known_to_be_positive_only_when_all_are() -> None:
         matrix = sp.csr_matrix(np.eye(3))
         matrix.data[1] = stored
         assert not MemorySource(matrix).positive
+
+
+def test_an_entry_that_a_file_lists_twice_counts_as_one_sum(tmp_path: Path) -> None:
+    matrix = sp.csr_matrix(
+        (np.array([2.0, 3.0, 1.0], np.float32), np.array([1, 1, 0]), np.array([0, 2, 3])), shape=(2, 3)
+    )
+    ad.AnnData(matrix).write_h5ad(tmp_path / "twice.h5ad")
+    with h5py.File(tmp_path / "twice.h5ad", "r+") as file:  # as other programs may write it
+        for key, kept in (("data", [2, 3, 1]), ("indices", [1, 1, 0]), ("indptr", [0, 2, 3])):
+            del file["X"][key]
+            file["X"][key] = np.array(kept, dtype=np.float32 if key == "data" else np.int32)
+    backed = ad.read_h5ad(tmp_path / "twice.h5ad", backed="r")
+    assert BackedSource(backed.X).rows(np.arange(2)).toarray().tolist() == [[0, 5, 0], [1, 0, 0]]

@@ -14,6 +14,7 @@ from scipy.sparse import csr_matrix
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from midas import metrics
+from midas.metrics import modality_weights, neighbours, wnn
 from midas.metrics.scib import clisi, graph_connectivity, ilisi, isolated_label_f1, kbet, leiden, lisi, nmi_ari
 
 RNG = np.random.default_rng
@@ -243,3 +244,11 @@ def test_recovery_of_a_known_state() -> None:
     assert metrics.canonical_correlation(truth, c) == pytest.approx(1)
     assert metrics.recovered(truth, rng.normal(size=(500, 6))) < 0.02
     assert metrics.canonical_correlation(truth, rng.normal(size=(500, 6))) < 0.15
+
+
+def test_modality_weights_are_those_that_joint_neighbours_are_found_with() -> None:
+    rng = np.random.default_rng(0)
+    spaces = [rng.normal(size=(150, 3)), rng.normal(size=(150, 5))]
+    unit = wnn._unit(spaces)
+    near = [neighbours(x, 60) for x in unit]
+    np.testing.assert_allclose(modality_weights(spaces), wnn._weights(unit, near, 20)[0])

@@ -211,3 +211,14 @@ def test_the_stand_in_set() -> None:
     # The file names the masks by the two batches that were halved; the silent proteins tell.
     assert (~task.measured("adt")).sum(1).tolist() == [15, 15, 0, 0]
     assert set(tasks.names(mdata)) >= {"full", "diagonal", "split", "atac"}
+
+
+def test_a_missing_label_is_no_type() -> None:
+    data = simulated()
+    labels = data.obs["cell_type"].astype(object).copy()
+    labels.iloc[::3] = np.nan
+    data.obs["cell_type"] = labels
+    found = tasks.make(data, "given", batch_key="batch", label_key="cell_type", seed=0).labels
+    assert found is not None
+    assert "nan" not in set(found)
+    assert (found == "unknown").any()

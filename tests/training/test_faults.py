@@ -76,8 +76,8 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path: Path) -> None:
         assert np.array_equal(value, unbroken[name]), name
 
 
-def test_a_full_disk_leaves_the_last_checkpoint(
-    mdata: md.MuData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_full_disk_leaves_the_last_checkpoint_and_the_model(
+    mdata: md.MuData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = tmp_path / "run.ckpt"
     model = MIDAS(mdata, config=tiny(epochs=1)).fit(progress=False, checkpoint=file)
@@ -88,11 +88,19 @@ def test_a_full_disk_leaves_the_last_checkpoint(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("midas.training.checkpoint.save_file", full)
-    with pytest.raises(OSError, match="No space left on device"):
-        model.fit(progress=False, checkpoint=file)
+    model.fit(progress=False, checkpoint=file)
+    assert "The last checkpoint could not be written: [Errno 28] No space left on device" in caplog.text
+    assert np.isfinite(model.latent()).all()
     assert file.read_bytes() == before
     assert files_under(tmp_path) == ["run.ckpt"]
     assert Checkpoint(file).path == file
+
+
+def test_a_checkpoint_that_cannot_be_written_is_refused_at_once(mdata: md.MuData, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for place, found in ((tmp_path, "a folder"), (tmp_path / "file" / "run.ckpt", "which is no folder")):
+        with pytest.raises(OSError, match=rf"expected a checkpoint file that can be written, found .*{found}"):
+            MIDAS(mdata, config=tiny(epochs=1)).fit(progress=False, checkpoint=place)
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="needs /proc")

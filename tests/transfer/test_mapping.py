@@ -30,7 +30,7 @@ from midas.transfer import (
 from midas.transfer.automatic import check_mode
 from midas.transfer.placing import Landmarks, groups_of
 from midas.transfer.replay import generated, real, shown_for
-from networks import decoded
+from networks import decoded, values
 
 Way = Callable[[MIDAS, Query], Mapped]
 WAYS: list[Way] = [encode, query_to_reference, reciprocal, reference_to_query]
@@ -85,6 +85,30 @@ def test_how_the_references_batches_measure_is_known_still(way: Way, fitted: MID
     # Only beside counts of the reference's cells is the query compared with them.
     assert known.any() == (way is reciprocal)
     assert np.isfinite(model.learned.distances.loc[old, old].to_numpy()).any()
+
+
+def test_a_batch_of_the_query_may_bear_the_name_of_one_of_the_reference(
+    fitted: MIDAS, query: md.MuData, tmp_path: Path
+) -> None:
+    shared = fitted.schema.batches[0]
+    for table in (query.obs, *(part.obs for part in query.mod.values())):
+        table["batch"] = shared
+    found = reciprocal(fitted, asked(query))
+    distances = found.model.learned.distances
+    assert sorted(distances.index) == sorted(fitted.schema.batches)
+    assert (np.diag(distances) == 0).all()
+    found.model.save(tmp_path / "model", with_cells=50)
+    again = MIDAS.load(tmp_path / "model")
+    pd.testing.assert_frame_equal(again.learned.distances, distances.loc[again.schema.batches, again.schema.batches])
+    assert np.isfinite(values(found.model.impute("adt"))).all()
+
+
+def test_a_model_tuned_beside_its_reference_knows_how_it_now_reads_its_cells(fitted: MIDAS, query: md.MuData) -> None:
+    found = reciprocal(fitted, asked(query))
+    assert found.model.learned.readings is found.readings
+    assert found.readings is not None
+    assert found.readings.rows.max() < fitted.cells.n_obs
+    assert query_to_reference(fitted, asked(query)).readings is fitted.learned.readings
 
 
 def test_encode_settles_what_the_reference_reads(fitted: MIDAS, query: md.MuData) -> None:

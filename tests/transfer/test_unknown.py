@@ -93,3 +93,10 @@ def test_cells_of_a_new_type_lie_among_query_cells(monkeypatch: pytest.MonkeyPat
     assert np.isnan(share).sum() == 1
     assert np.nanmean(share[:60]) < 0.4
     assert share[60:].mean() > 0.95
+
+
+def test_a_wide_component_that_is_never_the_likelier_cuts_nothing() -> None:
+    rng = np.random.default_rng(0)
+    score = np.concatenate([rng.normal(0, 1, 950), rng.normal(0.5, 3, 50)])
+    found = cut(score, separation=0)
+    assert (score > found.threshold).mean() < 0.1

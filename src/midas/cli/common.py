@@ -24,7 +24,7 @@ Seed = Annotated[int, typer.Option(help="Same seed, same data, same machine: sam
 ConfigFile = Annotated[
     Path | None,
     typer.Option(
-        help='TOML file with tables [network], [objective], [training]; `preset = "paper"` for the published set-up.'
+        help='TOML file with tables [network], [objective], [training], [inference]; `preset = "paper"` for the published set-up.'
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
@@ -84,7 +84,7 @@ class errors:  # noqa: N801 - used like a function
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         expected = (ValueError, KeyError, TypeError, OSError, ArithmeticError, ImportError)
         if isinstance(error, KeyboardInterrupt):
-            self._fail("Interrupted; nothing was written.", 130)
+            self._fail("Interrupted. Files that were whole by then are kept; no file is left half-written.", 130)
         if isinstance(error, expected) or _not_fitted(error):
             self._fail(str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error), 1)
 

@@ -41,7 +41,8 @@ def inspect(data: Data, batch_key: BatchKey = "batch", layer: Layer = None, conf
         mosaic = mosaic.suited_to(settings.network)
         _print_mosaic(console, mosaic)
         if settings.training.bridge:
-            for bridge in bridged_by_genes(mosaic, seed=0)[1]:
+            mosaic, bridges = bridged_by_genes(mosaic, seed=0)
+            for bridge in bridges:
                 console.print(escape(str(bridge)), highlight=False)
         plan = plan_training(mosaic, settings.training, seed=0)
         console.print(

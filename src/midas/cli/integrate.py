@@ -99,6 +99,17 @@ class Page:
         bool, typer.Option("--report-names/--no-report-names", help="Whether the page has the cells' names.")
     ] = True
 
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """Options that mean nothing without a page."""
+        given = {
+            "--report-columns": self.report_columns is not None,
+            "--report-label": self.report_label is not None,
+            "--report-features": bool(self.report_features),
+            "--no-report-names": not self.report_names,
+        }
+        return tuple(name for name, on in given.items() if on)
+
     def choices(self) -> Choices:
         """What the page shows."""
         from midas.reporting import Choices  # noqa: PLC0415
@@ -147,8 +158,18 @@ def _check_targets(results: Results, source: Source, training: Training, page: P
     from midas.io import check_target  # noqa: PLC0415
     from midas.reporting import check_page  # noqa: PLC0415
     from midas.storage import check_folder  # noqa: PLC0415
+    from midas.training.checkpoint import check_checkpoint  # noqa: PLC0415
 
     check_target(results.output, source.data)
+    if results.with_cells and results.model is None:
+        raise ValueError(
+            "Expected --model with --with-cells, as the counts go beside a model; found none. Add --model DIR."
+        )
+    if page.report is None and page.unused:
+        msg = f"Expected --report with {', '.join(page.unused)}, which say what a page shows; found none. Add --report PAGE.html."
+        raise ValueError(msg)
+    if training.checkpoint is not None:
+        check_checkpoint(training.checkpoint)
     if results.model is not None:
         check_folder(results.model)
     if page.report is not None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 from midas.expect import expect
+
+ROUNDING: Final = 1e-9
+"""By how much shares that sum to 1 may miss it."""
 
 
 def check_types(owner: Any) -> None:  # noqa: ANN401 - any part of a configuration

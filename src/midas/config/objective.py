@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from midas.config.fields import check_types
+from midas.config.fields import ROUNDING, check_types
 from midas.expect import expect
 
 Misleading = Literal["cells", "batches"]
@@ -70,7 +70,9 @@ class ObjectiveConfig:
         for name in ("batch_expert_dropout", "kl_rise", "adversarial_rise"):
             expect(self, name, getattr(self, name) <= 1, "a share from 0 to 1")
         most = 1 - self.adversarial_rise
-        expect(self, "adversarial_from", self.adversarial_from <= most, "a share from 0 to 1 - adversarial_rise")
+        expect(
+            self, "adversarial_from", self.adversarial_from <= most + ROUNDING, "a share from 0 to 1 - adversarial_rise"
+        )
 
     def for_cells(self, n_cells: int) -> ObjectiveConfig:
         """Weights for so many training cells.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from midas.config.fields import check_types
+from midas.config.fields import ROUNDING, check_types
 from midas.expect import expect
 
 Schedule = Literal["constant", "warmup_stable_decay"]
@@ -103,7 +103,7 @@ class TrainingConfig:
         expect(self, "num_nodes", self.num_nodes >= 1, "1 or more")
         expect(self, "max_cells_per_batch", self.max_cells_per_batch >= 1, "1 or more")
         expect(self, "warmup", 0 <= self.warmup <= 1, "a share from 0 to 1")
-        expect(self, "decay", 0 <= self.decay <= 1 - self.warmup, "a share from 0 to 1 - warmup")
+        expect(self, "decay", 0 <= self.decay <= 1 - self.warmup + ROUNDING, "a share from 0 to 1 - warmup")
         held_out = self.validation_fraction
         expect(
             self, "validation_fraction", held_out is None or 0 <= held_out < 1, "a share from 0 up to, not including, 1"

@@ -24,9 +24,23 @@ def parse_peaks(names: pd.Index) -> pd.DataFrame | None:
     -------
     Columns `chrom`, `start`, `end`, one row per name; None when any name is not of that form.
     """
+    parts = read_peaks(names)
+    return None if parts is None or (parts["start"] < 0).any() else parts
+
+
+def read_peaks(names: pd.Index) -> pd.DataFrame | None:
+    """Read peaks among which some names may be odd.
+
+    Returns
+    -------
+    Columns `chrom`, `start`, `end`, one row per name; ``""``, -1 and -1 for one that is not of that form. None unless more than
+    half are: else these are no peaks.
+    """
     parts = names.to_series().astype(str).str.extract(_PEAK, expand=True)
-    if parts.isna().to_numpy().any():
+    odd = parts.isna().any(axis=1).to_numpy()
+    if not len(names) or odd.mean() >= 0.5:
         return None
+    parts[odd] = ["", "-1", "-1"]
     return pd.DataFrame(
         {
             "chrom": parts["chrom"].to_numpy(),
@@ -38,10 +52,11 @@ def parse_peaks(names: pd.Index) -> pd.DataFrame | None:
 
 def peak_keys(names: pd.Index) -> pd.Index:
     """Write peaks of any notation as ``chrom:start-end``, so that they match by place; other names stay as they are."""
-    parts = parse_peaks(names)
+    parts = read_peaks(names)
     if parts is None:
         return names
-    return pd.Index(parts["chrom"] + ":" + parts["start"].astype(str) + "-" + parts["end"].astype(str))
+    written = parts["chrom"] + ":" + parts["start"].astype(str) + "-" + parts["end"].astype(str)
+    return pd.Index(np.where(parts["start"] >= 0, written, names))
 
 
 def chromosomes(names: pd.Index, var: pd.DataFrame) -> NDArray[np.object_] | None:
@@ -49,7 +64,7 @@ def chromosomes(names: pd.Index, var: pd.DataFrame) -> NDArray[np.object_] | Non
     for column in _CHROMOSOME_COLUMNS:
         if column in var.columns:
             return np.asarray(var[column].astype(str).to_numpy(), dtype=object)
-    parts = parse_peaks(names)
+    parts = read_peaks(names)
     return None if parts is None else np.asarray(parts["chrom"].to_numpy(), dtype=object)
 
 
@@ -66,7 +81,7 @@ def order_and_blocks(names: pd.Index, chroms: NDArray[np.object_] | None) -> tup
     own = sizes[sizes >= min(MIN_BLOCK, int(sizes.max()))].index
     rank = {chrom: i for i, chrom in enumerate(sorted(own, key=_natural))}
     block = np.array([rank.get(chrom, len(rank)) for chrom in chroms], dtype=np.int64)
-    parts = parse_peaks(names)
+    parts = read_peaks(names)
     start = np.zeros(len(names), dtype=np.int64) if parts is None else parts["start"].to_numpy()
     order = np.lexsort((names.to_numpy().astype(str), start, block)).astype(np.int64)
     counts = np.bincount(block)

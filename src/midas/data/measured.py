@@ -21,6 +21,25 @@ if TYPE_CHECKING:
 
 # With fewer cells than this, a protein may be zero in all of them by chance.
 _MIN_CELLS_TO_TELL = 100
+_FLAGS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
+
+
+def flags_in(column: pd.Series, label: str) -> NDArray[np.bool_]:
+    """Read yes and no, `(n,)`: booleans, 0 and 1, or the words that files may turn them into.
+
+    Raises
+    ------
+    ValueError
+        When anything else is there, missing values included: whether that was measured must not be guessed.
+    """
+    if column.dtype == bool:
+        return column.to_numpy()
+    found = column.astype(object).map(lambda value: _FLAGS.get(str(value).strip().lower()))
+    if found.isna().any():
+        strange = column[found.isna().to_numpy()].iloc[0]
+        msg = f"{label}: expected True or False everywhere, found {strange!r} at {column.index[found.isna()][0]!r}. Fill it in."
+        raise ValueError(msg)
+    return found.to_numpy(dtype=bool)
 
 
 def measured_features(  # noqa: PLR0913 - all that a mask can come from
@@ -55,7 +74,7 @@ def measured_features(  # noqa: PLR0913 - all that a mask can come from
         for b, name in enumerate(batches):
             flag = f"{keys.MEASURED_PREFIX}{name}"
             if flag in part.adata.var.columns and b in mine:
-                off = ~part.adata.var[flag].astype(bool).to_numpy() & known
+                off = ~flags_in(part.adata.var[flag], f"{part.label}: var[{flag!r}]") & known
                 measured[b, column[off]] = False
         _note_strangers(part, batches, notes)
     if schema.modality.zero_means_unmeasured:
@@ -95,4 +114,5 @@ def _apply_given(
         msg = f"Expected columns of measured= to be features, found {unknown}."
         raise ValueError(msg)
     at = np.array([batches.index(str(name)) for name in given.index])
-    measured[np.ix_(at, column)] = given.to_numpy(dtype=bool)
+    flags = [flags_in(given.iloc[:, i], "measured=") for i in range(given.shape[1])]
+    measured[np.ix_(at, column)] = np.stack(flags, axis=1) if flags else True

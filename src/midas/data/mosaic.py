@@ -117,6 +117,18 @@ class Mosaic:
         return len(self.cells)
 
     @property
+    def model_batch(self) -> NDArray[np.int64]:
+        """Each cell's batch as an index into ``schema.batches``, `(n_cells,)`; -1 for one that the model has not seen.
+
+        Examples
+        --------
+        >>> int(midas.read_mosaic(mdata).model_batch.max())
+        3
+        """
+        found: NDArray[np.int64] = self.known_batch[self.batch]
+        return found
+
+    @property
     def on_disk(self) -> bool:
         """Whether any counts are left on disk.
 

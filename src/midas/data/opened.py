@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from midas.data.blocks import peak_keys
+from midas.data.blocks import peak_keys, read_peaks
 from midas.data.cells import Cells
 from midas.data.checks import describe_names
 from midas.data.parts import Part, counts_of
@@ -51,7 +51,14 @@ def open_parts(parts: list[Part], cells: Cells, layer: str | None, notes: list[s
 
 def _told_apart(part: Part, notes: list[str]) -> pd.Index:
     """Names of the features; those that repeat get numbers."""
-    names = peak_keys(pd.Index(part.adata.var_names.astype(str)))
+    given = pd.Index(part.adata.var_names.astype(str))
+    peaks, names = read_peaks(given), peak_keys(given)
+    odd = np.zeros(0, dtype=bool) if peaks is None else (peaks["start"] < 0).to_numpy()
+    if odd.any():
+        notes.append(
+            f"{part.label}: {int(odd.sum()):,} of {len(given):,} names are no peaks as chr1:1-2 ({describe_names(given[odd])}); "
+            "they are matched as they are written."
+        )
     if names.is_unique:
         return names
     repeated = names[names.duplicated()].unique()

@@ -73,6 +73,7 @@ def read_mosaic(
         parts = named_as_in(like, parts)
         modalities = {part.name: like.kinds[part.name] for part in parts if part.name in like.kinds}
     parts = wanted_parts(parts, schema, modalities, notes)
+    _check_measured(measured, {part.name for part in parts} | set(() if known is None else known.modalities))
     cells = number_cells(parts, order)
     opened = open_parts(parts, cells, layer, notes)
     own = own_features(opened, modalities) if schema is None else dict(schema.modalities)
@@ -104,6 +105,14 @@ def read_mosaic(
         obs=obs,
         genes=genes,
     )
+
+
+def _check_measured(measured: Mapping[str, pd.DataFrame] | None, names: set[str]) -> None:
+    """Refuse tables of what batches measured that are of no modality."""
+    strangers = sorted(set(measured or {}) - names)
+    if strangers:
+        msg = f"Expected measured= by modality ({', '.join(sorted(names))}), found {', '.join(strangers)}."
+        raise ValueError(msg)
 
 
 def _batches_with(rows: Mapping[str, ModalityRows], cells: Cells) -> dict[str, tuple[bool, ...]]:

@@ -69,6 +69,11 @@ class MosaicSchema:
         """What each modality is, by name."""
         return {name: part.modality for name, part in self.modalities.items()}
 
+    def same_features(self, other: MosaicSchema) -> bool:
+        """Whether both have the same modalities of the same features, in whatever order."""
+        mine, others = ({name: set(part.features) for name, part in of.modalities.items()} for of in (self, other))
+        return self is other or mine == others
+
     def suited_to(self, network: NetworkConfig) -> MosaicSchema:
         """Do without blocks, and without a depth, in modalities that have too few features for them."""
         suited = {name: part.suited_to(network) for name, part in self.modalities.items()}

@@ -137,6 +137,8 @@ class BackedSource:
             if self._file is not None and self._file.stat().st_size != self._size:
                 raise ValueError("its size has changed")
             block = sp.csr_matrix(self._dataset[first:end])
+            if not block.has_canonical_format:  # one entry may be listed twice, as in MemorySource
+                block.sum_duplicates()
         except (OSError, ValueError, RuntimeError, IndexError) as error:
             msg = (
                 f"{place_of(self._dataset)}: expected to read rows {first:,} to {end - 1:,}, found a damaged or changed file "

@@ -14,7 +14,7 @@ from midas.modality import PRESETS, Modality, preset
 
 def named_as_in(schema: MosaicSchema, parts: list[Part]) -> list[Part]:
     """Give the parts the model's names for their modalities: ``prot`` may be ``adt`` there."""
-    return [replace(part, name=_name_in(schema, part.name)) for part in parts]
+    return [replace(part, name=name_in(schema, part.name)) for part in parts]
 
 
 def wanted_parts(
@@ -53,7 +53,8 @@ def wanted_parts(
     return parts
 
 
-def _name_in(schema: MosaicSchema, name: str) -> str:
+def name_in(schema: MosaicSchema, name: str) -> str:
+    """What a model calls a modality that the data call `name`."""
     if name in schema.modalities or preset(name) is None:
         return name
     same = [other for other in schema.modalities if preset(other) is preset(name)]

@@ -83,7 +83,7 @@ def modality_weights(spaces: Sequence[ArrayLike], *, k_local: int = 20) -> NDArr
     (100, 2)
     """
     unit = _unit(spaces)
-    near = [neighbours(x, min(max(k_local, 2), len(x))) for x in unit]
+    near = [neighbours(x, min(max(k_local, 2) + 1, len(x))) for x in unit]  # a cell is the first of its own
     return _weights(unit, near, k_local)[0]
 
 

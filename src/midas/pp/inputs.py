@@ -14,6 +14,7 @@ from anndata import AnnData
 from mudata import MuData
 
 from midas.data.checks import scan
+from midas.data.measured import flags_in
 from midas.data.parts import Part, counts_of
 from midas.data.sources import open_source
 from midas.io import DataFileError
@@ -257,7 +258,7 @@ def _batch(obs: pd.DataFrame, name: str | None, fallback: str, batch_key: str, l
 def _measured(adata: AnnData, batch: str) -> np.ndarray:
     flag = f"{MEASURED_PREFIX}{batch}"
     whole = np.ones(adata.n_vars, dtype=bool)
-    return np.asarray(adata.var[flag].astype(bool)) if flag in adata.var.columns else whole
+    return flags_in(adata.var[flag], f"var[{flag!r}]") if flag in adata.var.columns else whole
 
 
 def _check_once(samples: list[Sample]) -> None:

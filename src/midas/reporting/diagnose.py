@@ -141,6 +141,9 @@ def training(history: list[dict[str, float]]) -> Finding:
 
 
 def best_epoch(history: list[dict[str, float]]) -> int | None:
-    """Position of the epoch with the smallest held-out objective; None when no cells were held out."""
+    """Position of the epoch whose weights were kept; None when no cells were held out."""
+    kept = [i for i, record in enumerate(history) if record.get("val_kept") == 1]
+    if kept:
+        return kept[-1]
     values = [record.get("val_total", np.nan) for record in history]
     return int(np.nanargmin(values)) if np.isfinite(values).any() else None

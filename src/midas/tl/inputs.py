@@ -13,6 +13,7 @@ from mudata import MuData
 
 from midas import keys
 from midas.data.checks import describe_names
+from midas.data.measured import flags_in
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -131,7 +132,7 @@ def panels_of(adata: AnnData, batch_key: str | None) -> Panels:
     for b, name in enumerate(names):
         flag = f"{keys.MEASURED_PREFIX}{name}"
         if flag in adata.var.columns:
-            measured[b] = adata.var[flag].astype(bool).to_numpy()
+            measured[b] = flags_in(adata.var[flag], f"var[{flag!r}]")
     return Panels(codes.astype(np.int64), measured)
 
 

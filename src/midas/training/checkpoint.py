@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from midas.files import replacing
+from midas.files import obstacle, replacing
 from midas.training.schedule import LearningRate, Watch
 
 if TYPE_CHECKING:
@@ -46,6 +46,20 @@ class Position:
     watch: Watch
     history: list[dict[str, float]]
     fingerprint: dict[str, Any]
+
+
+def check_checkpoint(path: Path) -> None:
+    """Refuse a place where the state of a run could not be written, before the run.
+
+    Raises
+    ------
+    OSError
+        Saying what is in the way.
+    """
+    found = "a folder" if path.is_dir() else obstacle(path)
+    if found is not None:
+        msg = f"{path}: expected a checkpoint file that can be written, found {found}. Choose another place."
+        raise OSError(msg)
 
 
 class Checkpoint:

@@ -16,7 +16,7 @@ import torch
 from midas.data.loader import collect, epoch_indices
 from midas.inference import encode
 from midas.nn import VAE, Discriminators, Noise
-from midas.training.checkpoint import Checkpoint, Position
+from midas.training.checkpoint import Checkpoint, Position, check_checkpoint
 from midas.training.counterparts import counterparts
 from midas.training.device import compute_of
 from midas.training.plan import Plan, plan_training
@@ -78,7 +78,8 @@ def fit(
 ) -> list[dict[str, float]]:
     """Train both networks in place; the weights of the best epoch stay, the last where no cells are held out.
 
-    Parameters that need no gradient are left alone.
+    Parameters that need no gradient are left alone. With ``training.devices``, each process takes its share of every minibatch,
+    and all end with the same weights.
 
     Parameters
     ----------
@@ -87,13 +88,13 @@ def fit(
     teach_first
         Steps of the discriminators alone before the model moves.
 
-    With ``training.devices``, each process takes its share of every minibatch, and all end with the same weights.
-
     Returns
     -------
     One record per epoch: its number, seconds so far, learning rate, and the mean of each term of the objective; ``val_`` before
-    those of held-out cells.
+    those of held-out cells, and ``val_kept`` 1 where these were the best so far, so that the weights were kept.
     """
+    if around.checkpoint is not None:
+        check_checkpoint(around.checkpoint)
     plan = plan_training(mosaic, config.training, seed)
     config = replace(config, objective=config.objective.for_cells(len(plan.train)))
     learner = replace(learner_for(vae, discriminators, mosaic, config), anchor=anchor)
@@ -205,7 +206,10 @@ class _Run:
                     self._save(epoch, record["seconds"])
                     last_saved = time.monotonic()
         if self.checkpoint is not None:
-            self._save(epoch, self.history[-1]["seconds"] if self.history else 0.0)
+            try:
+                self._save(epoch, self.history[-1]["seconds"] if self.history else 0.0)
+            except OSError as error:  # the model is trained: it must not be lost with the record of its training
+                logger.warning("The last checkpoint could not be written: %s.", error)
 
     def _progress(self) -> float:
         return self.step / max(1, self.plan.total_steps)
@@ -221,7 +225,7 @@ class _Run:
         wanted = objective.counterparts and objective.adversarial > 0 and len(learner.schema.batches) > 1
         if not wanted or learner.counterparts is not None or self._progress() < objective.adversarial_from:
             return
-        batch = self.mosaic.known_batch[self.mosaic.batch]
+        batch = self.mosaic.model_batch
 
         def states(modalities: tuple[str, ...]) -> NDArray[np.float32]:
             z = encode(learner.vae, self.mosaic, modalities, with_batch=False, ranks=learner.compute.ranks).mean
@@ -239,7 +243,7 @@ class _Run:
         noise = self.noise.restart(int(rng.integers(2**62)) + ranks.rank)
         indices = epoch_indices(
             self.plan.train,
-            self.mosaic.batch[self.plan.train],
+            self.mosaic.model_batch[self.plan.train],
             self.plan.batch_size,
             config.training,
             rng,
@@ -288,7 +292,9 @@ class _Run:
         terms = {f"val_{name}": total / len(self.plan.validation) for name, total in ranks.add(sums).items()}
         if self._progress() < self.learner.config.objective.risen_at:
             return terms  # the best loss of an objective that is still changing tells nothing
-        if self.watch.better(terms["val_total"], epoch):
+        better = self.watch.better(terms["val_total"], epoch)
+        terms["val_kept"] = float(better)
+        if better:
             self._remember()
         elif self.watch.tired(epoch) and self.learner.config.training.schedule == "constant":
             self.rate = replace(self.rate, end=self.step)

@@ -70,7 +70,7 @@ def plan_training(mosaic: Mosaic, training: TrainingConfig, seed: int) -> Plan:
     train = np.setdiff1d(order, validation, assume_unique=True)
     train = order[np.isin(order, train)]
     batch_size = training.batch_size or batch_size_for(len(train))
-    sizes = np.bincount(mosaic.batch[train])
+    sizes = np.bincount(mosaic.model_batch[train] + 1)  # -1 for cells of no batch of the model
     per_epoch = steps_per_epoch(sizes, batch_size, training)
     epochs = training.epochs
     if epochs is None:

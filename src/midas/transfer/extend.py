@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from midas.data.blocks import parse_peaks
+from midas.data.blocks import read_peaks
 from midas.data.schema import ModalitySchema, MosaicSchema
 from midas.training.start import start
 
@@ -81,7 +81,7 @@ def _with_features(known: ModalitySchema, features: pd.Index) -> ModalitySchema:
 def _block_of(extra: pd.Index, known: ModalitySchema, ends: NDArray[np.int64]) -> NDArray[np.int64]:
     """Block of each new feature: that of its chromosome, or else the last one."""
     last = len(ends) - 1
-    old, new = parse_peaks(known.features), parse_peaks(extra)
+    old, new = read_peaks(known.features), read_peaks(extra)
     if last == 0 or old is None or new is None:
         return np.full(len(extra), last, dtype=np.int64)
     block = np.repeat(np.arange(len(ends)), np.diff(ends, prepend=0))

@@ -272,13 +272,15 @@ def _beside_reference(reference: MIDAS, q: Query, mode: Mode) -> Mapped:
     _settle(table, mosaic, landmarks)  # What the tuned model leaves of the way.
     cells = together(reference.cells, table)
     if counts is None:
-        model.remember(reference, cells, None)
-        return Mapped(model, cells, mode, reference.learned.readings)
+        readings = reference.learned.readings
+        model.remember(reference, cells, None, readings)
+        return Mapped(model, cells, mode, readings)
     assert model.mosaic is not None
     old, rows = recast(counts[0], model.schema), counts[1]
     query = reference.cells.n_obs + np.arange(mosaic.n_cells)
-    model.remember(reference, cells, (joined(old, model.mosaic), np.concatenate([rows, query])))
-    return Mapped(model, cells, mode, read_by_combination(model.vae, old, rows, seed=q.seed))
+    readings = read_by_combination(model.vae, old, rows, seed=q.seed)
+    model.remember(reference, cells, (joined(old, model.mosaic), np.concatenate([rows, query])), readings)
+    return Mapped(model, cells, mode, readings)
 
 
 def _scored(reference: MIDAS, model: MIDAS) -> AnnData:

@@ -71,6 +71,8 @@ def cut(score: NDArray[np.float64], *, separation: float = _SEPARATION, seed: in
     # Between the two means the upper component takes over once.
     grid = np.linspace(mean.min(), mean.max(), 1001)
     upper = fitted.predict_proba(grid[:, None])[:, int(mean.argmax())] > 0.5
+    if upper[0] or not upper.any():  # one of them is so wide, or so much larger, that it is the likelier throughout
+        return Cut(np.inf, apart)
     threshold = float(grid[int(upper.argmax())])
     if (values > threshold).mean() > _MANY and apart < _FARTHER * separation:
         return Cut(np.inf, apart)

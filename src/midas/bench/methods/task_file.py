@@ -213,7 +213,7 @@ def write(out: Path, task: Task, arrays: Mapping[str, Any], *, package: str | No
         found[key] = array.astype(np.float32) if array.dtype.kind == "f" else array.astype(str)
     for name, block in task.blocks.items():
         found.setdefault(f"features/{name}", block.features.to_numpy(dtype=str))
-    np.savez_compressed(out, allow_pickle=False, **found)
+    np.savez_compressed(out, **found)  # type: ignore[arg-type]  # numpy's own keyword has a name of its own
     if package is not None:
         info["version"] = version(package)
     out.with_name("info.json").write_text(json.dumps(info, indent=1) + "\n", encoding="utf-8")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import mudata as md
 import pandas as pd
 
 from midas import keys
+from midas.data.measured import flags_in
 
 
 @dataclass(frozen=True)
@@ -45,29 +47,38 @@ class Task:
 
     @property
     def labels(self) -> pd.Series | None:
-        """Each cell's label, None if there are none."""
-        return None if self.label_key is None else obs_column(self.truth, self.label_key)
+        """Each cell's label, ``unknown`` where it is missing; None if there are none."""
+        return None if self.label_key is None else obs_column(self.truth, self.label_key).fillna(UNLABELLED)
 
     def measured(self, modality: str) -> pd.DataFrame:
         """Which features each batch measured in truth: batches x features."""
         var: pd.DataFrame = self.truth[modality].var
         flags = [c for c in var.columns if str(c).startswith(keys.MEASURED_PREFIX)]
-        return var[flags].astype(bool).T.rename(lambda flag: str(flag).removeprefix(keys.MEASURED_PREFIX))
+        read = {str(c).removeprefix(keys.MEASURED_PREFIX): flags_in(var[c], f"{modality}: var[{c!r}]") for c in flags}
+        return pd.DataFrame(read, index=var.index, dtype=bool).T
 
     def __repr__(self) -> str:
         seen = ", ".join(f"{name} {mod.n_obs:,}" for name, mod in self.mdata.mod.items())
         return f"Task {self.name!r}: {self.mdata.n_obs:,} cells, {self.batch.nunique()} batches; {seen}"
 
 
+UNLABELLED: Final = "unknown"
+"""What a cell without a label is taken for."""
+
+
 def obs_column(mdata: md.MuData, column: str) -> pd.Series:
-    """A column of obs of the MuData, or else of its modalities."""
+    """A column of obs of the MuData, or else of its modalities, as text; NaN where it is missing."""
     if column in mdata.obs.columns:
-        whole: pd.Series = mdata.obs[column].astype(str)
-        return whole
-    having = [mod.obs[column].astype(str) for mod in mdata.mod.values() if column in mod.obs.columns]
+        return _text(mdata.obs[column])
+    having = [_text(mod.obs[column]) for mod in mdata.mod.values() if column in mod.obs.columns]
     if not having:
         there = ", ".join(map(str, mdata.obs.columns)) or "none"
         msg = f"Expected a column {column!r} of obs, found the columns: {there}. Name it with batch_key= or label_key=."
         raise KeyError(msg)
     joined: pd.Series = pd.concat(having)
     return joined[~joined.index.duplicated()].reindex(mdata.obs_names)
+
+
+def _text(values: pd.Series) -> pd.Series:
+    text: pd.Series = values.astype(object).where(values.notna(), None)
+    return text.map(str, na_action="ignore")
