@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -46,11 +47,21 @@ def test_canonical_order_is_by_batch_and_name() -> None:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the C library of Linux")
-def test_give_back_may_be_called_at_any_time() -> None:
-    held = [bytes(1000) for _ in range(10_000)]
-    del held[::2]
-    assert isinstance(give_back(), bool)
-    assert len(held) == 5000
+def test_memory_between_objects_in_use_is_given_back() -> None:
+    script = """
+import re
+from midas.memory import give_back
+def resident():
+    return int(re.search(r"VmRSS:\\s+(\\d+)", open("/proc/self/status").read())[1]) * 1024
+give_back()
+held = [bytes(20_000) for _ in range(5_000)]
+del held[: -1 : 2]
+before = resident()
+assert give_back()
+print(before - resident())
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 10e6  # of the 50 MB that lie between the others
 
 
 def test_give_back_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:

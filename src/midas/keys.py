@@ -16,6 +16,9 @@ ORIGIN: Final = "midas_origin"  # obs of mapped cells: reference or query
 NOVELTY: Final = "midas_novelty"  # obs of mapped cells: how new a query cell is to the reference
 PREPARATION: Final = "midas_prepare"  # uns: what was prepared, from which files, with which cut-offs
 
+NO_LABEL: Final = ("", "na", "nan", "none", "unknown", "unassigned", "unlabelled", "unlabeled")
+"""Labels, in small letters, that say that a cell has none."""
+
 
 def all_cells(modality: str, layer: str) -> str:
     """Name of the extra modality that holds decoded values of *every* cell, measured in `modality` or not."""

@@ -251,7 +251,7 @@ class MIDAS:
         seed: int = 0,
         progress: bool = True,
     ) -> Self:
-        """Make a model of new data that starts from this one; it takes a tenth of the steps of a model from scratch.
+        """Make a model of new data that starts from this one, in a twentieth to a tenth of the steps of a model from scratch.
 
         See :func:`midas.transfer.transfer_model`, and :mod:`midas.transfer` for mappings into this model's own space.
 

@@ -96,7 +96,6 @@ def write_model(folder: Path, model: StoredModel) -> None:
     check_folder(folder)
     with replacing(folder) as scratch:
         scratch.mkdir()
-        learned = model.learned
         learned, names = model.learned, list(model.schema.batches)
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.weights.items()}
         beside = {_SPREAD + name: torch.from_numpy(part.excess) for name, part in learned.spread.items()}

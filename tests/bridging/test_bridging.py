@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import anndata as ad
 import mudata as md
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
-from midas import MIDAS, Config, Modality, Mosaic, simulate
+from midas import MIDAS, Config, Modality, Mosaic, TrainingConfig, simulate
 from midas.bridging import bridged_by_genes, bridged_by_state
 from midas.bridging.genes import genes_of, in_common
 from midas.bridging.groups import composed, untied, with_groups
+from midas.cli import app
 from midas.data.minibatch import gather
 from midas.data.read import read_mosaic
+from midas.io import write_mudata
+from midas.training.plan import plan_training
 
 PLAIN = simulate.SimulationConfig(
     mosaic=("rna", "adt"), n_cells=400, n_genes=200, n_proteins=40, n_types=4, branch=False, batch_strength=0.1,
@@ -44,6 +49,28 @@ def test_matched_cells_are_of_one_type(diagonal: md.MuData) -> None:
     assert whole.n_cells == mosaic.n_cells + len(bridge.cells)
     assert untied(mosaic)
     assert not untied(whole)
+
+
+def test_matched_cells_are_drawn_with_their_batches_not_as_batches_of_their_own(diagonal: md.MuData) -> None:
+    mosaic = read_mosaic(diagonal)
+    whole = bridged_by_genes(mosaic, seed=0)[0]
+    assert set(whole.model_batch) == {0, 1}
+    by_batch = TrainingConfig(sampling="by_batch", batch_size=50)
+    steps = [plan_training(data, by_batch, seed=0).steps_per_epoch for data in (mosaic, whole)]
+    assert steps[0] == 8
+    assert steps[1] <= 16  # one of the batches holds its own cells and all that were matched
+    assert steps[1] == 2 * -(-int(np.bincount(whole.model_batch).max()) // 50)
+
+
+def test_inspect_says_what_will_be_trained(
+    diagonal: md.MuData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_mudata(tmp_path / "in.h5mu", diagonal)
+    result = CliRunner().invoke(app, ["inspect", "in.h5mu"], catch_exceptions=False)
+    n = bridged_by_genes(read_mosaic(diagonal), seed=0)[0].n_cells
+    assert n > diagonal.n_obs
+    assert f"Would train on {n:,} cells" in result.stdout
 
 
 def test_the_order_of_cells_and_features_changes_nothing(diagonal: md.MuData) -> None:

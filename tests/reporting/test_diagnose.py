@@ -12,11 +12,12 @@ import pytest
 import scipy.sparse as sp
 
 import midas
-from helpers import simulated
+from helpers import simulated, tiny
+from midas import MIDAS
 from midas.data.summary import summarise
 from midas.reporting.advise import advise
 from midas.reporting.colours import choose_features, pack_column
-from midas.reporting.diagnose import alignment, bridges, training
+from midas.reporting.diagnose import alignment, best_epoch, bridges, training
 from midas.reporting.finding import Finding, Sampled, Space
 from midas.reporting.measures import (
     batch_islands,
@@ -261,3 +262,22 @@ def test_pictures_hold_what_they_are_given() -> None:
     assert (total.name, total.last, kl.held_out) == ("total", ("3", "4"), "")
     assert len(total.train.split()) == len(total.held_out.split()) == 2
     assert [short(v) for v in (0, 1234, 0.25, 2e-5, np.nan)] == ["0", "1,234", "0.25", "2.0e-5", "–"]
+
+
+def test_the_epoch_named_is_the_one_that_was_kept() -> None:
+    # The objective still rises at first, when its best value tells nothing.
+    held_out, kept = (1.0, 9.0, 8.0, 7.0, 7.5), (None, None, 1.0, 1.0, 0.0)
+    history = [
+        {"total": 9.0, "val_total": value} | ({} if mark is None else {"val_kept": mark})
+        for value, mark in zip(held_out, kept, strict=True)
+    ]
+    assert best_epoch(history) == 3
+    assert best_epoch(history[:2]) == 0
+
+
+def test_training_marks_the_epoch_that_it_kept() -> None:
+    config = tiny(epochs=6, batch_size=128, validation_fraction=0.2)
+    history = MIDAS(simulated(n_cells=520), config=config).fit(progress=False).history
+    kept = history.loc[history["val_kept"] == 1]
+    assert len(kept)
+    assert kept["val_total"].iloc[-1] == kept["val_total"].min()

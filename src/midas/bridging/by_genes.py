@@ -46,13 +46,13 @@ class Bridge:
         pair, n = " and ".join(self.modalities), len(self.links.genes)
         if len(self.cells):
             return (
-                f"No cells tie {pair}: {len(self.cells):,} pairs of cells, matched by {n:,} genes that both have, do "
+                f"Hardly any cells tie {pair}: {len(self.cells):,} pairs of cells, matched by {n:,} genes that both have, do "
                 f"(the two agree on these with r = {self.links.agreement:.2f})."
             )
         if not n:
-            return f'No cells tie {pair}, and no gene is known to both; var["gene"] may tell which gene a feature stands for.'
+            return f'Hardly any cells tie {pair}, and no gene is known to both; var["gene"] may tell of which a feature is.'
         return (
-            f"No cells tie {pair}, and the {n:,} genes that both have do not vary together in both "
+            f"Hardly any cells tie {pair}, and the {n:,} genes that both have do not vary together in both "
             f"(r = {self.links.agreement:.2f}, p = {self.links.p_value:.2g}): not used to align them."
         )
 

@@ -20,10 +20,13 @@ if TYPE_CHECKING:
 FEWEST_GENES: Final = 5
 _PERMUTATIONS: Final = 500
 _TRUSTED: Final = 0.01
+# How far genes agree with each other tells a wrong link from right ones only where there are some; fewer count alike.
 _ENOUGH_TO_WEIGH: Final = 10
-_ROUNDS: Final = 3
-_CANONICAL: Final = 10
-_KEPT: Final = 0.9
+_WEIGHINGS: Final = 5  # rounds in which genes are judged by the genes that were trusted before
+_ROUNDS: Final = 3  # of matching again by what matched cells have in common
+_CANONICAL: Final = 10  # directions, at most, that matched cells are taken to have in common
+_GENES_STILL: Final = 0.5  # weight of the linked genes beside these directions, which could drift away from them
+_KEPT: Final = 0.9  # of the pairs; measured, see benchmarks/RESULTS.md
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ def match(first: Profile, second: Profile, links: Links) -> tuple[NDArray[np.int
     similar = by_genes
     for _ in range(_ROUNDS):
         sure = surest(similar[i, j])
-        similar = _cosines(*_canonical(first.directions, second.directions, i[sure], j[sure])) + 0.5 * by_genes
+        similar = _cosines(*_canonical(first.directions, second.directions, i[sure], j[sure])) + _GENES_STILL * by_genes
         i, j = assigned(similar)
     sure = surest(similar[i, j])
     return i[sure], j[sure]
@@ -100,7 +103,7 @@ def _trust(of_a: NDArray[np.float64], of_b: NDArray[np.float64]) -> NDArray[np.f
     """How well each gene's correlations with the trusted ones agree between the modalities, squared; a wrong link gets none."""
     n = len(of_a)
     weight = np.ones(n)
-    for _ in range(5):
+    for _ in range(_WEIGHINGS):
         others = np.tile(weight, (n, 1))
         np.fill_diagonal(others, 0.0)
         others /= np.maximum(others.sum(1, keepdims=True), 1e-12)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _DIRECTIONS: Final = 20
 _NEIGHBOURS: Final = 15
+_MOST_SDS: Final = 10  # that one value may lie from the mean: a gene of a few cells would be a direction of its own
 _MOST_FEATURES: Final = 3_000  # the most frequent ones carry the main directions
 _DENSE: Final = 0.5  # share of non-zero counts from which a modality is a panel of proteins rather than a transcriptome
 
@@ -92,7 +93,7 @@ def _directions(normal: sp.csr_matrix, batch: NDArray[np.int64], seed: int) -> N
 
     often = np.bincount(normal.indices, minlength=normal.shape[1])
     kept = np.sort(np.argsort(-often, kind="stable")[:_MOST_FEATURES])
-    scaled = np.clip(_standard(np.asarray(normal[:, kept].todense()), batch), -10, 10)
+    scaled = np.clip(_standard(np.asarray(normal[:, kept].todense()), batch), -_MOST_SDS, _MOST_SDS)
     rank = min(_DIRECTIONS, min(scaled.shape) - 1)
     left, size, _ = randomized_svd(scaled, max(1, rank), random_state=seed)
     found: NDArray[np.float64] = left * size

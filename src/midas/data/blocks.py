@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from midas.natural import natural
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -79,16 +81,10 @@ def order_and_blocks(names: pd.Index, chroms: NDArray[np.object_] | None) -> tup
         return np.argsort(names.to_numpy().astype(str), kind="stable").astype(np.int64), (len(names),)
     sizes = pd.Series(chroms).value_counts()
     own = sizes[sizes >= min(MIN_BLOCK, int(sizes.max()))].index
-    rank = {chrom: i for i, chrom in enumerate(sorted(own, key=_natural))}
+    rank = {chrom: i for i, chrom in enumerate(sorted(own, key=natural))}
     block = np.array([rank.get(chrom, len(rank)) for chrom in chroms], dtype=np.int64)
     parts = read_peaks(names)
     start = np.zeros(len(names), dtype=np.int64) if parts is None else parts["start"].to_numpy()
     order = np.lexsort((names.to_numpy().astype(str), start, block)).astype(np.int64)
     counts = np.bincount(block)
     return order, tuple(int(n) for n in counts if n)
-
-
-def _natural(chrom: str) -> tuple[tuple[int, int, str], ...]:
-    """Sort key that puts chr2 before chr10."""
-    pieces = re.findall(r"\d+|\D+", chrom)
-    return tuple((0, int(p), "") if p.isdigit() else (1, 0, p) for p in pieces)

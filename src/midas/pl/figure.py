@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from midas.natural import natural
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import ArrayLike, NDArray
@@ -71,13 +73,6 @@ def names_of(values: pd.Series | ArrayLike) -> tuple[NDArray[np.object_], list[s
         there = set(text)
         return text, [str(name) for name in series.cat.categories if str(name) in there]
     return text, sorted({name for name in text if name is not None}, key=natural)
-
-
-def natural(name: str) -> tuple[Any, ...]:
-    """Sort key by which "c10" comes after "c9"."""
-    import re  # noqa: PLC0415
-
-    return tuple((1, int(part), "") if part.isdigit() else (0, 0, part) for part in re.split(r"(\d+)", name) if part)
 
 
 def colours(n: int) -> list[Any]:

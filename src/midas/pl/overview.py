@@ -11,7 +11,8 @@ import pandas as pd
 
 from midas.data import Mosaic, read_mosaic
 from midas.data.summary import summarise
-from midas.pl.figure import axes_for, colours, natural, shorten, write
+from midas.natural import natural
+from midas.pl.figure import axes_for, colours, shorten, write
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -33,7 +33,7 @@ def unknown_score(
     Parameters
     ----------
     score
-        For each cell, between 0 and 1; NaN is left out.
+        For each cell, on any scale, the higher the stranger; NaN is left out.
     threshold
         Cells above it are called unknown: usually where the two Gaussians of a mixture cross.
     groups

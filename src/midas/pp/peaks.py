@@ -32,8 +32,8 @@ def merge_peaks(
 ) -> Step:
     """Give all batches the same peaks: the union of theirs, overlapping ones joined, counts summed.
 
-    Peaks outside the limits of width, off the autosomes or on the blacklist go, before and after joining. A batch keeps the
-    union's peaks that one of its own lies in; in the others it was not measured (see :func:`count_fragments`).
+    Peaks outside the limits of width or off the autosomes go, before and after joining, those on the blacklist after. A batch
+    keeps the union's peaks that one of its own lies in; in the others it was not measured (see :func:`count_fragments`).
 
     Parameters
     ----------

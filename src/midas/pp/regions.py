@@ -12,6 +12,7 @@ import pandas as pd
 
 from midas.data.blocks import parse_peaks
 from midas.io import DataFileError
+from midas.natural import natural
 from midas.pp.extra import needs
 from midas.pp.samples import listed
 
@@ -68,12 +69,7 @@ def autosomes(chroms: Iterable[str]) -> set[str]:
 
 def natural_order(table: pd.DataFrame) -> NDArray[np.int64]:
     """Order of regions: chr2 before chr10, then by place."""
-
-    def key(chrom: str) -> tuple[tuple[int, int, str], ...]:
-        pieces = re.findall(r"\d+|\D+", chrom)
-        return tuple((0, int(p), "") if p.isdigit() else (1, 0, p) for p in pieces)
-
-    rank = {chrom: i for i, chrom in enumerate(sorted(table["chrom"].unique(), key=key))}
+    rank = {chrom: i for i, chrom in enumerate(sorted(table["chrom"].unique(), key=natural))}
     order: NDArray[np.int64] = np.lexsort((table["end"], table["start"], table["chrom"].map(rank))).astype(np.int64)
     return order
 

@@ -13,6 +13,7 @@ import pandas as pd
 import tomli_w
 import torch
 
+from midas import keys
 from midas.data.summary import MosaicSummary, summarise
 from midas.inference import device_of
 from midas.reporting.advise import Advice, advise
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 # Cells that the diagnostics look at: neighbours of a sample are found in seconds and say the same.
 _MOST_JUDGED = 5_000
 _CLUSTERS = 12
-_NO_TYPE = ("", "na", "nan", "none", "unknown", "unassigned", "unlabelled", "unlabeled")
 _LIBRARIES = ("midas-mosaic", "torch", "anndata", "mudata", "numpy", "scikit-learn", "umap-learn")
 
 
@@ -212,7 +212,7 @@ def _codes(obs: pd.DataFrame, label: str | None) -> tuple[NDArray[np.int64], tup
     values = obs[label]
     text = values.astype(object).where(values.notna(), None).map(lambda value: None if value is None else str(value))
     # Such words say that a type is missing; they are no type whose cells should lie together.
-    text = text.where(~text.astype(str).str.lower().isin(_NO_TYPE), None)
+    text = text.where(~text.astype(str).str.lower().isin(keys.NO_LABEL), None)
     codes, names = pd.factorize(text, sort=True)
     return codes.astype(np.int64), tuple(map(str, names))
 

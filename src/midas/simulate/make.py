@@ -23,13 +23,11 @@ from numpy.typing import NDArray
 
 from midas.keys import MEASURED_PREFIX
 from midas.simulate.cells import Cells, make_cells, rows_of
-from midas.simulate.config import PANEL, SimulationConfig, batches_with, generator
+from midas.simulate.config import MODALITIES, PANEL, SimulationConfig, batches_with, generator
 from midas.simulate.counts import draw_counts
 from midas.simulate.features import Features, make_features
 
 TRUTH: Final = "X_truth"  # obsm: the biological state z
-
-MODALITIES: Final = ("rna", "adt", "atac")
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ class LabelConfig:
 
     n_neighbors: int = 11
     unknown: bool = True
-    unlabelled: tuple[str, ...] = ("", "nan", "na", "none", "unknown", "unassigned")
+    unlabelled: tuple[str, ...] = keys.NO_LABEL
     min_confidence: float = 0.0
 
     def __post_init__(self) -> None:
