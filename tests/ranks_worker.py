@@ -16,7 +16,7 @@ from helpers import simulated, tiny
 from midas import MIDAS
 from midas.data import gather
 from midas.nn import Noise
-from midas.ranks import ranks
+from midas.ranks import is_first, ranks
 from midas.training.loop import learner_for
 from midas.training.step import train_step
 
@@ -28,7 +28,8 @@ def fit(folder: Path, rank: int, size: int) -> None:
     model = MIDAS(simulated(n_cells=520), config=tiny(**SETTINGS)).fit(
         progress=False, checkpoint=folder / f"{rank}.ckpt"
     )
-    np.savez(folder / f"fit-{rank}-{size}.npz", c=model.latent(), total=model.history["val_total"].to_numpy())
+    total = model.history["val_total"].to_numpy()
+    np.savez(folder / f"fit-{rank}-{size}.npz", c=model.latent(), total=total, first=is_first())
 
 
 def resume(folder: Path, rank: int, size: int) -> None:

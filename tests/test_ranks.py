@@ -71,6 +71,11 @@ def test_all_processes_end_with_the_same_in_the_order_of_the_cells(two: Path) ->
     assert np.isfinite(first["c"]).all()
 
 
+def test_one_process_is_the_first(one: Path, two: Path) -> None:
+    found = [bool(np.load(file)["first"]) for file in (one / "fit-0-1.npz", two / "fit-0-2.npz", two / "fit-1-2.npz")]
+    assert found == [True, True, False]
+
+
 def test_only_the_first_process_writes_a_checkpoint(two: Path) -> None:
     assert (two / "0.ckpt").exists()
     assert not (two / "1.ckpt").exists()
