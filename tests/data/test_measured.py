@@ -106,12 +106,6 @@ def test_a_batch_of_zeros_in_a_modality_was_not_measured(modality: str) -> None:
     assert any("no cell of b2 has any count; taken as not measured there" in note for note in mosaic.notes)
 
 
-def test_zeros_in_every_batch_are_zeros() -> None:
-    silent = with_zeros(with_zeros(one(CELLS, GENES, BATCH), "b1", GENES), "b2", GENES)
-    mosaic = read_mosaic({"rna": silent, "adt": one(CELLS, PROTEINS, BATCH)})
-    assert mosaic.modalities["rna"].present.all()
-
-
 @pytest.mark.parametrize(
     "column",
     [

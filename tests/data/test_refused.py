@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from forms import CELLS, GENES, PROTEINS
 
-from helpers import joined, one
-from midas import MIDAS, Modality, read_mosaic
+from helpers import joined, names, one
+from midas import MIDAS, CountsError, Modality, read_mosaic
 
 
 def without(adata: ad.AnnData, what: str) -> ad.AnnData:
@@ -95,3 +95,11 @@ def test_what_cannot_be_read_is_refused_with_what_to_do(
 def test_a_model_refuses_what_cannot_be_read_before_it_starts() -> None:
     with pytest.raises(KeyError, match="expected a column 'batch'"):
         MIDAS(one(CELLS, GENES, None))
+
+
+def test_a_modality_of_zeros_alone_is_refused() -> None:
+    empty = one(names("c", 6), names("g", 3), rate=0.0)
+    with pytest.raises(
+        CountsError, match=r"modality 'rna': expected counts, found zeros alone\. Leave the modality out"
+    ):
+        read_mosaic({"rna": empty, "adt": one(names("c", 6), names("p", 3))})

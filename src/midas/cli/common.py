@@ -66,6 +66,9 @@ def log_to(console: Console) -> None:
     handler = RichHandler(console=console, show_path=False, show_time=False, markup=False)
     # Shared feature names of two modalities are no concern here: features are looked up per modality.
     warnings.filterwarnings("ignore", module="mudata")
+    warnings.filterwarnings(
+        "ignore", message=".*names are not unique", module="anndata"
+    )  # said in our own words, where it matters
     package = logging.getLogger("midas")
     package.handlers = [handler]
     package.propagate = False

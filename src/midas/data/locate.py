@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from midas.data.cells import Cells
-from midas.data.checks import Scan, scan
+from midas.data.checks import CountsError, Scan, scan
 from midas.data.features import as_in_input
 from midas.data.measured import measured_features
 from midas.data.mosaic import ModalityRows
@@ -37,12 +37,20 @@ def locate(
         What the user says that batches measured; see :func:`midas.read_mosaic`.
     notes
         What the user should know is added here.
+
+    Raises
+    ------
+    CountsError
+        When values are no counts, or none is above zero.
     """
     support = LIKELIHOODS[schema.modality.likelihood].support
     columns = [schema.features.get_indexer(each.features).astype(np.int64) for each in opened]
     scans = [scan(each.source, support, each.part, cells.batch[each.positions], len(cells.batches)) for each in opened]
     source_of, row = (np.full(len(cells.batch), -1, dtype=np.int64) for _ in range(2))
     is_count = schema.modality.likelihood != "gaussian"
+    if is_count and any(len(found.empty) for found in scans) and not any(found.detected.any() for found in scans):
+        msg = f"{opened[0].part.label}: expected counts, found zeros alone. Leave the modality out if it was not measured."
+        raise CountsError(msg)
     for i, (each, found) in enumerate(zip(opened, scans, strict=True)):
         at = each.positions
         padded = _padded(found, cells.batch[at], len(cells.batches))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -250,7 +251,9 @@ def together(reference: AnnData, query: AnnData) -> AnnData:
     parts = [reference.copy(), query.copy()]
     for part, origin in zip(parts, ("reference", "query"), strict=True):
         part.obs[keys.ORIGIN] = origin
-    both = ad.concat(parts, join="outer")
+    with warnings.catch_warnings():  # a cell of the query may bear the name of one of the reference's
+        warnings.filterwarnings("ignore", message=".*names are not unique")
+        both = ad.concat(parts, join="outer")
     both.obs[keys.ORIGIN] = both.obs[keys.ORIGIN].astype("category")
     return both
 
