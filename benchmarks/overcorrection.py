@@ -60,16 +60,19 @@ def with_batches(mdata: md.MuData, case: str, seed: int) -> tuple[md.MuData, lis
 
 
 def pca(mdata: md.MuData) -> NDArray[np.float64]:
+    """Twenty components of each modality side by side, zero where a cell lacks it."""
     parts = []
     for name, adata in mdata.mod.items():
-        x = np.asarray(adata[mdata.obs_names].X.todense(), dtype=np.float64)
+        x = np.asarray(adata.X.todense(), dtype=np.float64)
         if name == "rna":
             x = x / np.maximum(x.sum(1, keepdims=True), 1) * 1e4
         x = np.log1p(x)
         if name == "adt":
             x = x - x.mean(1, keepdims=True)
         found = PCA(20, random_state=0).fit_transform(x)
-        parts.append(found / found.std())
+        part = np.zeros((mdata.n_obs, found.shape[1]))
+        part[mdata.obs_names.get_indexer(adata.obs_names)] = found / found.std()
+        parts.append(part)
     return np.concatenate(parts, axis=1)
 
 
