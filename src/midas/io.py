@@ -23,7 +23,7 @@ from midas.data.sources import open_source
 from midas.data.wanted import name_in
 from midas.files import obstacle, replacing
 from midas.memory import give_back
-from midas.results import all_layout, frame, own_layout, write_dense
+from midas.results import all_layout, check_rows, frame, own_layout, write_dense
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -268,11 +268,7 @@ def write_mapped(path: str | Path, data: MuData | AnnData, mapped: Mapped, label
     check_target(target)
     mdata = data if isinstance(data, MuData) else _as_mudata(data.to_memory(), mapped.model)
     query = mapped.query
-    if not query.obs_names.equals(pd.Index(mdata.obs_names.astype(str))):
-        raise ValueError(
-            "Expected every row of obs to be one cell, found names that cells of several batches share. Give the cells "
-            "unique obs_names, for example with the batch in front."
-        )
+    check_rows(query.obs_names, mdata)
     whole = _with_modalities(mdata, {}, mapped.model)
     for key in (keys.LATENT, keys.TECHNICAL):
         whole.obsm[key] = np.asarray(query.obsm[key])

@@ -551,7 +551,7 @@ class MIDAS:
         >>> sorted(key for key in mdata.obsm if key.startswith("X_"))
         ['X_midas', 'X_midas_u', 'X_truth']
         """
-        check_rows(mosaic, mdata)
+        check_rows(mosaic.cells, mdata)
         z = self.posterior(mosaic, part="z").mean
         dim_c = self.config.network.dim_c
         mdata.obsm[keys.LATENT], mdata.obsm[keys.TECHNICAL] = z[:, :dim_c].copy(), z[:, dim_c:].copy()

@@ -113,9 +113,9 @@ def _opened(path: Path) -> AnnData:
     return AnnData(group["X"], obs=obs, var=var)
 
 
-def check_rows(mosaic: Mosaic, data: MuData | AnnData) -> None:
-    """Refuse data whose rows of obs are not the mosaic's cells one by one, as results could not be written beside them."""
-    if not mosaic.cells.equals(pd.Index(data.obs_names.astype(str))):
+def check_rows(cells: pd.Index, data: MuData | AnnData) -> None:
+    """Refuse data whose rows of obs are not these cells one by one, as results could not be written beside them."""
+    if not cells.equals(pd.Index(data.obs_names.astype(str))):
         raise ValueError(
             "Expected every row of obs to be one cell, found names that cells of several batches share. Give the cells "
             "unique obs_names, for example with the batch in front."

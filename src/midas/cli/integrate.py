@@ -195,7 +195,7 @@ def _model(content: MuData | AnnData, source: Source, settings: Config, seed: in
 
     model = MIDAS(content, batch_key=key_of(source.batch_key), layer=source.layer, config=settings, seed=seed)
     assert model.mosaic is not None
-    check_rows(model.mosaic, content)
+    check_rows(model.mosaic.cells, content)
     if page.report is not None:
         check_choices(content, model.mosaic, page.choices())
     return model

@@ -151,7 +151,7 @@ def gather_content(
         What repeats the run; None for lines of Python.
     """
     mosaic = model.read(data, batch_key=model.batch_key, layer=model.layer)
-    check_rows(mosaic, data)
+    check_rows(mosaic.cells, data)
     obs = obs_of(data)
     label = label_of(obs, choices.label)
     columns, left_out = columns_of(obs, choices)
