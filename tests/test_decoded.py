@@ -130,7 +130,7 @@ def test_many_cells_are_encoded_and_decoded_block_by_block(
     sizes: list[int] = []
     original = fitted.vae.decode
     monkeypatch.setattr(fitted.vae, "decode", lambda z, *rest: sizes.append(len(z)) or original(z, *rest))
-    monkeypatch.setattr(inference, "_ENTRIES_AT_ONCE", 1)
+    monkeypatch.setattr(inference, "_ENTRIES_AT_ONCE", {"cpu": 1})
     blocks = fitted.impute("rna", mdata), fitted.impute("rna", mdata, out=tmp_path / "x.zarr")
     assert max(sizes) < 120
     assert sum(sizes) == 2 * 120

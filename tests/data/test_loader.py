@@ -61,7 +61,7 @@ def test_minibatches_can_be_drawn_alike(batch_size: int) -> None:
     mosaic = read_mosaic(simulated(n_cells=150))
     cells, rng = np.arange(3, mosaic.n_cells), np.random.default_rng(0)
     first, second = (
-        epoch_indices(cells, mosaic.batch[cells], batch_size, MIXED, rng, mosaic, alike=True) for _ in range(2)
+        epoch_indices(cells, mosaic.batch[cells], batch_size, MIXED, rng, mosaic, order="alike") for _ in range(2)
     )
     assert sorted(np.concatenate(first)) == cells.tolist()
     assert len(first) == -(-len(cells) // batch_size)

@@ -58,7 +58,7 @@ def test_an_epoch_sees_each_cell_once_and_holds_few(
     assert 8 <= loader.cells_at_once(mosaic) < 80
     cells = mosaic.canonical_order()
     rng = np.random.default_rng(0)
-    indices = loader.epoch_indices(cells, mosaic.batch, 16, tiny().training, rng, mosaic)
+    indices = loader.epoch_indices(cells, mosaic.batch, 16, tiny().training, rng, mosaic, order="stored")
     assert sorted(np.concatenate(indices)) == list(range(120))
     assert max(map(len, indices)) - min(map(len, indices)) <= 1
     held = []
@@ -85,7 +85,9 @@ def test_epochs_differ_and_repeat_with_their_seed(store: Path, monkeypatch: pyte
     cells = mosaic.canonical_order()
     draws = [
         np.concatenate(
-            loader.epoch_indices(cells, mosaic.batch, 16, tiny().training, np.random.default_rng(seed), mosaic)
+            loader.epoch_indices(
+                cells, mosaic.batch, 16, tiny().training, np.random.default_rng(seed), mosaic, order="stored"
+            )
         )
         for seed in (0, 0, 1)
     ]

@@ -35,7 +35,9 @@ def learner_and_minibatches(seed: int = 0) -> tuple[Learner, MIDAS, list[np.ndar
     drawn = [
         index
         for _ in range(3)
-        for index in epoch_indices(cells, model.mosaic.batch, 100, model.config.training, rng, model.mosaic, alike=True)
+        for index in epoch_indices(
+            cells, model.mosaic.batch, 100, model.config.training, rng, model.mosaic, order="alike"
+        )
     ]
     return learner, model, drawn
 

@@ -6,7 +6,7 @@ import queue
 import threading
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Literal, TypeVar, cast
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,7 @@ _DONE = object()
 _CHUNK = 64
 _ENTRIES_AT_ONCE = 8_000_000
 
+Order = Literal["free", "alike", "stored"]
 Item = TypeVar("Item")
 
 
@@ -45,7 +46,7 @@ def epoch_indices(
     mosaic: Mosaic | None = None,
     part: tuple[int, int] = (0, 1),
     *,
-    alike: bool = False,
+    order: Order = "free",
 ) -> list[NDArray[np.int64]]:
     """Draw the minibatches of one epoch.
 
@@ -56,24 +57,23 @@ def epoch_indices(
     batch
         Batch of each of them, `(n,)`.
     mosaic
-        Where they are; those left on disk are shuffled so that neighbours can be read together.
+        What they have, and where they are stored; only a `free` order can do without.
     part
         Number of this process, and how many share the cells: each gets its own of every minibatch, and as many as the others.
-    alike
-        Whether minibatches drawn from all cells are to have equally many cells of each combination of modalities, up to one.
-        Those left on disk are drawn as they come.
+    order
+        Of minibatches that are drawn from all cells. ``alike``: with equally many cells of each combination of modalities, up to
+        one. ``stored``: neighbours are read together.
     """
     rank, size = part
     if training.sampling == "mixed":
-        scattered = mosaic is not None and mosaic.on_disk and len(cells) > cells_at_once(mosaic)
         n_steps = max(1, -(-len(cells) // batch_size))
-        if alike and mosaic is not None and not scattered:
+        if order == "alike" and mosaic is not None:
             return _alike(cells, mosaic, n_steps, rng)
-        if mosaic is not None and scattered:
-            order = _stored_order(cells, mosaic, rng, size)[rank]
+        if order == "stored" and mosaic is not None:
+            mine = _stored_order(cells, mosaic, rng, size)[rank]
         else:
-            order = rng.permutation(cells)[rank::size]
-        drawn = np.array_split(order, n_steps)  # even sizes: no last minibatch of a few cells
+            mine = rng.permutation(cells)[rank::size]
+        drawn = np.array_split(mine, n_steps)  # even sizes: no last minibatch of a few cells
         return [index if len(index) else cells[:1] for index in drawn]  # more processes than cells of a step
     members = [cells[batch == b] for b in np.unique(batch)]
     longest = min(max(map(len, members)), training.max_cells_per_batch)
@@ -91,6 +91,11 @@ def _alike(cells: NDArray[np.int64], mosaic: Mosaic, n_steps: int, rng: np.rando
     mixed = rng.permutation(len(cells))
     order = cells[mixed[np.argsort(kind[mixed], kind="stable")]]
     return [order[step::n_steps] for step in rng.permutation(n_steps)]
+
+
+def scattered(mosaic: Mosaic, n_cells: int) -> bool:
+    """Whether so many cells are to be drawn in the order in which they are stored, as reading any would take too long."""
+    return mosaic.on_disk and n_cells > cells_at_once(mosaic)
 
 
 def cells_at_once(mosaic: Mosaic) -> int:

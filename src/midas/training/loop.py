@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import torch
 
-from midas.data.loader import collect, epoch_indices
+from midas.data.loader import Order, collect, epoch_indices, scattered
+from midas.data.resident import Resident, held_on
 from midas.inference import encode
 from midas.nn import VAE, Discriminators, Noise
 from midas.training.checkpoint import Checkpoint, Position, check_checkpoint
@@ -182,6 +183,7 @@ class _Run:
         self.best: dict[str, torch.Tensor] | None = None
         self.checkpoint = None if around.checkpoint is None else Checkpoint(around.checkpoint)
         self.noise = Noise(seed, learner.compute.device)
+        self.resident = held_on(mosaic, learner.compute.device)
         self.recorder = Recorder(learner.compute.device) if records(learner) else None
         if self.recorder is not None:
             logger.info("Steps are recorded and replayed as CUDA graphs.")
@@ -249,11 +251,11 @@ class _Run:
             rng,
             self.mosaic,
             (ranks.rank, ranks.size),
-            alike=self.recorder is not None,
+            order=self._order(),
         )[: self.rate.end - self.step]
         sums: dict[str, torch.Tensor] = {}
         device = torch.device("cpu") if self.recorder is not None else learner.compute.device
-        with _minibatches(self.mosaic, indices, device) as minibatches:
+        with _minibatches(self.resident or self.mosaic, indices, device) as minibatches:
             for minibatch in minibatches:
                 factor = self.rate.factor(self.step)
                 _set_rate(learner.vae_optimizer, factor * config.training.learning_rate)
@@ -270,6 +272,11 @@ class _Run:
         check_finite(terms, learner, minibatch.to(learner.compute.device))
         return {**terms, "learning_rate": factor * config.training.learning_rate}
 
+    def _order(self) -> Order:
+        if self.resident is None and scattered(self.mosaic, len(self.plan.train)):
+            return "stored"
+        return "free" if self.recorder is None else "alike"
+
     def _train_step(self, minibatch: Minibatch, noise: Noise, *, with_batch: bool) -> Mapping[str, torch.Tensor]:
         progress = self._progress()
         if self.recorder is not None:
@@ -283,7 +290,10 @@ class _Run:
         indices = [self.plan.validation[i : i + size] for i in range(0, len(self.plan.validation), size)]
         ranks, sums = self.learner.compute.ranks, dict[str, float]()
         indices = indices[ranks.rank :: ranks.size]
-        with torch.no_grad(), _minibatches(self.mosaic, indices, self.learner.compute.device) as minibatches:
+        with (
+            torch.no_grad(),
+            _minibatches(self.resident or self.mosaic, indices, self.learner.compute.device) as minibatches,
+        ):
             for minibatch in minibatches:
                 with self.learner.compute.autocast():
                     outputs = self.learner.vae(minibatch, None)
@@ -360,9 +370,14 @@ def _modalities_of(mosaic: Mosaic, batch: NDArray[np.int64], n_batches: int) -> 
 
 
 @contextmanager
-def _minibatches(mosaic: Mosaic, indices: list[Any], device: torch.device) -> Iterator[Iterator[Any]]:
+def _minibatches(
+    cells: Mosaic | Resident, indices: list[NDArray[np.int64]], device: torch.device
+) -> Iterator[Iterator[Minibatch]]:
     """Minibatches on the device; the thread that collects them ends with the block, whatever happens inside."""
-    source = collect(mosaic, indices)
+    if isinstance(cells, Resident):
+        yield map(cells.gather, indices)
+        return
+    source = collect(cells, indices)
     try:
         yield (minibatch.to(device) for minibatch in source)
     finally:

@@ -1,0 +1,153 @@
+"""All counts of a mosaic on the GPU that trains on them: a minibatch is then collected there, and the CPU only says of whom."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from midas.data.loader import collect
+from midas.data.minibatch import Counts, Minibatch
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from midas.data.mosaic import Mosaic
+
+logger = logging.getLogger(__name__)
+
+# Column and value of a stored count.
+_ENTRY_BYTES = 4 + 4
+# Of the memory that is free: the networks, what they compute and the copies made while counts are put there need the rest.
+_SHARE = 0.25
+_CELLS_AT_ONCE = 4096
+
+
+@dataclass(frozen=True)
+class _Held:
+    """Counts of one modality: those of one cell after those of another.
+
+    Attributes
+    ----------
+    length
+        How many each cell has, `(n_cells,)`, on the CPU; -1 for one without the modality.
+    cells
+        On the device: where each cell's begin, and how many they are, `(n_cells, 2)`.
+    column, value
+        On the device, `(n_entries,)`.
+    measured
+        `(n_batches, n_features)` on the device, as of :attr:`midas.data.mosaic.ModalityRows.measured`.
+    complete
+        Whether each batch measured all features, `(n_batches,)`, on the CPU.
+    """
+
+    length: NDArray[np.int64]
+    cells: Tensor
+    column: Tensor
+    value: Tensor
+    measured: Tensor
+    complete: NDArray[np.bool_]
+
+
+class Resident:
+    """Counts of all cells on a device.
+
+    Parameters
+    ----------
+    mosaic
+        In memory or on disk; read once.
+    device
+        Where they go.
+    """
+
+    def __init__(self, mosaic: Mosaic, device: torch.device) -> None:
+        self._mosaic, self._device = mosaic, device
+        self._batch = mosaic.model_batch
+        self._held: Mapping[str, _Held] = _hold(mosaic, device)
+
+    def gather(self, index: NDArray[np.int64]) -> Minibatch:
+        """Collect the cells `index`, as :func:`midas.data.gather` does, without a wait for the device."""
+        code = self._batch[index]
+        at = {name: np.flatnonzero(held.length[index] >= 0) for name, held in self._held.items()}
+        at = {name: found for name, found in at.items() if len(found)}
+        known = np.flatnonzero(code >= 0)
+        # One copy for all that the CPU knows.
+        said = [index, code, self._mosaic.batch[index], known, *at.values()]
+        together = torch.from_numpy(np.concatenate(said)).to(self._device, non_blocking=True)
+        moved = torch.split(together, [len(part) for part in said])
+        counts = {
+            name: self._counts(name, index[mine], moved[0], moved[2], here)
+            for (name, mine), here in zip(at.items(), moved[4:], strict=True)
+        }
+        return Minibatch(index, moved[1], None if len(known) == len(index) else moved[3], counts)
+
+    def _counts(self, name: str, index: NDArray[np.int64], cells: Tensor, batch: Tensor, at: Tensor) -> Counts:
+        """Of the cells `index`, which are those at the places `at` of a minibatch's `cells`."""
+        held, width = self._held[name], self._mosaic.schema.modalities[name].n_features
+        n = int(held.length[index].sum())
+        first, length = held.cells[cells[at]].unbind(1)
+        row = torch.repeat_interleave(length, output_size=n)
+        place = torch.arange(n, device=self._device) + (first - length.cumsum(0) + length)[row]
+        flat = row * width + held.column[place]
+        complete = held.complete[np.unique(self._mosaic.batch[index])].all()
+        mask = None if complete else held.measured[batch[at]].float()
+        return Counts(at, flat, held.value[place], mask, width)
+
+
+def held_on(mosaic: Mosaic, device: torch.device) -> Resident | None:
+    """Put all counts on a GPU where they take up a quarter of its free memory at most; None where they do not fit."""
+    if device.type != "cuda":
+        return None
+    needed = _ENTRY_BYTES * mosaic.entries_per_cell * mosaic.n_cells
+    if needed > _SHARE * torch.cuda.mem_get_info(device)[0]:
+        logger.info("Counts (%.1f GB) are too many for the GPU and are sent there step by step.", needed / 1e9)
+        return None
+    return Resident(mosaic, device)
+
+
+class _Filling:
+    """Counts of one modality on their way to the device, block by block."""
+
+    def __init__(self, n_cells: int, device: torch.device) -> None:
+        self._length = np.full(n_cells, -1, dtype=np.int64)
+        self._first = np.zeros(n_cells, dtype=np.int64)
+        self._n = 0
+        self._columns: list[Tensor] = []
+        self._values: list[Tensor] = []
+        self._device = device
+
+    def add(self, index: NDArray[np.int64], part: Counts) -> None:
+        """Take over the counts of a minibatch of the cells `index`."""
+        cells, row = index[part.cells.numpy()], part.entry_cell
+        order = torch.argsort(row, stable=True)  # those of several sources come source by source
+        length = torch.bincount(row, minlength=len(cells)).numpy()
+        self._length[cells] = length
+        self._first[cells] = self._n + np.cumsum(length) - length
+        self._n += len(row)
+        self._columns.append((part.flat % part.n_features)[order].int().to(self._device))
+        self._values.append(part.values[order].to(self._device))
+
+    def done(self, measured: NDArray[np.bool_]) -> _Held:
+        """All of them."""
+        cells = torch.from_numpy(np.stack([self._first, self._length], axis=1)).to(self._device)
+        column = torch.cat([torch.empty(0, dtype=torch.int32, device=self._device), *self._columns])
+        self._columns.clear()  # before the values, too, are there twice
+        value = torch.cat([torch.empty(0, device=self._device), *self._values])
+        self._values.clear()
+        told = torch.from_numpy(measured).to(self._device)
+        return _Held(self._length, cells, column, value, told, np.asarray(measured.all(1)))
+
+
+def _hold(mosaic: Mosaic, device: torch.device) -> dict[str, _Held]:
+    filling = {name: _Filling(mosaic.n_cells, device) for name in mosaic.modalities}
+    order = np.argsort(mosaic.place)
+    blocks = [order[i : i + _CELLS_AT_ONCE] for i in range(0, len(order), _CELLS_AT_ONCE)]
+    for minibatch in collect(mosaic, blocks):
+        for name, part in minibatch.counts.items():
+            filling[name].add(minibatch.index, part)
+    return {name: filling[name].done(rows.measured) for name, rows in mosaic.modalities.items()}
