@@ -131,9 +131,8 @@ def train(store: Path, run: Run) -> None:
     from midas.training.start import start
 
     started = time.perf_counter()
-    data = read_file(store, backed=run.backed)
     config = midas.Config.from_dict({"training": {"epochs": run.epochs, "validation_fraction": 0.0}})
-    model = midas.MIDAS(data, config=config)
+    model = midas.MIDAS(read_file(store, backed=run.backed), config=config)
     assert model.mosaic is not None
     found: dict[str, float] = {"read": time.perf_counter() - started, "peak read": peak_rss_mb()}
     times: list[float] = []

@@ -75,7 +75,7 @@ def test_joined_is_concatenation(mdata: md.MuData) -> None:
     assert both.batches == mosaic.batches * 2  # of one name, yet apart
     assert both.batch[: len(first)].max() < 3 <= both.batch[len(first) :].min()
     np.testing.assert_array_equal(both.known_batch[both.batch], mosaic.known_batch[mosaic.batch[at]])
-    pd.testing.assert_frame_equal(both.obs, mosaic.obs.iloc[at])
+    pd.testing.assert_frame_equal(both.obs, mosaic.obs.iloc[at].reset_index(drop=True))
     for name in mosaic.modalities:
         pd.testing.assert_frame_equal(gathered(both, name), gathered(mosaic, name).iloc[at])
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pandas as pd
 
+from midas.data.names import CellNames
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -104,7 +106,7 @@ def with_groups(mosaic: Mosaic, groups: NDArray[np.int64]) -> Mosaic:
     names = mosaic.cells.to_numpy().astype(str)
     return replace(
         mosaic,
-        cells=mosaic.cells.append(pd.Index([" & ".join(names[group[group >= 0]]) for group in groups])),
+        names=mosaic.names.append(CellNames.of(pd.Index([" & ".join(names[group[group >= 0]]) for group in groups]))),
         batches=mosaic.batches + tuple(f"matched {i}" for i in range(kinds.shape[1])),
         batch=np.concatenate([mosaic.batch, len(mosaic.batches) + kind.ravel()]),
         known_batch=np.concatenate([mosaic.known_batch, mosaic.known_batch[kinds[0]]]),

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from midas.data.sources import Source
     from midas.likelihoods import Support
 
-_BLOCK = 8192
+# Rows that are looked at together: at most so many, and no more than have so many stored numbers (some 80 bytes each meanwhile).
+_ROWS, _ENTRIES = 8192, 500_000
 
 
 class CountsError(ValueError):
@@ -62,8 +63,9 @@ def scan(source: Source, support: Support, part: Any, group: NDArray[np.int64], 
     n_rows, n_columns = source.shape
     empty = np.zeros(n_rows, dtype=bool)
     detected = np.zeros((n_groups, n_columns), dtype=bool)
-    for start in range(0, n_rows, _BLOCK):
-        index = np.arange(start, min(start + _BLOCK, n_rows), dtype=np.int64)
+    rows = min(_ROWS, max(64, _ENTRIES * n_rows // max(1, source.entries)))
+    for start in range(0, n_rows, rows):
+        index = np.arange(start, min(start + rows, n_rows), dtype=np.int64)
         block = source.rows(index)
         _check_values(block, support, part, start)
         filled = np.repeat(index, np.diff(block.indptr))[block.data != 0]

@@ -27,9 +27,10 @@ def _recast_rows(mosaic: Mosaic, name: str, schema: MosaicSchema) -> ModalityRow
     features = schema.modalities[name].features
     n_features = len(features)
     if name not in mosaic.modalities:
-        nowhere = np.full(mosaic.n_cells, -1, dtype=np.int64)
+        n = mosaic.n_cells
+        nowhere, no_row = np.full(n, -1, dtype=np.int16), np.full(n, -1, dtype=np.int32)
         nothing = np.zeros((len(mosaic.batches), n_features), dtype=bool)
-        return ModalityRows((), (), nowhere, nowhere.copy(), nothing, features, np.arange(n_features))
+        return ModalityRows((), (), nowhere, no_row, nothing, features, np.arange(n_features))
     rows = mosaic.modalities[name]
     to = features.get_indexer(mosaic.schema.modalities[name].features).astype(np.int64)
     kept = to >= 0
@@ -53,7 +54,7 @@ def joined(first: Mosaic, second: Mosaic) -> Mosaic:
     rows = {}
     for name, a in first.modalities.items():
         b = second.modalities[name]
-        source_of = np.where(b.source_of >= 0, b.source_of + len(a.sources), -1)
+        source_of = np.where(b.source_of >= 0, b.source_of + len(a.sources), -1).astype(np.int16)
         rows[name] = ModalityRows(
             sources=a.sources + b.sources,
             columns=a.columns + b.columns,
@@ -65,12 +66,12 @@ def joined(first: Mosaic, second: Mosaic) -> Mosaic:
         )
     return Mosaic(
         schema=first.schema,
-        cells=first.cells.append(second.cells),
+        names=first.names.append(second.names),
         batches=first.batches + second.batches,
         batch=np.concatenate([first.batch, second.batch + len(first.batches)]),
         known_batch=np.concatenate([first.known_batch, second.known_batch]),
         modalities=rows,
-        obs=pd.concat([first.obs, second.obs]),
+        obs=pd.concat([first.obs, second.obs], ignore_index=True),
     )
 
 
@@ -78,13 +79,13 @@ def chosen(mosaic: Mosaic, cells: NDArray[np.int64]) -> Mosaic:
     """Keep some cells of a mosaic, `(n,)`, in that order."""
     return replace(
         mosaic,
-        cells=mosaic.cells[cells],
+        names=mosaic.names.take(cells),
         batch=mosaic.batch[cells],
         modalities={
             name: replace(rows, source_of=rows.source_of[cells], row=rows.row[cells])
             for name, rows in mosaic.modalities.items()
         },
-        obs=mosaic.obs.iloc[cells],
+        obs=mosaic.obs.iloc[cells].reset_index(drop=True),
     )
 
 
@@ -101,7 +102,7 @@ def measured_like(mosaic: Mosaic, model: Mosaic, like: NDArray[np.int64]) -> Mos
         shown = model.modalities[name].present[like]
         measured = np.logical_and(part.measured[own], model.modalities[name].measured[other])
         some = np.asarray(measured.any(axis=1))
-        rows[name] = replace(part, row=np.where(shown & some[batch], part.row, -1), measured=measured)
+        rows[name] = replace(part, row=np.where(shown & some[batch], part.row, np.int32(-1)), measured=measured)
     return replace(
         mosaic,
         batches=tuple(mosaic.batches[b] for b in own),

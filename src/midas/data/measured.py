@@ -48,8 +48,8 @@ def measured_features(  # noqa: PLR0913 - all that a mask can come from
     columns: list[NDArray[np.int64]],
     scans: list[Scan],
     cells: Cells,
-    source_of: NDArray[np.int64],
-    row: NDArray[np.int64],
+    source_of: NDArray[np.int16],
+    row: NDArray[np.int32],
     given: pd.DataFrame | None,
     notes: list[str],
 ) -> NDArray[np.bool_]:

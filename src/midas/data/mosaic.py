@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from midas.data.names import CellNames
 from midas.data.schema import MosaicSchema
 from midas.data.sources import MemorySource, Source
 
@@ -40,8 +41,8 @@ class ModalityRows:
 
     sources: tuple[Source, ...]
     columns: tuple[NDArray[np.int64], ...]
-    source_of: NDArray[np.int64]
-    row: NDArray[np.int64]
+    source_of: NDArray[np.int16]
+    row: NDArray[np.int32]
     measured: NDArray[np.bool_]
     input_names: pd.Index
     input_columns: NDArray[np.int64]
@@ -77,8 +78,8 @@ class Mosaic:
     ----------
     schema
         Of the model that the data are for; of the data themselves when they are to be trained on.
-    cells
-        Names in the order of the input, `(n_cells,)`. Results come in this order.
+    names
+        Of the cells, in the order of the input; see :attr:`cells`.
     batches
         The data's own batches, sorted.
     batch
@@ -90,13 +91,13 @@ class Mosaic:
     notes
         What the user should know, one sentence each.
     obs
-        What else the input says of the cells, one row each.
+        What else the input says of the cells, one row each, numbered.
     genes
         By modality, symbols of the genes that each feature stands for, where the input says so.
     """
 
     schema: MosaicSchema
-    cells: pd.Index
+    names: CellNames
     batches: tuple[str, ...]
     batch: NDArray[np.int64]
     known_batch: NDArray[np.int64]
@@ -114,7 +115,18 @@ class Mosaic:
         >>> midas.read_mosaic(mdata).n_cells
         300
         """
-        return len(self.cells)
+        return len(self.names)
+
+    @property
+    def cells(self) -> pd.Index:
+        """Names of the cells in the order of the input, `(n_cells,)`, made when asked for. Results come in this order.
+
+        Examples
+        --------
+        >>> len(midas.read_mosaic(mdata).cells)
+        300
+        """
+        return self.names.index()
 
     @property
     def model_batch(self) -> NDArray[np.int64]:
@@ -173,10 +185,12 @@ class Mosaic:
     def load(self, index: NDArray[np.int64], only: frozenset[str] | None = None) -> Mosaic:
         """Read the cells `index` into memory, with the modalities `only` if given: a mosaic of these cells in this order."""
         modalities = {
-            name: rows.load(index) if only is None or name in only else replace(rows, row=np.full(len(index), -1))
+            name: rows.load(index)
+            if only is None or name in only
+            else replace(rows, row=np.full(len(index), -1, dtype=np.int32))
             for name, rows in self.modalities.items()
         }
-        return replace(self, cells=self.cells[index], batch=self.batch[index], modalities=modalities)
+        return replace(self, names=self.names.take(index), batch=self.batch[index], modalities=modalities)
 
     def canonical_order(self) -> NDArray[np.int64]:
         """Cells sorted by batch and name: training draws from this order, so the input's order changes nothing.
@@ -186,10 +200,10 @@ class Mosaic:
         >>> len(midas.read_mosaic(mdata).canonical_order())
         300
         """
-        names = self.cells.to_numpy()
         by_batch = np.split(np.argsort(self.batch, kind="stable"), np.cumsum(np.bincount(self.batch))[:-1])
         # One batch at a time: an array of all names as text takes four bytes for each letter of the longest.
-        ordered = [cells[np.argsort(names[cells].astype(str), kind="stable")] for cells in by_batch]
+        names = (self.names.take(cells).index().to_numpy().astype(str) for cells in by_batch)
+        ordered = [cells[np.argsort(own, kind="stable")] for cells, own in zip(by_batch, names, strict=True)]
         return np.concatenate([np.empty(0, dtype=np.int64), *ordered])
 
     def measured_in(self, names: tuple[str, ...]) -> NDArray[np.bool_]:
@@ -206,7 +220,7 @@ class Mosaic:
         return found
 
     def combinations(self) -> pd.Series:
-        """Each cell's modalities joined by ``+``, `(n_cells,)`; empty for a cell without any.
+        """Each cell's modalities joined by ``+``, `(n_cells,)`, in the order of :attr:`cells`; empty for a cell without any.
 
         Examples
         --------
@@ -218,4 +232,4 @@ class Mosaic:
         labels = {
             code: "+".join(name for i, name in enumerate(parts) if code >> i & 1) for code in np.unique(codes).tolist()
         }
-        return pd.Series(codes, index=self.cells).map(labels)
+        return pd.Series(codes).map(labels)

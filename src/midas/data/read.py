@@ -14,10 +14,12 @@ from midas.data.features import check_overlap, own_features
 from midas.data.genes import Genes, genes_said
 from midas.data.locate import locate
 from midas.data.mosaic import ModalityRows, Mosaic
+from midas.data.names import CellNames
 from midas.data.opened import open_parts
-from midas.data.parts import MosaicData, own_index, take_apart
+from midas.data.parts import MosaicData, take_apart
 from midas.data.schema import MosaicSchema
 from midas.data.wanted import named_as_in, wanted_parts
+from midas.memory import give_back
 from midas.modality import Modality
 
 logger = logging.getLogger(__name__)
@@ -76,6 +78,7 @@ def read_mosaic(
     _check_measured(measured, {part.name for part in parts} | set(() if known is None else known.modalities))
     cells = number_cells(parts, order)
     opened = open_parts(parts, cells, layer, notes)
+    give_back()  # what matching the names took
     own = own_features(opened, modalities) if schema is None else dict(schema.modalities)
     rows: dict[str, ModalityRows] = {}
     genes: dict[str, Genes] = {}
@@ -92,11 +95,10 @@ def read_mosaic(
     if schema is None:
         schema = MosaicSchema(cells.batches, own, _batches_with(rows, cells))
     at = {name: i for i, name in enumerate(schema.batches)}
-    obs = obs_of(data, parts, cells)
-    obs.index = names = own_index(cells.names)
+    obs = obs_of(data, parts, cells).reset_index(drop=True)
     return Mosaic(
         schema=schema,
-        cells=names,
+        names=CellNames.of(cells.names),
         batches=cells.batches,
         batch=cells.batch,
         known_batch=np.array([at.get(name, -1) for name in cells.batches], dtype=np.int64),

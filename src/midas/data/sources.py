@@ -39,7 +39,7 @@ class Source(Protocol):
     def entries(self) -> int:
         """Stored numbers, zeros left out where the format does."""
 
-    def rows(self, index: NDArray[np.int64]) -> sp.csr_matrix:
+    def rows(self, index: NDArray[np.signedinteger[Any]]) -> sp.csr_matrix:
         """Read the rows `index`, in that order."""
 
 
@@ -78,7 +78,7 @@ class MemorySource:
         data: NDArray[Any] = self._matrix.data  # type: ignore[attr-defined]
         return all(bool((data[i : i + 1_000_000] > 0).all()) for i in range(0, len(data), 1_000_000))
 
-    def rows(self, index: NDArray[np.int64]) -> sp.csr_matrix:
+    def rows(self, index: NDArray[np.signedinteger[Any]]) -> sp.csr_matrix:
         """Read the rows `index`, in that order."""
         return sp.csr_matrix(self._matrix[index])
 
@@ -119,7 +119,7 @@ class BackedSource:
             return int(self._dataset.group["data"].shape[0])
         return int(np.prod(self._dataset.shape))
 
-    def rows(self, index: NDArray[np.int64]) -> sp.csr_matrix:
+    def rows(self, index: NDArray[np.signedinteger[Any]]) -> sp.csr_matrix:
         """Read the rows `index`, in that order: on disk they are read in rising order, each once."""
         unique, inverse = np.unique(index, return_inverse=True)
         if not len(unique):
@@ -129,7 +129,7 @@ class BackedSource:
         block = blocks[0] if len(blocks) == 1 else sp.csr_matrix(sp.vstack(blocks, format="csr"))
         return block if np.array_equal(unique, index) else block[inverse]
 
-    def _run(self, run: NDArray[np.int64]) -> sp.csr_matrix:
+    def _run(self, run: NDArray[np.signedinteger[Any]]) -> sp.csr_matrix:
         """Read neighbouring rows with one access, and drop the few between them that were not asked for."""
         first, end = int(run[0]), int(run[-1]) + 1
         try:

@@ -11,6 +11,7 @@ import scipy.sparse as sp
 
 from midas.data.combine import chosen, joined, measured_like, recast
 from midas.data.mosaic import ModalityRows, Mosaic
+from midas.data.names import CellNames
 from midas.data.sources import MemorySource
 from midas.inference import Draw, States, decode
 from midas.sample import evenly
@@ -72,20 +73,20 @@ def generated(reference: MIDAS, z: NDArray[np.float32], batch: NDArray[np.object
         rows[name] = ModalityRows(
             sources=(MemorySource(counts),),
             columns=(columns,),
-            source_of=np.zeros(n_made, dtype=np.int64),
-            row=np.where(np.asarray(schema.batches_with[name])[where], np.arange(n_made), -1),
+            source_of=np.zeros(n_made, dtype=np.int16),
+            row=np.where(np.asarray(schema.batches_with[name])[where], np.arange(n_made), -1).astype(np.int32),
             measured=np.ones((len(schema.batches), part.n_features), dtype=bool),
             input_names=part.features,
             input_columns=columns,
         )
     mosaic = Mosaic(
         schema=schema,
-        cells=pd.Index([f"made-{i}" for i in range(n_made)]),
+        names=CellNames.of(pd.Index([f"made-{i}" for i in range(n_made)])),
         batches=schema.batches,
         batch=where.astype(np.int64),
         known_batch=np.arange(len(schema.batches)),
         modalities=rows,
-        obs=pd.DataFrame(index=[f"made-{i}" for i in range(n_made)]),
+        obs=pd.DataFrame(index=range(n_made)),
     )
     return Replay(mosaic, z[at])
 
