@@ -89,12 +89,11 @@ class Noise:
 
 def _binomial(n: Tensor, p: Tensor, coin: Tensor) -> Tensor:
     """Binomial draws from one uniform number each: how many terms of the distribution lie below it."""
-    out = torch.zeros_like(n)
     p = p.clamp(max=1 - 1e-6)
-    term = (1 - p) ** n
-    below = term.clone()
+    odds, term = p / (1 - p), (1 - p) ** n
+    out, below = torch.zeros_like(n), term.clone()
     for k in range(int(n.max().item()) if len(n) else 0):
-        out += (coin >= below) & (k < n)
-        term = term * (n - k).clamp(min=0) / (k + 1) * (p / (1 - p))
+        out += coin >= below
+        term *= (n - k) * odds / (k + 1)  # 0 from the n-th on
         below += term
-    return out
+    return out.minimum(n)
