@@ -28,6 +28,7 @@ from midas import transfer
 from midas.io import read_file
 from midas.metrics import evaluate, midas_result, scib, tasks
 from midas.transfer.automatic import _MODES
+from midas.transfer.config import Mode
 
 SHARED = ("CD4 T", "CD8 T", "CD14 Mono", "NK", "B")
 ABSENT = ("Erythroid", "HSPC")
@@ -114,7 +115,7 @@ def scratch(data: Path, out: Path, cells: int, seed: int, only: list[str] | None
         table.add(row | _scores(model, task))
 
 
-def forms(data: Path, out: Path, cells: int, seed: int, only: list[str] | None) -> None:
+def forms(data: Path, out: Path, cells: int, seed: int, only: list[str] | None, modes: tuple[Mode, ...]) -> None:
     mdata = read_file(data / "pbmc_standin_trimodal_4batch.h5mu")
     reference = trained(of_batches(mdata, {"pbmc10k_a", "pbmc10k_b"}), out / f"reference_{seed}", seed)
     table = Table(out / "forms.csv")
@@ -122,12 +123,14 @@ def forms(data: Path, out: Path, cells: int, seed: int, only: list[str] | None) 
         truth = task.truth.obs.loc[task.mdata.obs_names, "cell_type"].astype(str).to_numpy()
         row: dict[str, Any] = {"task": name, "seed": seed}
         query = transfer.Query(task.mdata, seed=seed, progress=False)
-        with clock(row, "transfer_s"):
-            model = transfer.transfer_model(reference, query)
-        row |= {f"transfer_{key}": value for key, value in _scores(model, task).items()}
-        row |= {f"untrained_{key}": value for key, value in _scores(_as_it_is(reference, task), task).items()}
+        if "transfer" in modes:
+            with clock(row, "transfer_s"):
+                model = transfer.transfer_model(reference, query)
+            row |= {f"transfer_{key}": value for key, value in _scores(model, task).items()}
+        if "encode" in modes:
+            row |= {f"untrained_{key}": value for key, value in _scores(_as_it_is(reference, task), task).items()}
         batch = task.mdata.obs["batch"].astype(str).to_numpy()
-        for mode in _MODES:
+        for mode in modes:
             label = "to_query" if mode == "transfer" else mode
             with clock(row, f"{label}_s"):
                 mapped = transfer.map_query(reference, query, mode=mode)
@@ -267,15 +270,17 @@ def main() -> None:
     parser.add_argument("--cells", type=int, default=1600)
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--tasks", default=None)
+    parser.add_argument("--modes", default=",".join(_MODES), help="Of the forms: ways of mapping.")
     args = parser.parse_args()
     logging.getLogger("midas").setLevel(logging.ERROR)
     args.out.mkdir(parents=True, exist_ok=True)
     only = args.tasks.split(",") if args.tasks else None
+    modes = tuple(mode for mode in _MODES if mode in args.modes.split(","))
     for seed in map(int, args.seeds.split(",")):
         if "scratch" in args.parts:
             scratch(args.data, args.out, args.cells, seed, only)
         if "forms" in args.parts:
-            forms(args.data, args.out, args.cells, seed, only)
+            forms(args.data, args.out, args.cells, seed, only, modes)
         if "tissues" in args.parts:
             tissues(args.data, args.out, seed)
         if "absent" in args.parts:

@@ -9,6 +9,8 @@ from midas.expect import expect
 
 Tune = Literal["batches", "encoders", "all"]
 Mode = Literal["reciprocal", "query", "transfer", "encode"]
+# Of bone marrow's 600 cells, more than 300 is too much for mapping blood; of some 7,000 of blood, 3,000 maps blood best.
+_HOLD_OF_EACH, _MOST_HOLD = 0.5, 3000.0
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,8 @@ class TransferConfig:
         Weight of the squared distance of reference cells from where they lay before.
     hold
         Likewise, of query cells from where they belong among the reference's: where the reference places them, less what sets
-        their batch apart near each of the reference's clusters. More of it fits data like the reference's; less leaves other
-        data, which the reference places badly, free to find their places.
+        their batch apart near each of the reference's clusters. None: the more, the more cells the reference has. One of few
+        cells places others' badly, which less of it leaves free to find their places.
     replay
         Reference cells to train beside for each query cell.
     teach_first
@@ -49,7 +51,7 @@ class TransferConfig:
     adversarial: float = 0.0
     alignment: float | None = None
     anchor: float = 1000.0
-    hold: float = 100.0
+    hold: float | None = None
     replay: float = 1.0
     teach_first: int = 30
     add_features: bool = True
@@ -74,10 +76,22 @@ class TransferConfig:
             return cls(share=0.1, learning_rate=2e-3, adversarial=30.0, alignment=600.0, hold=3000.0)
         return cls(share=0.05, learning_rate=5e-4, adversarial=30.0, hold=1000.0)
 
+    def hold_by(self, n_reference: int) -> float:
+        """How firmly query cells are held, by a reference of so many cells.
+
+        Examples
+        --------
+        >>> midas.transfer.TransferConfig().hold_by(600)
+        300.0
+        """
+        return min(_HOLD_OF_EACH * n_reference, _MOST_HOLD) if self.hold is None else self.hold
+
     def __post_init__(self) -> None:
         for name in ("share", "learning_rate", "discriminator_learning_rate"):
             expect(self, name, getattr(self, name) > 0, "a number above 0")
-        for name in ("adversarial", "anchor", "hold", "replay", "teach_first"):
+        for name in ("adversarial", "anchor", "replay", "teach_first"):
             expect(self, name, getattr(self, name) >= 0, "0 or more")
-        expect(self, "alignment", self.alignment is None or self.alignment >= 0, "0 or more")
+        for name in ("alignment", "hold"):
+            value = getattr(self, name)
+            expect(self, name, value is None or value >= 0, "0 or more, or none at all")
         expect(self, "tune", self.tune in get_args(Tune), f"one of {', '.join(get_args(Tune))}")

@@ -71,7 +71,9 @@ def tune(
     target = np.pad(
         c, ((0, 0), (0, placed.shape[1] - dim_c)), constant_values=np.nan
     )  # u is free: batches differ in it
-    weight = np.zeros(len(c), dtype=np.float32) if landmarks is None else options.hold * landmarks.known(c)
+    weight = np.zeros(len(c), dtype=np.float32)
+    if landmarks is not None:
+        weight = options.hold_by(reference.cells.n_obs) * landmarks.known(c)
     if replay is not None:
         shown = shown_for(query, replay, model.schema, model.seed)
         mosaic = joined(query, shown.mosaic)
