@@ -38,7 +38,7 @@ def test_a_mosaic_holds_a_few_dozen_bytes_of_a_cell() -> None:
     n = 100_000
     names = pd.Index([f"AAACCCAAGAAACACT-{i}" for i in range(n)])
     counts = sp.csr_matrix(np.ones((n, 1), dtype=np.float32))
-        adata = ad.AnnData(counts, obs=pd.DataFrame({"batch": "a"}, index=names))
+    adata = ad.AnnData(counts, obs=pd.DataFrame({"batch": "a"}, index=names))
     tracemalloc.start()
     mosaic = read_mosaic(adata)
     held, _ = tracemalloc.get_traced_memory()

@@ -16,6 +16,7 @@ from midas import MIDAS, Config, Modality, Mosaic, TrainingConfig, simulate
 from midas.bridging import bridged_by_genes, bridged_by_state
 from midas.bridging.genes import genes_of, in_common
 from midas.bridging.groups import composed, untied, with_groups
+from midas.bridging.matching import assigned, twice_assigned
 from midas.cli import app
 from midas.data.minibatch import gather
 from midas.data.read import read_mosaic
@@ -163,6 +164,24 @@ def test_a_feature_stands_for_its_first_gene_that_both_have() -> None:
 def test_pairs_with_a_common_cell_become_one_cell() -> None:
     groups = composed([np.array([[0, 10], [1, 11]]), np.array([[0, 20], [2, 21]])])
     assert [sorted(group[group >= 0].tolist()) for group in groups] == [[0, 10, 20], [1, 11], [2, 21]]
+
+
+def test_a_cell_of_several_pairs_is_part_of_several_cells() -> None:
+    groups = composed([np.array([[0, 10], [0, 11]]), np.array([[0, 20], [0, 21], [0, 22]])])
+    assert [sorted(group[group >= 0].tolist()) for group in groups] == [[0, 10, 20], [0, 11, 21], [0, 22]]
+
+
+def test_frequent_types_of_one_side_are_not_paired_with_others() -> None:
+    rng = np.random.default_rng(0)
+    of_rows, of_columns = np.repeat([0, 1], [40, 20]), np.repeat([0, 1], [20, 40])
+    similar = (of_rows[:, None] == of_columns) + rng.normal(scale=0.1, size=(60, 60))
+    once, twice = (of_rows[i] == of_columns[j] for i, j in (assigned(similar), twice_assigned(similar)))
+    assert once.mean() < 0.7
+    assert twice.all()
+    i, j = twice_assigned(similar[:, :30])
+    assert set(i) == set(range(60))
+    assert set(j) == set(range(30))
+    assert np.bincount(i).max() <= 3  # once for itself, twice for columns
 
 
 def test_put_together_cells_have_the_counts_and_panels_of_their_parts(diagonal: md.MuData) -> None:

@@ -33,7 +33,12 @@ def test_cells_and_features_are_matched_by_name() -> None:
         expected = table(adata).reindex(index=found.index, columns=found.columns)
         pd.testing.assert_frame_equal(found, expected, check_dtype=False)
     combinations = mosaic.combinations()
-    assert dict(zip(mosaic.cells, combinations, strict=True)) == {"c0": "rna", "c1": "adt+rna", "c3": "adt+rna", "c9": "adt"}
+    assert dict(zip(mosaic.cells, combinations, strict=True)) == {
+        "c0": "rna",
+        "c1": "adt+rna",
+        "c3": "adt+rna",
+        "c9": "adt",
+    }
 
 
 def each(change: Callable[[ad.AnnData], object]) -> Callable[[md.MuData, Path], md.MuData]:

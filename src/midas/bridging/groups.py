@@ -62,17 +62,21 @@ def composed(pairs: list[NDArray[np.int64]]) -> NDArray[np.int64]:
     Cells that are put together, `(n_groups, most)`; -1 where a group has fewer.
     """
     groups: list[list[int]] = []
-    home: dict[int, list[int]] = {}
+    groups_of: dict[int, list[int]] = {}
     for bridge in pairs:
-        before = dict(home)
+        # Of each cell, groups of the bridges before that can take one more.
+        open_ = {cell: list(mine) for cell, mine in groups_of.items()}
         for a, b in bridge.tolist():
-            group = before.get(a) or before.get(b)
-            if group is None or (a in before and b in before):
-                group = []
-                groups.append(group)
-            group += [cell for cell in (a, b) if cell not in group]
+            known, new = (a, b) if a in open_ else (b, a)
+            if open_.get(known) and new not in open_:
+                number = open_[known].pop(0)
+                groups[number].append(new)
+            else:
+                number = len(groups)
+                groups.append([a, b])
             for cell in (a, b):
-                home.setdefault(cell, group)
+                if number not in groups_of.setdefault(cell, []):
+                    groups_of[cell].append(number)
     out = np.full((len(groups), max(map(len, groups), default=2)), -1, dtype=np.int64)
     for row, group in zip(out, groups, strict=True):
         row[: len(group)] = group

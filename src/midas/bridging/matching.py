@@ -74,20 +74,20 @@ def compare(first: Profile, second: Profile, *, seed: int) -> Links:
 
 
 def match(first: Profile, second: Profile, links: Links) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Pair cells, each used once; the less certain pairs are left out.
+    """Pair cells of both sides; the less certain pairs are left out.
 
     Returns
     -------
-    Positions in the first and in the second profile, each `(n_pairs,)`.
+    Positions in the first and in the second profile, each `(n_pairs,)`; a cell may stand in several pairs.
     """
     _, a, b = _shared(first, second)
     by_genes = _cosines(a * np.sqrt(links.weight), b * np.sqrt(links.weight))
-    i, j = assigned(by_genes)
+    i, j = twice_assigned(by_genes)
     similar = by_genes
     for _ in range(_ROUNDS):
         sure = surest(similar[i, j])
         similar = _cosines(*_canonical(first.directions, second.directions, i[sure], j[sure])) + _GENES_STILL * by_genes
-        i, j = assigned(similar)
+        i, j = twice_assigned(similar)
     sure = surest(similar[i, j])
     return i[sure], j[sure]
 
@@ -156,6 +156,19 @@ def assigned(similar: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[n
 
     i, j = linear_sum_assignment(similar, maximize=True)
     return i.astype(np.int64), j.astype(np.int64)
+
+
+def twice_assigned(similar: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pair all rows with columns that may be used twice, and all columns with rows likewise; both kinds of pairs, each once.
+
+    Used once, cells of a type that is more frequent on one side would have to be paired with those of another type.
+    """
+    n_rows, n_columns = similar.shape
+    of_row, to_column = assigned(np.tile(similar, (1, 2)))
+    to_row, of_column = assigned(np.tile(similar, (2, 1)))
+    rows, columns = np.concatenate([of_row, to_row % n_rows]), np.concatenate([to_column % n_columns, of_column])
+    once = np.unique(np.stack([rows, columns], axis=1), axis=0)
+    return once[:, 0], once[:, 1]
 
 
 def surest(similar: NDArray[np.float64]) -> NDArray[np.bool_]:

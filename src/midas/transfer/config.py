@@ -9,8 +9,8 @@ from midas.expect import expect
 
 Tune = Literal["batches", "encoders", "all"]
 Mode = Literal["reciprocal", "query", "transfer", "encode"]
-# Of bone marrow's 600 cells, more than 300 is too much for mapping blood; of some 7,000 of blood, 3,000 maps blood best.
-_HOLD_OF_EACH, _MOST_HOLD = 0.5, 3000.0
+# A reference of so many cells holds others' most firmly: 7,000 of blood map blood best with 3,000; 600 of bone marrow, with 100.
+_ENOUGH_CELLS, _MOST_HOLD, _HOLD_GROWTH = 7_000, 3000.0, 1.5
 
 
 @dataclass(frozen=True)
@@ -81,10 +81,12 @@ class TransferConfig:
 
         Examples
         --------
-        >>> midas.transfer.TransferConfig().hold_by(600)
-        300.0
+        >>> round(midas.transfer.TransferConfig().hold_by(600))
+        75
         """
-        return min(_HOLD_OF_EACH * n_reference, _MOST_HOLD) if self.hold is None else self.hold
+        if self.hold is not None:
+            return self.hold
+        return float(min(1.0, n_reference / _ENOUGH_CELLS) ** _HOLD_GROWTH) * _MOST_HOLD
 
     def __post_init__(self) -> None:
         for name in ("share", "learning_rate", "discriminator_learning_rate"):
