@@ -50,7 +50,7 @@ class TransferConfig:
     discriminator_learning_rate: float = 4e-3
     adversarial: float = 0.0
     alignment: float | None = None
-    anchor: float = 1000.0
+    anchor: float = 3000.0
     hold: float | None = None
     replay: float = 1.0
     teach_first: int = 30
