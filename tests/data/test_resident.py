@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from helpers import simulated
-from midas import Mosaic, read_mosaic
+from helpers import simulated, tiny
+from midas import MIDAS, Mosaic, read_mosaic
 from midas.data import Counts, Minibatch, gather
 from midas.data.resident import Resident, held_on
 from midas.io import read_file
@@ -64,6 +64,17 @@ def test_minibatches_are_those_of_the_loader(tmp_path: Path) -> None:
         resident = Resident(mosaic, CPU)
         for index in (np.minimum(INDEX, mosaic.n_cells - 1), np.arange(mosaic.n_cells), np.array([7])):
             same(resident.gather(index), gather(mosaic, index))
+
+
+def test_a_run_is_that_of_the_loader(monkeypatch: pytest.MonkeyPatch) -> None:
+    def trained() -> MIDAS:
+        return MIDAS(simulated(), config=tiny(epochs=3, validation_fraction=0.2)).fit(progress=False)
+
+    plain = trained()
+    monkeypatch.setattr("midas.training.loop.held_on", Resident)
+    held = trained()
+    assert held.history["val_total"].tolist() == plain.history["val_total"].tolist()
+    np.testing.assert_array_equal(held.latent(), plain.latent())
 
 
 def test_nothing_is_held_on_a_cpu() -> None:

@@ -107,6 +107,7 @@ def held_on(mosaic: Mosaic, device: torch.device) -> Resident | None:
     if needed > _SHARE * torch.cuda.mem_get_info(device)[0]:
         logger.info("Counts (%.1f GB) are too many for the GPU and are sent there step by step.", needed / 1e9)
         return None
+    logger.info("Counts (%.1f GB) are held on the GPU.", needed / 1e9)
     return Resident(mosaic, device)
 
 
