@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from midas import MIDAS, Config, Modality, Mosaic, TrainingConfig, simulate
-from midas.bridging import bridged_by_genes, bridged_by_state
+from midas.bridging import bridged_by_genes, bridged_by_state, by_genes
 from midas.bridging.genes import genes_of, in_common
 from midas.bridging.groups import composed, untied, with_groups
 from midas.bridging.matching import assigned, twice_assigned
@@ -86,6 +86,14 @@ def test_the_order_of_cells_and_features_changes_nothing(diagonal: md.MuData) ->
         pairs = bridged_by_genes(mosaic, seed=0)[1][0].cells
         found.append({tuple(mosaic.cells[pair]) for pair in pairs})
     assert found[0] == found[1]
+
+
+def test_no_more_cells_are_put_together_than_help(diagonal: md.MuData, monkeypatch: pytest.MonkeyPatch) -> None:
+    mosaic = read_mosaic(diagonal)
+    monkeypatch.setattr(by_genes, "_MOST_GROUPS", 30)
+    whole, bridges = bridged_by_genes(mosaic, seed=0)
+    assert sum(len(bridge.cells) for bridge in bridges) > 30
+    assert whole.n_cells == mosaic.n_cells + 30
 
 
 def test_wrong_links_are_refused(diagonal: md.MuData, caplog: pytest.LogCaptureFixture) -> None:

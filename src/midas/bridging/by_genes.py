@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _FEWEST_CELLS: Final = 50  # of each side, or neighbourhoods say nothing
+_MOST_GROUPS: Final = 2_000  # more add nothing beside many cells, but keep batches from mixing
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def bridged_by_genes(mosaic: Mosaic, seed: int) -> tuple[Mosaic, tuple[Bridge, .
     """
     bridges = tuple(bridge for a, b in untied(mosaic) if (bridge := _bridge(mosaic, a, b, seed)) is not None)
     pairs = [bridge.cells for bridge in bridges if len(bridge.cells)]
-    whole = with_groups(mosaic, composed(pairs)) if pairs else mosaic
+    whole = with_groups(mosaic, _some(composed(pairs), seed)) if pairs else mosaic
     now = components(whole)
     for bridge in bridges:
         first, second = bridge.modalities
@@ -96,6 +97,12 @@ def _bridge(mosaic: Mosaic, first: str, second: str, seed: int) -> Bridge | None
         return Bridge((first, second), links, np.empty((0, 2), dtype=np.int64))
     i, j = match(a, b, links)
     return Bridge((first, second), links, np.stack([cells[0][i], cells[1][j]], axis=1))
+
+
+def _some(groups: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    if len(groups) <= _MOST_GROUPS:
+        return groups
+    return groups[np.sort(np.random.default_rng([seed, 6]).choice(len(groups), _MOST_GROUPS, replace=False))]
 
 
 def _profile(mosaic: Mosaic, name: str, cells: NDArray[np.int64], gene: NDArray[np.object_], seed: int) -> Profile:
