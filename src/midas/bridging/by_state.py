@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from midas.data.mosaic import Mosaic
-
-_KEPT: Final = 0.9  # of the pairs: a space that knows both modalities is right more often than a few genes
 
 
 def bridged_by_state(mosaic: Mosaic, state: NDArray[Any], seed: int) -> Mosaic:
@@ -38,7 +36,7 @@ def bridged_by_state(mosaic: Mosaic, state: NDArray[Any], seed: int) -> Mosaic:
         if len(a) and len(b):
             similar = -_distances(_centred(state[a], mosaic.batch[a]), _centred(state[b], mosaic.batch[b]))
             i, j = assigned(similar)
-            sure = surest(similar[i, j], _KEPT)
+            sure = surest(similar[i, j])
             pairs.append(np.stack([a[i[sure]], b[j[sure]]], axis=1))
     return with_groups(mosaic, composed(pairs)) if pairs else mosaic
 

@@ -26,7 +26,7 @@ _WEIGHINGS: Final = 5  # rounds in which genes are judged by the genes that were
 _ROUNDS: Final = 3  # of matching again by what matched cells have in common
 _CANONICAL: Final = 10  # directions, at most, that matched cells are taken to have in common
 _GENES_STILL: Final = 0.5  # weight of the linked genes beside these directions, which could drift away from them
-_KEPT: Final = 0.75  # of the pairs; measured, see benchmarks/RESULTS.md
+_KEPT: Final = 0.9  # of the pairs; measured, see benchmarks/RESULTS.md
 
 
 @dataclass(frozen=True)
@@ -171,9 +171,9 @@ def twice_assigned(similar: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDA
     return once[:, 0], once[:, 1]
 
 
-def surest(similar: NDArray[np.float64], kept: float = _KEPT) -> NDArray[np.bool_]:
-    """Which pairs to keep, `(n_pairs,)`: the most similar ones, this share of them."""
-    sure: NDArray[np.bool_] = similar >= np.quantile(similar, 1 - kept)
+def surest(similar: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which pairs to keep, `(n_pairs,)`: all but the least similar tenth."""
+    sure: NDArray[np.bool_] = similar >= np.quantile(similar, 1 - _KEPT)
     return sure
 
 
