@@ -164,12 +164,12 @@ class Mosaic:
         return total / max(1, self.n_cells)
 
     @cached_property
-    def place(self) -> NDArray[np.int64]:
+    def place(self) -> NDArray[np.int32]:
         """Each cell's rank in the order of storage, `(n_cells,)`: neighbours lie side by side, in the largest modality first."""
         by_size = sorted(self.modalities.values(), key=lambda rows: sum(source.entries for source in rows.sources))
         order = np.lexsort([key for rows in by_size for key in (rows.row, rows.source_of)])
-        place = np.empty(self.n_cells, dtype=np.int64)
-        place[order] = np.arange(self.n_cells)
+        place = np.empty(self.n_cells, dtype=np.int32)
+        place[order] = np.arange(self.n_cells, dtype=np.int32)
         return place
 
     def suited_to(self, network: NetworkConfig) -> Mosaic:
