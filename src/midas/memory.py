@@ -10,8 +10,8 @@ import sys
 def give_back() -> bool:
     """Return freed memory to the system where the C library keeps it; whether there was any. Takes a tenth of a second.
 
-    The GNU library keeps what lies between objects that are still in use: among the names of a million cells about 100 MB. Objects
-    that point to each other, as the parts of a MuData do, are freed first where nobody holds them: another 130 MB.
+    The GNU library keeps what lies between objects that are still in use: among the names of a million cells about 100 MB.
+    Objects that point to each other, as the parts of a MuData do, are freed first where nobody holds them: another 130 MB.
     """
     gc.collect()
     if not sys.platform.startswith("linux"):
