@@ -27,6 +27,8 @@ _MAX_VALIDATION_CELLS = 2000
 # With fewer cells than this, each is needed for training, and the best validation loss comes before the batches have mixed.
 _MIN_CELLS_TO_VALIDATE = 5_000
 _VALIDATION_FRACTION = 0.1
+# From so many on, memory that their reading took is worth a search.
+_MANY_CELLS = 50_000
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def plan_training(mosaic: Mosaic, training: TrainingConfig, seed: int) -> Plan:
     if epochs is None:
         epochs = max(1, math.ceil(_steps(per_epoch) / per_epoch))
     plan = Plan(train, validation, batch_size, epochs, per_epoch)
-    give_back()
+    give_back(cycles=mosaic.n_cells > _MANY_CELLS)
     logger.info(
         "Training on %s cells, %s held out: at most %s epochs of %s steps, %s cells a step.",
         f"{len(train):,}",
