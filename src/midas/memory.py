@@ -11,8 +11,8 @@ def give_back(*, cycles: bool = False) -> bool:
     """Return freed memory to the system where the C library keeps it; whether there was any. Takes some milliseconds.
 
     The GNU library keeps what lies between objects that are still in use: among the names of a million cells about 100 MB.
-    With `cycles`, objects that point to each other, as the parts of a MuData do, are freed first where nobody holds them, which takes
-    longer, the more objects the process has: another 130 MB.
+    With `cycles`, objects that point to each other, as the parts of a MuData do, are freed first where nobody holds them: another
+    130 MB. That takes longer, the more objects the process has.
     """
     if cycles:
         gc.collect()
