@@ -27,10 +27,9 @@ def _recast_rows(mosaic: Mosaic, name: str, schema: MosaicSchema) -> ModalityRow
     features = schema.modalities[name].features
     n_features = len(features)
     if name not in mosaic.modalities:
-        n = mosaic.n_cells
-        nowhere, no_row = np.full(n, -1, dtype=np.int16), np.full(n, -1, dtype=np.int32)
+        nowhere = np.full(mosaic.n_cells, -1, dtype=np.int32)
         nothing = np.zeros((len(mosaic.batches), n_features), dtype=bool)
-        return ModalityRows((), (), nowhere, no_row, nothing, features, np.arange(n_features))
+        return ModalityRows((), (), nowhere, nowhere.copy(), nothing, features, np.arange(n_features))
     rows = mosaic.modalities[name]
     to = features.get_indexer(mosaic.schema.modalities[name].features).astype(np.int64)
     kept = to >= 0
@@ -54,7 +53,7 @@ def joined(first: Mosaic, second: Mosaic) -> Mosaic:
     rows = {}
     for name, a in first.modalities.items():
         b = second.modalities[name]
-        source_of = np.where(b.source_of >= 0, b.source_of + len(a.sources), -1).astype(np.int16)
+        source_of = np.where(b.source_of >= 0, b.source_of + len(a.sources), np.int32(-1))
         rows[name] = ModalityRows(
             sources=a.sources + b.sources,
             columns=a.columns + b.columns,

@@ -39,7 +39,7 @@ def steps_per_epoch(sizes: NDArray[np.int64], batch_size: int, training: Trainin
 
 def epoch_indices(
     cells: NDArray[np.int64],
-    batch: NDArray[np.int64] | None,
+    batch: NDArray[np.int64],
     batch_size: int,
     training: TrainingConfig,
     rng: np.random.Generator,
@@ -55,7 +55,7 @@ def epoch_indices(
     cells
         Training cells in canonical order, `(n,)`.
     batch
-        Batch of each of them, `(n,)`; minibatches that are drawn from all cells do without.
+        Batch of each of them, `(n,)`.
     mosaic
         What they have, and where they are stored; only a `free` order can do without.
     part
@@ -70,12 +70,11 @@ def epoch_indices(
         if order == "alike" and mosaic is not None:
             return _alike(cells, mosaic, n_steps, rng)
         if order == "stored" and mosaic is not None:
-            mine = _stored_order(cells, mosaic, rng, part)
+            mine = _stored_order(cells, mosaic, rng, size)[rank]
         else:
             mine = rng.permutation(cells)[rank::size]
         drawn = np.array_split(mine, n_steps)  # even sizes: no last minibatch of a few cells
         return [index if len(index) else cells[:1] for index in drawn]  # more processes than cells of a step
-    assert batch is not None
     members = [cells[batch == b] for b in np.unique(batch)]
     longest = min(max(map(len, members)), training.max_cells_per_batch)
     rounds = []
@@ -105,30 +104,23 @@ def cells_at_once(mosaic: Mosaic) -> int:
 
 
 def _stored_order(
-    cells: NDArray[np.int64], mosaic: Mosaic, rng: np.random.Generator, part: tuple[int, int]
-) -> NDArray[np.int64]:
+    cells: NDArray[np.int64], mosaic: Mosaic, rng: np.random.Generator, size: int
+) -> list[NDArray[np.int64]]:
     """Shuffle without reading single cells: chunks of neighbours in any order, then the cells of some chunks together.
 
-    Chunks are dealt to processes, of which this is one (`part`). All draw for all, so that they stay at the same random numbers.
+    Chunks are dealt to `size` processes. All draw for all, so that they stay at the same random numbers.
     """
     stored = cells[np.argsort(mosaic.place[cells], kind="stable")]
     start = int(rng.integers(_CHUNK))  # chunks begin elsewhere in each epoch, so neighbours do not always meet
     chunks = [part for part in np.split(stored, np.arange(start, len(stored), _CHUNK)) if len(part)]
     mixed = [chunks[i] for i in rng.permutation(len(chunks))]
     together = max(1, cells_at_once(mosaic) // _CHUNK)
-    own, size = part
-    order = cells[:1]  # of a process to which no chunk is dealt
+    orders = []
     for rank in range(size):
         mine = mixed[rank::size]
-        filled = np.empty(sum(map(len, mine)), dtype=np.int64)
-        at = 0
-        for i in range(0, len(mine), together):
-            group = np.concatenate(mine[i : i + together])
-            filled[at : at + len(group)] = rng.permutation(group)
-            at += len(group)
-        if rank == own and len(filled):
-            order = filled
-    return order
+        groups = [np.concatenate(mine[i : i + together]) for i in range(0, len(mine), together)]
+        orders.append(np.concatenate([rng.permutation(group) for group in groups] or [cells[:1]]))
+    return orders
 
 
 def collect(

@@ -46,8 +46,7 @@ def locate(
     support = LIKELIHOODS[schema.modality.likelihood].support
     columns = [schema.features.get_indexer(each.features).astype(np.int64) for each in opened]
     scans = [scan(each.source, support, each.part, cells.batch[each.positions], len(cells.batches)) for each in opened]
-    n = len(cells.batch)
-    source_of, row = np.full(n, -1, dtype=np.int16), np.full(n, -1, dtype=np.int32)
+    source_of, row = (np.full(len(cells.batch), -1, dtype=np.int32) for _ in range(2))
     is_count = schema.modality.likelihood != "gaussian"
     if is_count and any(len(found.empty) for found in scans) and not any(found.detected.any() for found in scans):
         msg = f"{opened[0].part.label}: expected counts, found zeros alone. Leave the modality out if it was not measured."

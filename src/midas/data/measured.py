@@ -48,7 +48,7 @@ def measured_features(  # noqa: PLR0913 - all that a mask can come from
     columns: list[NDArray[np.int64]],
     scans: list[Scan],
     cells: Cells,
-    source_of: NDArray[np.int16],
+    source_of: NDArray[np.int32],
     row: NDArray[np.int32],
     given: pd.DataFrame | None,
     notes: list[str],

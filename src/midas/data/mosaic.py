@@ -41,7 +41,7 @@ class ModalityRows:
 
     sources: tuple[Source, ...]
     columns: tuple[NDArray[np.int64], ...]
-    source_of: NDArray[np.int16]
+    source_of: NDArray[np.int32]
     row: NDArray[np.int32]
     measured: NDArray[np.bool_]
     input_names: pd.Index

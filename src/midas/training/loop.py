@@ -245,7 +245,7 @@ class _Run:
         noise = self.noise.restart(int(rng.integers(2**62)) + ranks.rank)
         indices = epoch_indices(
             self.plan.train,
-            None if config.training.sampling == "mixed" else self.mosaic.model_batch[self.plan.train],
+            self.mosaic.model_batch[self.plan.train],
             self.plan.batch_size,
             config.training,
             rng,

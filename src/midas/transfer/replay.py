@@ -73,7 +73,7 @@ def generated(reference: MIDAS, z: NDArray[np.float32], batch: NDArray[np.object
         rows[name] = ModalityRows(
             sources=(MemorySource(counts),),
             columns=(columns,),
-            source_of=np.zeros(n_made, dtype=np.int16),
+            source_of=np.zeros(n_made, dtype=np.int32),
             row=np.where(np.asarray(schema.batches_with[name])[where], np.arange(n_made), -1).astype(np.int32),
             measured=np.ones((len(schema.batches), part.n_features), dtype=bool),
             input_names=part.features,
