@@ -11,7 +11,7 @@ import pandas as pd
 
 from midas import keys
 from midas.batch_effects import batch_distances
-from midas.borrowing import Lenders
+from midas.borrowing import Borrowing, Lenders
 from midas.inference import standard_noise
 from midas.readings import Readings, read_by_combination
 from midas.results import cell_table
@@ -61,16 +61,15 @@ class Learned:
     spread: Mapping[str, Spread] = field(default_factory=dict)
     readings: Readings | None = None
 
-    def lent(
-        self, modality: str, z: NDArray[np.float32], mosaic: Mosaic, borrowers: NDArray[np.int64], *, k: int, seed: int
-    ) -> NDArray[np.float32]:
-        """States z of cells, `(n_cells, dim_z)`; of borrowers, the mean of `k` cells of the model's that measured `modality`."""
+    def borrowing(
+        self, modality: str, mosaic: Mosaic, borrows: NDArray[np.bool_], *, k: int, seed: int
+    ) -> Borrowing | None:
+        """Of a mosaic's cells, which borrow from `k` of the model's that measured `modality`; None where nobody can."""
         if self.cells is None or k == 0:
-            return z
-        lenders = Lenders.of(self.cells, modality, self.distances, seed=seed)
-        batch = pd.Categorical.from_codes(mosaic.batch, pd.Index(mosaic.batches))
-        lent = lenders.lend(z, mosaic.cells, batch, borrowers, k)
-        return np.where(np.isfinite(lent), lent, z)
+            return None
+        n_features = mosaic.schema.modalities[modality].n_features
+        lenders = Lenders.of(self.cells, modality, n_features, self.distances, seed=seed)
+        return Borrowing.of_cells(lenders, mosaic.cells, mosaic.batch, mosaic.batches, borrows, k)
 
     def without_cells(self) -> Learned:
         """The same, but for all that is about single cells."""
@@ -137,10 +136,10 @@ def learn(
     if not config.spread:
         return learned
 
-    def lend(modality: str, z: NDArray[np.float32], some: Mosaic, borrowers: NDArray[np.int64]) -> NDArray[np.float32]:
-        return learned.lent(modality, z, some, borrowers, k=config.neighbours, seed=seed)
+    def borrowing(modality: str, some: Mosaic) -> Borrowing | None:
+        return learned.borrowing(modality, some, np.ones(some.n_cells, dtype=bool), k=config.neighbours, seed=seed)
 
-    return replace(learned, spread=find_spread(vae, mosaic, lend, seed=seed))
+    return replace(learned, spread=find_spread(vae, mosaic, borrowing, seed=seed))
 
 
 def compared(mosaic: Mosaic, c: NDArray[np.float32], *, seed: int) -> pd.DataFrame:

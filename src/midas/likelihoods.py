@@ -108,21 +108,39 @@ class Likelihood(ABC):
         """Expected value, same shape as `eta`."""
 
     @abstractmethod
-    def sample(self, eta: Tensor, extra: Tensor | None, generator: torch.Generator) -> Tensor:
-        """Draw one value per entry, same shape as `eta`."""
+    def sample(self, mean: Tensor, extra: Tensor | None, generator: torch.Generator) -> Tensor:
+        """Draw one value per entry, same shape as the expected values `mean`."""
+
+    def scaled(self, mean: Tensor) -> Tensor:
+        """Expected values on the scale on which those of several cells are averaged."""
+        return mean
+
+    def unscaled(self, scaled: Tensor) -> Tensor:
+        """The reverse of :meth:`scaled`."""
+        return scaled
 
 
-class Poisson(Likelihood):
+class _Counts(Likelihood):
+    """Counts with mean exp(eta), averaged as log1p: a cell of another type among some would rule their mean."""
+
+    def mean(self, eta: Tensor) -> Tensor:
+        return torch.exp(eta)
+
+    def scaled(self, mean: Tensor) -> Tensor:
+        return torch.log1p(mean)
+
+    def unscaled(self, scaled: Tensor) -> Tensor:
+        return torch.expm1(scaled)
+
+
+class Poisson(_Counts):
     """Counts with rate exp(eta); the constant left out is the sum of log x!."""
 
     def nll(self, eta: Tensor, flat: Tensor, values: Tensor, mask: Tensor | None, extra: Tensor | None) -> Tensor:
         return cast("Tensor", _ExponentialFamily.apply(eta, flat, values, mask, "poisson"))  # type: ignore[no-untyped-call]
 
-    def mean(self, eta: Tensor) -> Tensor:
-        return torch.exp(eta)
-
-    def sample(self, eta: Tensor, extra: Tensor | None, generator: torch.Generator) -> Tensor:
-        return torch.poisson(self.mean(eta), generator=generator)
+    def sample(self, mean: Tensor, extra: Tensor | None, generator: torch.Generator) -> Tensor:
+        return torch.poisson(mean, generator=generator)
 
 
 class Bernoulli(Likelihood):
@@ -134,11 +152,11 @@ class Bernoulli(Likelihood):
     def mean(self, eta: Tensor) -> Tensor:
         return torch.sigmoid(eta)
 
-    def sample(self, eta: Tensor, extra: Tensor | None, generator: torch.Generator) -> Tensor:
-        return torch.bernoulli(self.mean(eta), generator=generator)
+    def sample(self, mean: Tensor, extra: Tensor | None, generator: torch.Generator) -> Tensor:
+        return torch.bernoulli(mean, generator=generator)
 
 
-class NegativeBinomial(Likelihood):
+class NegativeBinomial(_Counts):
     """Counts with mean exp(eta) and a dispersion theta = exp(extra) per feature: variance mean + mean^2 / theta.
 
     The constant left out is the sum of log x!.
@@ -162,11 +180,8 @@ class NegativeBinomial(Likelihood):
         )
         return zero_cost.sum(1) + row_sums(at_counts, rows, len(eta))
 
-    def mean(self, eta: Tensor) -> Tensor:
-        return torch.exp(eta)
-
-    def sample(self, eta: Tensor, extra: Tensor | None, generator: torch.Generator) -> Tensor:
-        return overdispersed(self.mean(eta), torch.exp(-_required(extra)).expand_as(eta), generator)
+    def sample(self, mean: Tensor, extra: Tensor | None, generator: torch.Generator) -> Tensor:
+        return overdispersed(mean, torch.exp(-_required(extra)).expand_as(mean), generator)
 
 
 class Gaussian(Likelihood):
@@ -184,9 +199,9 @@ class Gaussian(Likelihood):
     def mean(self, eta: Tensor) -> Tensor:
         return eta
 
-    def sample(self, eta: Tensor, extra: Tensor | None, generator: torch.Generator) -> Tensor:
-        noise = torch.empty_like(eta).normal_(generator=generator)
-        return eta + torch.exp(0.5 * _required(extra)) * noise
+    def sample(self, mean: Tensor, extra: Tensor | None, generator: torch.Generator) -> Tensor:
+        noise = torch.empty_like(mean).normal_(generator=generator)
+        return mean + torch.exp(0.5 * _required(extra)) * noise
 
 
 def overdispersed(mean: Tensor, excess: Tensor, generator: torch.Generator) -> Tensor:

@@ -400,8 +400,8 @@ class MIDAS:
     ) -> AnnData:
         """Counts of one modality for *every* cell, batch effects kept: decoded from the cell's own c and u.
 
-        A cell that was not measured in it is decoded from the mean state of the 40 cells of the training data that were and
-        are nearest to it, those before others whose batches measure as its own does (:class:`midas.InferenceConfig`).
+        A cell that was not measured in it gets the mean of what the states of the 40 cells of the training data decode to that
+        were and are nearest to it, those before others whose batches measure as its own does (:class:`midas.InferenceConfig`).
 
         Parameters
         ----------
@@ -749,8 +749,8 @@ class MIDAS:
                 "The model was saved without its cells, so cells that lack %s are decoded from their own state alone.",
                 modality,
             )
-        z = self.learned.lent(modality, found.mean, mosaic, np.flatnonzero(~seen), k=k, seed=self.seed)
-        return States(z, knowledge(mosaic, modality, seen), found.depths)
+        borrowing = self.learned.borrowing(modality, mosaic, ~seen, k=k, seed=self.seed)
+        return States(found.mean, knowledge(mosaic, modality, seen), found.depths, borrowing)
 
     def _correcting(self, mosaic: Mosaic, modality: str) -> States:
         """Likewise, as if all cells came from one batch. Nothing is borrowed, so that cells of all batches are made alike."""

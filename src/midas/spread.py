@@ -22,11 +22,12 @@ from midas.inference import States, decode, encode
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from midas.borrowing import Borrowing
     from midas.data.mosaic import Mosaic
     from midas.nn import VAE
 
-Lend: TypeAlias = "Callable[[str, NDArray[np.float32], Mosaic, NDArray[np.int64]], NDArray[np.float32]]"
-"""From a modality, states of a mosaic's cells found without it, the mosaic, and which cells borrow, to the states to decode."""
+Borrowers: TypeAlias = "Callable[[str, Mosaic], Borrowing | None]"
+"""From a modality and cells without it to how these borrow; None where nobody does."""
 
 _POISSON: Final = 1e-4  # an excess that makes no difference
 _EXCESS: Final = np.concatenate([[0], np.geomspace(0.003, 30, 24)]).astype(np.float32)
@@ -66,7 +67,7 @@ def knowledge(mosaic: Mosaic, modality: str, seen: NDArray[np.bool_]) -> NDArray
     return np.where(seen, SEEN, np.where(np.isin(mosaic.batch, batches), UNSEEN, STRANGE))
 
 
-def find_spread(vae: VAE, mosaic: Mosaic, lend: Lend, *, seed: int) -> dict[str, Spread]:
+def find_spread(vae: VAE, mosaic: Mosaic, borrowing: Borrowers, *, seed: int) -> dict[str, Spread]:
     """Spread of each modality of Poisson counts that 50 cells or more have; 1,000 at most are looked at.
 
     Parameters
@@ -75,8 +76,8 @@ def find_spread(vae: VAE, mosaic: Mosaic, lend: Lend, *, seed: int) -> dict[str,
         Trained.
     mosaic
         Its training data.
-    lend
-        What cells without the modality are decoded from.
+    borrowing
+        How cells without the modality borrow.
     seed
         Of the choice of cells.
     """
@@ -92,10 +93,9 @@ def find_spread(vae: VAE, mosaic: Mosaic, lend: Lend, *, seed: int) -> dict[str,
         whole = encode(vae, some, tuple(some.modalities))
         seen = unseen = _excess(vae, some, name, States(whole.mean, depths=whole.depths))
         others = encode(vae, some, tuple(other for other in some.modalities if other != name))
-        z = others.mean
-        if int(np.isfinite(z).all(1).sum()) >= _FEWEST:
-            z = lend(name, z, some, np.arange(len(z)))
-            unseen = _excess(vae, some, name, States(z, depths=others.depths))
+        if int(np.isfinite(others.mean).all(1).sum()) >= _FEWEST:
+            states = States(others.mean, depths=others.depths, borrowing=borrowing(name, some))
+            unseen = _excess(vae, some, name, states)
         between = _between_batches(some, name)
         found[name] = Spread(np.stack([seen, unseen, unseen + between + unseen * between]))
     return found

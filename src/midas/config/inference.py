@@ -15,8 +15,8 @@ class InferenceConfig:
     Attributes
     ----------
     neighbours
-        A cell that lacks a modality gets counts of it from the mean state of so many cells of the training data that measured
-        it and are nearest to it in c, those of batches that measure alike before others. 0: from its own state alone.
+        A cell that lacks a modality gets the mean of what the states of so many cells of the training data decode to that
+        measured it and are nearest in c, those of batches that measure alike before others. 0: its own state's counts.
     spread
         Whether drawn counts scatter as widely about what the model expects as measured counts do, where the likelihood (Poisson)
         leaves no room for that.
