@@ -5,8 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from midas import keys
+from midas import keys, read_mosaic
 from midas.borrowing import Borrowing, Lenders
+from midas.data import Mosaic
 
 ALIKE = pd.DataFrame(0.0, index=["a", "b"], columns=["a", "b"])
 
@@ -24,27 +25,38 @@ def state(c: list[float]) -> np.ndarray:
     return np.array([[x, 0.0] for x in c], dtype=np.float32)
 
 
+def all_of(n: int) -> pd.DataFrame:
+    """Both batches measured all of `n` features."""
+    return pd.DataFrame(True, index=["a", "b"], columns=[f"f{i}" for i in range(n)])
+
+
+def mosaic_of(c: list[float], names: list[str] | None = None) -> Mosaic:
+    """Cells of batch a, which has RNA alone."""
+    cells = names or [f"x{i}" for i in range(len(c))]
+    rna = ad.AnnData(np.ones((len(c), 1), dtype=np.float32), obs=pd.DataFrame({"batch": "a"}, index=cells))
+    return read_mosaic({"rna": rna, "adt": rna[:0]})
+
+
 def lend(lenders: Lenders, c: list[float], asking: list[int], k: int, names: list[str] | None = None) -> np.ndarray:
     """Mean state that cells of batch a are lent, their own part included; NaN for those that borrow nothing."""
-    cells = pd.Index(names or [f"x{i}" for i in range(len(c))])
     borrows = np.isin(np.arange(len(c)), asking)
-    none = np.zeros(len(c), dtype=np.int64)
-    borrowing = Borrowing.of_cells(lenders, cells, none, ("a",), borrows, k)
-    loans = borrowing.loans(state(c))
+    borrowing = Borrowing.of_cells(lenders, mosaic_of(c, names), "adt", borrows, k)
+    assert len(borrowing.panels) == bool(len(lenders.z))
+    found = np.full((len(c), 2), np.nan)
+    if not borrowing.panels or (loans := borrowing.loans(0, state(c))) is None:
+        return found
     assert (loans.weight >= 0).all()
     own = 1 - loans.weight.sum(1, keepdims=True)
-    mean = np.einsum("ij,ijk->ik", loans.weight, lenders.z[loans.at]) if len(lenders.z) else np.zeros_like(loans.z)
-    changed = (own < 1).any(1) | (loans.z != state(c)).any(1)
-    mean += own * loans.z
+    found[loans.rows] = np.einsum("ij,ijk->ik", loans.weight, lenders.z[loans.at]) + own * loans.z
     # Block by block it is the same.
-    parts = [borrowing.of(np.array([i])).loans(state(c)[[i]]).weight for i in range(len(c))]
-    np.testing.assert_allclose(np.concatenate(parts), loans.weight, rtol=1e-5)
-    return np.where(changed[:, None], mean, np.nan)
+    parts = [borrowing.of(np.array([i])).loans(0, state(c)[[i]]) for i in loans.rows]
+    np.testing.assert_allclose(np.concatenate([part.weight for part in parts if part]), loans.weight, rtol=1e-5)
+    return found
 
 
 def test_the_nearest_that_measured_it_lend() -> None:
     cells = table(np.array([0.0, 1, 2, 10, 11, 0.1]), ["adt", "adt+rna", "adt", "adt", "rna+adt", "rna"])
-    lenders = Lenders.of(cells, "adt", 1, ALIKE, seed=0)
+    lenders = Lenders.of(cells, "adt", all_of(1), ALIKE, seed=0)
     assert len(lenders.z) == 5
     lent = lend(lenders, [0.5, 10.5, 5], [0, 1], 2)
     np.testing.assert_allclose(lent[:2], [[0.5, 5], [10.5, 105]], rtol=1e-5)
@@ -52,14 +64,14 @@ def test_the_nearest_that_measured_it_lend() -> None:
 
 
 def test_nearer_lenders_count_more() -> None:
-    lenders = Lenders.of(table(np.array([0.0, 1, 10]), ["adt"] * 3), "adt", 1, ALIKE, seed=0)
+    lenders = Lenders.of(table(np.array([0.0, 1, 10]), ["adt"] * 3), "adt", all_of(1), ALIKE, seed=0)
     variance = lenders.z[:, 0].var()
     far, near = np.exp(-np.square([0.9, 0.1]) / variance / 0.3)
     np.testing.assert_allclose(lend(lenders, [0.9], [0], 2)[0, 0], near / (near + far), rtol=1e-5)
 
 
 def test_no_cell_borrows_from_itself() -> None:
-    lenders = Lenders.of(table(np.array([0.0, 1, 3, 9]), ["adt"] * 4), "adt", 1, ALIKE, seed=0)
+    lenders = Lenders.of(table(np.array([0.0, 1, 3, 9]), ["adt"] * 4), "adt", all_of(1), ALIKE, seed=0)
     np.testing.assert_allclose(lend(lenders, [0.0, 3], [0, 1], 1, ["c0", "c9"])[:, 0], [1, 3])
 
 
@@ -69,13 +81,13 @@ def test_batches_that_measure_alike_lend_first(apart: float | None, from_batch: 
     c, batch = np.array([0.0, 0.3, 10, 10.3]), ["b", "a", "b", "a"]
     distances = pd.DataFrame({"a": [0.0, apart], "b": [apart, 0.0]}, index=["a", "b"], dtype=np.float64)
     known = pd.DataFrame() if apart is None else distances
-    lenders = Lenders.of(table(c, ["adt"] * 4, batch), "adt", 1, known, seed=0)
+    lenders = Lenders.of(table(c, ["adt"] * 4, batch), "adt", all_of(1), known, seed=0)
     lent = lend(lenders, [0.1, 10.1], [0, 1], 1)
     np.testing.assert_allclose(lent[:, 0], [0, 10] if from_batch == "b" else [0.3, 10.3], rtol=1e-5)
 
 
 def test_a_cell_unlike_all_lenders_keeps_its_own_state_and_borrows_the_noise() -> None:
-    lenders = Lenders.of(table(np.array([-1.0, 1, -1, 1]), ["adt"] * 4), "adt", 1, ALIKE, seed=0)
+    lenders = Lenders.of(table(np.array([-1.0, 1, -1, 1]), ["adt"] * 4), "adt", all_of(1), ALIKE, seed=0)
     assert lenders.z[:, 0].var() == 1
     np.testing.assert_allclose(
         lend(lenders, [30.0, 1 + np.sqrt(1.5)], [0, 1], 2), [[30, 10], [(30**0 + 1 + 1.5**0.5) / 2, 10]], rtol=1e-5
@@ -84,26 +96,26 @@ def test_a_cell_unlike_all_lenders_keeps_its_own_state_and_borrows_the_noise() -
 
 @pytest.mark.parametrize(("combination", "k"), [("rna", 1), ("adt", 0), ("adt", 3), ("adtx", 1), ("", 1)])
 def test_nothing_is_lent_where_too_few_measured_it(combination: str, k: int) -> None:
-    lenders = Lenders.of(table(np.array([0.0, 1, 2]), [combination] * 3), "adt", 1, ALIKE, seed=0)
+    lenders = Lenders.of(table(np.array([0.0, 1, 2]), [combination] * 3), "adt", all_of(1), ALIKE, seed=0)
     assert np.isnan(lend(lenders, [0.0], [0], k)).all()
 
 
 def test_cells_without_a_state_neither_lend_nor_borrow() -> None:
-    lenders = Lenders.of(table(np.array([0.0, np.nan, 2, 3]), ["adt"] * 4), "adt", 1, ALIKE, seed=0)
+    lenders = Lenders.of(table(np.array([0.0, np.nan, 2, 3]), ["adt"] * 4), "adt", all_of(1), ALIKE, seed=0)
     lent = lend(lenders, [1.0, np.nan], [0, 1], 2)
     np.testing.assert_allclose(lent[0, 0], 1, rtol=1e-5)
     assert np.isnan(lent[1, 0])
 
 
 def test_lenders_that_are_all_alike() -> None:
-    lenders = Lenders.of(table(np.full(4, 2.0), ["adt"] * 4), "adt", 1, ALIKE, seed=0)
+    lenders = Lenders.of(table(np.full(4, 2.0), ["adt"] * 4), "adt", all_of(1), ALIKE, seed=0)
     np.testing.assert_allclose(lend(lenders, [2.0, 40.0], [0, 1], 2), [[2, 20], [40, 20]])
 
 
 def test_a_table_of_an_older_model_lends_nothing() -> None:
     cells = table(np.arange(4.0), ["adt"] * 4)
     del cells.obs[keys.MODALITIES]
-    assert len(Lenders.of(cells, "adt", 1, ALIKE, seed=0).z) == 0
+    assert len(Lenders.of(cells, "adt", all_of(1), ALIKE, seed=0).z) == 0
 
 
 def test_the_order_of_the_cells_and_many_of_them_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,10 +123,10 @@ def test_the_order_of_the_cells_and_many_of_them_change_nothing(monkeypatch: pyt
     cells = table(np.random.default_rng(0).normal(size=200).astype(np.float32), ["adt"] * 200, ["a", "b"] * 100)
     asked = list(np.linspace(-1, 1, 7))
     found = [
-        lend(Lenders.of(some, "adt", 1, ALIKE, seed=1), asked, list(range(7)), 5)
+        lend(Lenders.of(some, "adt", all_of(1), ALIKE, seed=1), asked, list(range(7)), 5)
         for some in (cells, cells[::-1].copy())
     ]
     np.testing.assert_array_equal(*found)
-    assert len(Lenders.of(cells, "adt", 1, ALIKE, seed=1).z) == 50
+    assert len(Lenders.of(cells, "adt", all_of(1), ALIKE, seed=1).z) == 50
     monkeypatch.setattr("midas.borrowing._MOST_VALUES", 200)
-    assert len(Lenders.of(cells, "adt", 10, ALIKE, seed=1).z) == 20
+    assert len(Lenders.of(cells, "adt", all_of(10), ALIKE, seed=1).z) == 20

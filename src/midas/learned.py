@@ -47,6 +47,8 @@ class Learned:
         Obs columns and latents of the cells that it was trained on, without counts; None when they were not to travel.
     distances
         How differently batches measure, by their names; empty where that is not known.
+    measured
+        By modality, which features each batch with it measured, batches x features, by their names.
     spread
         Excess variance of counts, by modality.
     readings
@@ -58,18 +60,19 @@ class Learned:
     card: dict[str, Any] = field(default_factory=dict)
     cells: AnnData | None = None
     distances: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(dtype=np.float32))
+    measured: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     spread: Mapping[str, Spread] = field(default_factory=dict)
     readings: Readings | None = None
 
     def borrowing(
-        self, modality: str, mosaic: Mosaic, borrows: NDArray[np.bool_], *, k: int, seed: int
+        self, modality: str, mosaic: Mosaic, lacks: NDArray[np.bool_], *, k: int, seed: int
     ) -> Borrowing | None:
-        """Of a mosaic's cells, which borrow from `k` of the model's that measured `modality`; None where nobody can."""
-        if self.cells is None or k == 0:
+        """How a mosaic's cells borrow from `k` of the model's that measured `modality`; None where nobody does."""
+        whole = mosaic.modalities[modality].measured.all()
+        if self.cells is None or k == 0 or (whole and not lacks.any()):
             return None
-        n_features = mosaic.schema.modalities[modality].n_features
-        lenders = Lenders.of(self.cells, modality, n_features, self.distances, seed=seed)
-        return Borrowing.of_cells(lenders, mosaic.cells, mosaic.batch, mosaic.batches, borrows, k)
+        lenders = Lenders.of(self.cells, modality, self.measured[modality], self.distances, seed=seed)
+        return Borrowing.of_cells(lenders, mosaic, modality, lacks, k)
 
     def without_cells(self) -> Learned:
         """The same, but for all that is about single cells."""
@@ -100,7 +103,15 @@ class Learned:
         else:
             mosaic, rows = counts
             distances = compared(mosaic, np.asarray(cells.obsm[keys.LATENT], dtype=np.float32)[rows], seed=seed)
-        return replace(self, standard_u=reference.standard_u, cells=cells, distances=distances, readings=readings)
+        measured = {name: _joined(reference.measured.get(name), own) for name, own in self.measured.items()}
+        return replace(
+            self,
+            standard_u=reference.standard_u,
+            cells=cells,
+            distances=distances,
+            measured=measured,
+            readings=readings,
+        )
 
 
 def learn(
@@ -129,6 +140,7 @@ def learn(
         history=history,
         card=_described(mosaic),
         cells=cell_table(mosaic, encoded, vae.dim_c),
+        measured=_panels(mosaic),
         readings=read_by_combination(vae, mosaic, seed=seed),
     )
     if config.neighbours:
@@ -154,6 +166,25 @@ def compared(mosaic: Mosaic, c: NDArray[np.float32], *, seed: int) -> pd.DataFra
     for _ in range(2):
         found = found.groupby(level=0, sort=False).mean().T
     return found.where(~np.eye(len(found), dtype=bool), 0.0)
+
+
+def _panels(mosaic: Mosaic) -> dict[str, pd.DataFrame]:
+    """By modality, which features each batch with it measured."""
+    found = {}
+    for name, rows in mosaic.modalities.items():
+        having = np.unique(mosaic.batch[rows.present])
+        names = pd.Index([mosaic.batches[code] for code in having], dtype=object)
+        table = pd.DataFrame(rows.measured[having], names, mosaic.schema.modalities[name].features)
+        found[name] = table[~names.duplicated(keep="last")]
+    return found
+
+
+def _joined(reference: pd.DataFrame | None, own: pd.DataFrame) -> pd.DataFrame:
+    """The batches of both; where they share a name, the later ones. No batch of a reference measured what only the query has."""
+    if reference is None:
+        return own
+    older = reference[~reference.index.isin(own.index)].reindex(columns=own.columns, fill_value=False)
+    return pd.concat([older, own])
 
 
 def _described(mosaic: Mosaic) -> dict[str, Any]:

@@ -119,6 +119,10 @@ class Likelihood(ABC):
         """The reverse of :meth:`scaled`."""
         return scaled
 
+    def deeper(self, mean: Tensor, factor: Tensor) -> Tensor:
+        """Expected values of cells that were sequenced `factor` times as deeply."""
+        return mean
+
 
 class _Counts(Likelihood):
     """Counts with mean exp(eta), averaged as log1p: a cell of another type among some would rule their mean."""
@@ -131,6 +135,9 @@ class _Counts(Likelihood):
 
     def unscaled(self, scaled: Tensor) -> Tensor:
         return torch.expm1(scaled)
+
+    def deeper(self, mean: Tensor, factor: Tensor) -> Tensor:
+        return mean * factor
 
 
 class Poisson(_Counts):
@@ -154,6 +161,9 @@ class Bernoulli(Likelihood):
 
     def sample(self, mean: Tensor, extra: Tensor | None, generator: torch.Generator) -> Tensor:
         return torch.bernoulli(mean, generator=generator)
+
+    def deeper(self, mean: Tensor, factor: Tensor) -> Tensor:
+        return mean * factor / (1 - mean + mean * factor)
 
 
 class NegativeBinomial(_Counts):
@@ -202,6 +212,9 @@ class Gaussian(Likelihood):
     def sample(self, mean: Tensor, extra: Tensor | None, generator: torch.Generator) -> Tensor:
         noise = torch.empty_like(mean).normal_(generator=generator)
         return mean + torch.exp(0.5 * _required(extra)) * noise
+
+    def deeper(self, mean: Tensor, factor: Tensor) -> Tensor:
+        return mean
 
 
 def overdispersed(mean: Tensor, excess: Tensor, generator: torch.Generator) -> Tensor:

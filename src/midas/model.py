@@ -24,7 +24,8 @@ from midas.data import Mosaic, MosaicData, MosaicSchema, read_mosaic
 from midas.data.combine import recast
 from midas.data.parts import batches_in
 from midas.data.trainable import check_trainable
-from midas.inference import Draw, Encoded, States, decode, encode
+from midas.decoding import Draw, States, decode
+from midas.inference import Encoded, encode
 from midas.learned import Learned, learn
 from midas.nn import VAE, Discriminators
 from midas.ranks import ranks

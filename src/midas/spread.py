@@ -17,7 +17,8 @@ import scipy.sparse as sp
 from scipy.special import gammaln
 
 from midas.data.rows import measured_counts
-from midas.inference import States, decode, encode
+from midas.decoding import SEEN, STRANGE, UNSEEN, States, decode
+from midas.inference import encode
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,7 +35,6 @@ _EXCESS: Final = np.concatenate([[0], np.geomspace(0.003, 30, 24)]).astype(np.fl
 _CELLS: Final = 1000  # tell a number per feature well enough
 _FEWEST: Final = 50  # tell nothing of it
 _FEWEST_OF_BATCH: Final = 10
-SEEN, UNSEEN, STRANGE = 0, 1, 2  # measured; other cells of the batch were; no cell of the batch was
 
 
 @dataclass(frozen=True)

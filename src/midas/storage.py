@@ -31,8 +31,9 @@ FORMAT = 1
 _PARTS = ("versions", "created", "sha256", "config", "seed", "standard_u", "card", "history", "schema")
 _CARD, _WEIGHTS, _CELLS, _SAMPLE = "model.json", "weights.safetensors", "cells.h5ad", "sample.h5mu"
 
-# Tensors in the file of the weights that are none: ``spread.<modality>``, and distances in the order of the schema's batches.
-_SPREAD, _DISTANCES = "spread.", "batch_distances"
+# Tensors in the file of the weights that are none: ``spread.<modality>``; distances, and what was measured where that is not all,
+# in the order of the schema's batches.
+_SPREAD, _DISTANCES, _MEASURED = "spread.", "batch_distances", "measured."
 _READINGS = "midas_readings"  # in the cells' uns: how some of them are read by fewer modalities
 
 
@@ -102,6 +103,10 @@ def write_model(folder: Path, model: StoredModel) -> None:
         if not learned.distances.empty:
             distances = learned.distances.reindex(index=names, columns=names).to_numpy(dtype=np.float32)
             beside[_DISTANCES] = torch.from_numpy(np.ascontiguousarray(distances))
+        for name, table in learned.measured.items():
+            if not table.to_numpy().all():
+                measured = table.reindex(index=names, fill_value=True).to_numpy(dtype=np.uint8)
+                beside[_MEASURED + name] = torch.from_numpy(np.ascontiguousarray(measured))
         save_file(weights | beside, scratch / _WEIGHTS)
         cells = _with_readings(learned)
         if cells is not None:
@@ -141,6 +146,7 @@ def read_model(folder: Path) -> StoredModel:
         schema = MosaicSchema.from_dict(description["schema"])
         distances, names = tensors.pop(_DISTANCES, None), list(schema.batches)
         spread = {name: tensors.pop(name).numpy() for name in list(tensors) if name.startswith(_SPREAD)}
+        measured = {name: _measured(schema, name, tensors.pop(_MEASURED + name, None)) for name in schema.modalities}
         has_cells = _CELLS in description["sha256"]
         cells, readings = _read_cells(_checked(folder, _CELLS, description)) if has_cells else (None, None)
         learned = Learned(
@@ -149,6 +155,7 @@ def read_model(folder: Path) -> StoredModel:
             card=description["card"],
             cells=cells,
             distances=pd.DataFrame() if distances is None else pd.DataFrame(distances.numpy(), names, names),
+            measured=measured,
             spread={name.removeprefix(_SPREAD): Spread(values) for name, values in spread.items()},
             readings=readings,
         )
@@ -166,6 +173,13 @@ def read_model(folder: Path) -> StoredModel:
             f"{folder}: expected a midas model of format {FORMAT}, found one with parts missing or changed ({error!r})."
         )
         raise ModelFileError(msg) from error
+
+
+def _measured(schema: MosaicSchema, modality: str, saved: torch.Tensor | None) -> pd.DataFrame:
+    having = np.flatnonzero(schema.batches_with[modality])
+    features = schema.modalities[modality].features
+    values = np.ones((len(schema.batches), len(features))) if saved is None else saved.numpy()
+    return pd.DataFrame(values[having].astype(bool), [schema.batches[code] for code in having], features)
 
 
 def _with_readings(learned: Learned) -> AnnData | None:

@@ -9,7 +9,7 @@ import pytest
 
 from helpers import joined, names, one, tiny
 from midas import MIDAS, Config
-from midas.inference import States, decode
+from midas.decoding import States, decode
 from midas.training import start as module
 from midas.training.start import start
 

@@ -14,7 +14,8 @@ from midas import MIDAS, Modality, read_mosaic
 from midas.data.combine import recast
 from midas.data.mosaic import Mosaic
 from midas.data.schema import MosaicSchema
-from midas.inference import States, decode, encode
+from midas.decoding import States, decode
+from midas.inference import encode
 from midas.nn import VAE
 from midas.transfer.extend import carry_over, extended, start_features
 

@@ -132,13 +132,22 @@ class VAE(nn.Module):
         """
         hidden = self.decoder.hidden(z, None)
         eta: Tensor = self.decoder.outputs[modality](hidden, None)
+        depth = self._depth(hidden, modality, depths)
+        return eta if depth is None else eta + depth[:, None]
+
+    def expected_depth(self, z: Tensor, modality: str, depths: Tensor | None = None) -> Tensor:
+        """Log depth at which z is decoded, `(n,)`; 0 for a modality without one. Parameters as of :meth:`decode`."""
+        depth = self._depth(self.decoder.hidden(z, None), modality, depths)
+        return z.new_zeros(len(z)) if depth is None else depth
+
+    def _depth(self, hidden: Tensor, modality: str, depths: Tensor | None) -> Tensor | None:
         if self.decoder.depths is None or modality not in self.depth_names:
-            return eta
+            return None
         if depths is None:
-            depths = torch.full((len(z), len(self.depth_names)), torch.nan, device=z.device)
+            depths = torch.full((len(hidden), len(self.depth_names)), torch.nan, device=hidden.device)
         column = self.depth_names.index(modality)
         own, guess = depths[:, column], self.decoder.depths(hidden, depths)[:, column]
-        return eta + torch.where(torch.isfinite(own), own, guess)[:, None]
+        return torch.where(torch.isfinite(own), own, guess)
 
     def extras(self) -> dict[str, Tensor | None]:
         """Per-feature parameters of the likelihoods, by modality."""

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
+from midas.decoding import States, decode
 from midas.expect import expect
-from midas.inference import States, decode
 from midas.likelihoods import LIKELIHOODS
 from midas.tl.discrepancy import model_error
 from midas.tl.inputs import as_text, by_cell, group_names, known_names

@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from midas.data.rows import measured_counts
-from midas.inference import States, decode
+from midas.decoding import States, decode
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,7 +9,8 @@ import pandas as pd
 
 from midas import keys
 from midas.data.minibatch import gather
-from midas.inference import Encoded, States, decode, encode
+from midas.decoding import States, decode
+from midas.inference import Encoded, encode
 from midas.neighbours import Index
 
 if TYPE_CHECKING:

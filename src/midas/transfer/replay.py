@@ -13,7 +13,7 @@ from midas.data.combine import chosen, joined, measured_like, recast
 from midas.data.mosaic import ModalityRows, Mosaic
 from midas.data.names import CellNames
 from midas.data.sources import MemorySource
-from midas.inference import Draw, States, decode
+from midas.decoding import Draw, States, decode
 from midas.sample import evenly
 
 if TYPE_CHECKING:
