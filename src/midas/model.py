@@ -403,6 +403,7 @@ class MIDAS:
 
         A cell that was not measured in it gets the mean of what the states of the 40 cells of the training data decode to that
         were and are nearest to it, those before others whose batches measure as its own does (:class:`midas.InferenceConfig`).
+        Of features that its batch did not measure, a cell gets half of that, at the depth that its other counts tell.
 
         Parameters
         ----------
@@ -745,9 +746,9 @@ class MIDAS:
         """What a modality is decoded from, cell by cell, its batch kept: cells that lack it borrow from others."""
         found, seen = self.posterior(mosaic, part="z"), mosaic.modalities[modality].present
         k = self.config.inference.neighbours
-        if k and not self.has_cells and not seen.all():
+        if k and not self.has_cells and not (seen.all() and mosaic.modalities[modality].measured.all()):
             logger.warning(
-                "The model was saved without its cells, so cells that lack %s are decoded from their own state alone.",
+                "The model was saved without its cells, so cells that lack %s, or features of it, are decoded from their own state.",
                 modality,
             )
         borrowing = self.learned.borrowing(modality, mosaic, ~seen, k=k, seed=self.seed)

@@ -16,7 +16,8 @@ class InferenceConfig:
     ----------
     neighbours
         A cell that lacks a modality gets the mean of what the states of so many cells of the training data decode to that
-        measured it and are nearest in c, those of batches that measure alike before others. 0: its own state's counts.
+        measured it and are nearest in c, those of batches that measure alike before others; a cell whose batch did not measure
+        some features gets half of that. 0: its own state's counts.
     spread
         Whether drawn counts scatter as widely about what the model expects as measured counts do, where the likelihood (Poisson)
         leaves no room for that.
