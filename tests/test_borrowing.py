@@ -130,3 +130,42 @@ def test_the_order_of_the_cells_and_many_of_them_change_nothing(monkeypatch: pyt
     assert len(Lenders.of(cells, "adt", all_of(1), ALIKE, seed=1).z) == 50
     monkeypatch.setattr("midas.borrowing._MOST_VALUES", 200)
     assert len(Lenders.of(cells, "adt", all_of(10), ALIKE, seed=1).z) == 20
+
+
+def test_each_feature_that_lenders_measured_is_in_one_panel() -> None:
+    rng = np.random.default_rng(0)
+    batches = [f"b{i}" for i in range(6)]
+    measured = pd.DataFrame(rng.random((6, 40)) < 0.7, batches, [f"f{i}" for i in range(40)])
+    measured.iloc[:, :10], measured.iloc[:, 39] = True, False
+    cells = table(rng.normal(size=60).astype(np.float32), ["adt"] * 60, batches * 10)
+    lenders = Lenders.of(cells, "adt", measured, pd.DataFrame(), seed=0)
+    panels = lenders.panels()
+    assert len(panels) == 4
+    assert sorted(np.concatenate([panel.features for panel in panels])) == list(range(39))
+    assert panels[0].features.tolist()[:10] == list(range(10))
+    for panel in panels:
+        of_lender = measured.loc[lenders.batch[panel.lenders]].to_numpy()
+        np.testing.assert_array_equal(panel.measured, of_lender[:, panel.features])
+        assert panel.measured.any(1).all()
+        np.testing.assert_array_equal(panel.joint, of_lender.all(0))
+    assert [panel.measured.all() for panel in panels] == [True, True, True, False]
+
+
+def test_a_batch_borrows_what_it_did_not_measure_from_others_alone() -> None:
+    measured = pd.DataFrame([[True, False], [True, True]], ["a", "b"], ["f0", "f1"])
+    c = np.array([0.0, 0.1, 0.2, 5, 5.1, 5.2, 9])
+    cells = table(c, ["adt"] * 7, ["a", "a", "a", "b", "b", "b", "b"])
+    lenders = Lenders.of(cells, "adt", measured, ALIKE, seed=0)
+    counts = np.array([[4.0, 0], [6, 0]], dtype=np.float32)
+    asking = ad.AnnData(
+        counts, obs=pd.DataFrame({"batch": "a"}, index=["x", "y"]), var=pd.DataFrame(index=["f0", "f1"])
+    )
+    mosaic = read_mosaic({"adt": asking}, measured={"adt": measured.loc[["a"]]})
+    borrowing = Borrowing.of_cells(lenders, mosaic, "adt", np.zeros(2, dtype=bool), 2)
+    panels = [panel.features.tolist() for panel in borrowing.panels]
+    assert borrowing.loans(panels.index([0]), state([0.0, 0.1])) is None  # measured
+    loans = borrowing.loans(panels.index([1]), state([0.0, 0.1]))
+    assert loans is not None
+    assert set(lenders.batch.to_numpy()[borrowing.panels[panels.index([1])].lenders[loans.at]].ravel()) == {"b"}
+    np.testing.assert_allclose(loans.totals, [4, 6])
+    np.testing.assert_allclose(loans.weight.sum(1) <= 0.5, True)

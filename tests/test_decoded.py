@@ -80,7 +80,9 @@ def test_cells_that_lack_a_modality_get_the_mean_of_what_those_decode_to_that_ha
     np.testing.assert_allclose(values(imputed)[lacks], expected[:, columns], rtol=5e-3)
 
 
-def test_features_that_a_batch_did_not_measure_are_borrowed_at_the_depth_of_its_cells(mdata: md.MuData) -> None:
+def test_features_that_a_batch_did_not_measure_are_borrowed_at_the_depth_of_its_cells(
+    mdata: md.MuData, tmp_path: Path
+) -> None:
     here = mdata["rna"].obs["batch"].astype(str).unique()
     measured = pd.DataFrame(True, index=mdata.obs["batch"].astype(str).unique(), columns=mdata["rna"].var_names)
     missing = measured.columns[:8]
@@ -90,16 +92,22 @@ def test_features_that_a_batch_did_not_measure_are_borrowed_at_the_depth_of_its_
     counts[np.ix_(hidden, np.arange(8))] = 0
     mdata["rna"].X = counts
     model = MIDAS(mdata, measured={"rna": measured}, config=tiny()).fit(progress=False)
-    plain = replace(model.config, inference=InferenceConfig(neighbours=0, spread=False))
+    config = model.config
     found = pd.DataFrame(values(model.impute("rna")), mdata.obs_names, measured.columns)
-    model.config = plain
+    model.config = replace(config, inference=InferenceConfig(neighbours=0, spread=False))
     own = pd.DataFrame(values(model.impute("rna")), mdata.obs_names, measured.columns)
+    model.config = config
     cells = mdata["rna"].obs_names[hidden]
     others = measured.columns[8:]
     np.testing.assert_array_equal(found.loc[cells, others], own.loc[cells, others])  # its own, where it was measured
     assert not np.isclose(found.loc[cells, missing], own.loc[cells, missing]).any(1).all()
     rest = mdata["rna"].obs_names[~hidden]
     np.testing.assert_array_equal(found.loc[rest], own.loc[rest])  # of a batch that measured everything
+    model.save(tmp_path / "model")
+    loaded = MIDAS.load(tmp_path / "model")
+    assert loaded.learned.measured["rna"].equals(measured.loc[sorted(here), loaded.schema.modalities["rna"].features])
+    again = loaded.impute("rna", loaded.read(mdata, measured={"rna": measured}))
+    np.testing.assert_allclose(again[:, measured.columns].X, found, rtol=1e-4)
     # Deep cells are imputed more of them.
     total = mdata["rna"][cells].X.sum(1)
     assert np.corrcoef(np.log(total), np.log(found.loc[cells, missing].sum(axis=1)))[0, 1] > 0.5

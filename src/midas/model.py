@@ -748,7 +748,7 @@ class MIDAS:
         k = self.config.inference.neighbours
         if k and not self.has_cells and not (seen.all() and mosaic.modalities[modality].measured.all()):
             logger.warning(
-                "The model was saved without its cells, so cells that lack %s or features of it are decoded from their own state.",
+                "Saved without its cells, the model decodes cells that lack %s, or features of it, from their own state alone.",
                 modality,
             )
         borrowing = self.learned.borrowing(modality, mosaic, ~seen, k=k, seed=self.seed)
