@@ -119,15 +119,14 @@ def test_a_table_of_an_older_model_lends_nothing() -> None:
 
 
 def test_the_order_of_the_cells_and_many_of_them_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("midas.borrowing._MOST_LENDERS", 50)
     cells = table(np.random.default_rng(0).normal(size=200).astype(np.float32), ["adt"] * 200, ["a", "b"] * 100)
     asked = list(np.linspace(-1, 1, 7))
     found = [
-        lend(Lenders.of(some, "adt", all_of(1), ALIKE, seed=1), asked, list(range(7)), 5)
+        lend(Lenders.of(some, "adt", all_of(1), ALIKE, seed=1, most=50), asked, list(range(7)), 5)
         for some in (cells, cells[::-1].copy())
     ]
     np.testing.assert_array_equal(*found)
-    assert len(Lenders.of(cells, "adt", all_of(1), ALIKE, seed=1).z) == 50
+    assert len(Lenders.of(cells, "adt", all_of(1), ALIKE, seed=1, most=50).z) == 50
     monkeypatch.setattr("midas.borrowing._MOST_VALUES", 200)
     assert len(Lenders.of(cells, "adt", all_of(10), ALIKE, seed=1).z) == 20
 

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from midas.data.mosaic import Mosaic
 
-_MOST_LENDERS: Final = 20_000  # more lie no nearer to matter, and cost time
+MOST_LENDERS: Final = 20_000
+"""More lie no nearer to matter, and cost time."""
 _MOST_VALUES: Final = 100_000_000  # that lenders are decoded to, 400 MB
 # In units of the lenders' total variance in c, all squared distances: what a batch that measures as differently as batches do on
 # the mean costs; how fast lenders count less the farther they lie.
@@ -68,9 +69,16 @@ class Lenders:
 
     @classmethod
     def of(
-        cls, cells: AnnData, modality: str, measured: pd.DataFrame, distances: pd.DataFrame, *, seed: int
+        cls,
+        cells: AnnData,
+        modality: str,
+        measured: pd.DataFrame,
+        distances: pd.DataFrame,
+        *,
+        seed: int,
+        most: int = MOST_LENDERS,
     ) -> Lenders:
-        """Take those of a model's own table of cells that measured `modality`: 20,000 at most, fewer where they are wide."""
+        """Take those of a model's own table of cells that measured `modality`: `most` of them, fewer where they are wide."""
         c, u = (np.asarray(cells.obsm[key], dtype=np.float32) for key in (keys.LATENT, keys.TECHNICAL))
         z = np.hstack([c, u])
         has = np.zeros(len(z), dtype=bool)
@@ -82,9 +90,9 @@ class Lenders:
         # Sorted by state, so that the input's order decides nothing.
         at = np.flatnonzero(usable)
         at = at[np.lexsort(z[at].T)]
-        most = min(_MOST_LENDERS, _MOST_VALUES // measured.shape[1])
-        if len(at) > most:
-            at = at[np.sort(np.random.default_rng(seed).choice(len(at), most, replace=False))]
+        n = min(most, _MOST_VALUES // measured.shape[1])
+        if len(at) > n:
+            at = at[np.sort(np.random.default_rng(seed).choice(len(at), n, replace=False))]
         batch = pd.Index(cells.obs[keys.BATCH].iloc[at].astype(str))
         of_batches = measured.reindex(batch.unique(), fill_value=True)
         return cls(z[at], c.shape[1], cells.obs_names[at].astype(str), batch, distances, of_batches)

@@ -11,7 +11,7 @@ import pandas as pd
 
 from midas import keys
 from midas.batch_effects import batch_distances
-from midas.borrowing import Borrowing, Lenders
+from midas.borrowing import MOST_LENDERS, Borrowing, Lenders
 from midas.inference import standard_noise
 from midas.readings import Readings, read_by_combination
 from midas.results import cell_table
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from midas.nn import VAE
 
 
+# What they decode to takes memory, which would be the most that training needs.
+_LENDERS_FOR_SPREAD: Final = 4_000
 # A column of obs with more values than this is no labelling worth printing.
 _MOST_LABELS: Final = 100
 
@@ -65,13 +67,16 @@ class Learned:
     readings: Readings | None = None
 
     def borrowing(
-        self, modality: str, mosaic: Mosaic, lacks: NDArray[np.bool_], *, k: int, seed: int
+        self, modality: str, mosaic: Mosaic, lacks: NDArray[np.bool_], *, k: int, seed: int, most: int = MOST_LENDERS
     ) -> Borrowing | None:
-        """How a mosaic's cells borrow from `k` of the model's that measured `modality`; None where nobody does."""
+        """How a mosaic's cells borrow from `k` of the model's that measured `modality`; None where nobody does.
+
+        Lenders are looked for among `most` cells.
+        """
         whole = mosaic.modalities[modality].measured.all()
         if self.cells is None or k == 0 or (whole and not lacks.any()):
             return None
-        lenders = Lenders.of(self.cells, modality, self.measured[modality], self.distances, seed=seed)
+        lenders = Lenders.of(self.cells, modality, self.measured[modality], self.distances, seed=seed, most=most)
         return Borrowing.of_cells(lenders, mosaic, modality, lacks, k)
 
     def without_cells(self) -> Learned:
@@ -149,7 +154,8 @@ def learn(
         return learned
 
     def borrowing(modality: str, some: Mosaic) -> Borrowing | None:
-        return learned.borrowing(modality, some, np.ones(some.n_cells, dtype=bool), k=config.neighbours, seed=seed)
+        everyone = np.ones(some.n_cells, dtype=bool)
+        return learned.borrowing(modality, some, everyone, k=config.neighbours, seed=seed, most=_LENDERS_FOR_SPREAD)
 
     return replace(learned, spread=find_spread(vae, mosaic, borrowing, seed=seed))
 
