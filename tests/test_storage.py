@@ -284,4 +284,4 @@ def test_a_model_without_its_cells_says_that_nothing_is_borrowed(
     alone.correct("adt")
     assert not caplog.records
     alone.impute("adt")
-    assert "cells that lack adt are decoded from their own state alone" in caplog.text
+    assert "decodes cells that lack adt, or features of it, from their own state alone" in caplog.text
