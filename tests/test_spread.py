@@ -2,6 +2,7 @@
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 import torch
@@ -101,5 +102,9 @@ def test_cells_of_a_batch_that_never_measured_a_modality_scatter_most(rough: MID
 def test_batches_differ_by_their_means() -> None:
     mosaic = read_mosaic({f"b{i}": ad.AnnData(np.full((20, 2), [2.0 + 4 * i, 3.0], np.float32)) for i in range(2)})
     np.testing.assert_allclose(_between_batches(mosaic, "rna"), [8 / 16, 0])
+    first = ad.AnnData(np.full((20, 3), 2.0, np.float32), var=pd.DataFrame(index=["x", "y", "z"]))
+    second = ad.AnnData(np.full((20, 2), 6.0, np.float32), var=pd.DataFrame(index=["x", "y"]))
+    alone = _between_batches(read_mosaic({"b0": first, "b1": second}), "rna")
+    np.testing.assert_allclose(alone, [8 / 16] * 3, err_msg="one batch measured z, which differs as others do")
     one = read_mosaic(ad.AnnData(np.full((20, 2), 3.0, np.float32)), batch_key=None)
     np.testing.assert_array_equal(_between_batches(one, "rna"), [0, 0])

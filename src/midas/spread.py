@@ -102,9 +102,10 @@ def find_spread(vae: VAE, mosaic: Mosaic, borrowing: Borrowers, *, seed: int) ->
 
 
 def _between_batches(mosaic: Mosaic, modality: str) -> NDArray[np.float32]:
-    """How much batches differ: variance over squared mean of their mean counts, `(n_features,)`; 0 with fewer than two.
+    """How much batches differ: variance over squared mean of their mean counts, `(n_features,)`.
 
-    Differences in composition are in it, too: of a batch that never measured the modality they are not known either.
+    Of a feature that one batch measured it is the median of the others'; 0 where there are none. Differences in composition are
+    in it, too: of a batch that never measured the modality they are not known either.
     """
     measured = mosaic.modalities[modality].measured
     sizes = np.bincount(mosaic.batch, minlength=len(mosaic.batches))
@@ -113,8 +114,9 @@ def _between_batches(mosaic: Mosaic, modality: str) -> NDArray[np.float32]:
     means[: members.shape[0]] = (members @ measured_counts(mosaic, modality, np.arange(mosaic.n_cells))).toarray()
     means[~measured | (sizes < _FEWEST_OF_BATCH)[:, None]] = np.nan
     several = (np.isfinite(means).sum(0) > 1) & (np.nan_to_num(means).sum(0) > 0)
-    between = np.zeros(measured.shape[1], dtype=np.float32)
-    between[several] = np.nanvar(means[:, several], axis=0, ddof=1) / np.square(np.nanmean(means[:, several], 0))
+    known = np.nanvar(means[:, several], axis=0, ddof=1) / np.square(np.nanmean(means[:, several], 0))
+    between = np.full(measured.shape[1], np.median(known) if several.any() else 0, dtype=np.float32)
+    between[several] = known
     return between
 
 
