@@ -172,6 +172,12 @@ def test_a_result_holds_the_data_and_everything_asked_for(fitted: MIDAS, mdata: 
             assert measured.tolist() == expected.index.isin(found[name].obs_names).tolist()
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_result_is_read_without_warnings(fitted: MIDAS, mdata: md.MuData, tmp_path: Path) -> None:
+    write_result(tmp_path / "out.h5mu", mdata, fitted, impute=True)  # "rna" and "rna_imputed" have the same features
+    assert read_file(tmp_path / "out.h5mu").n_obs == mdata.n_obs
+
+
 def test_what_the_data_say_of_their_features_stays(fitted: MIDAS, mdata: md.MuData, tmp_path: Path) -> None:
     n = mdata.n_vars
     mdata.varm["loadings"] = np.random.default_rng(0).normal(size=(n, 2))

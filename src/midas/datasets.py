@@ -17,6 +17,8 @@ import anndata as ad
 import mudata as md
 import pooch
 
+from midas.data.joint import joining
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -172,7 +174,7 @@ def load(name: str, *, folder: str | Path | None = None) -> md.MuData | ad.AnnDa
     file = path(name, folder=folder)
     if file.suffix == ".h5ad":
         return ad.read_h5ad(file)
-    with md.set_options(pull_on_update=False):
+    with joining():
         return md.read_h5mu(file)
 
 

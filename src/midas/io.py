@@ -18,6 +18,7 @@ from mudata import MuData
 
 from midas import keys
 from midas.data.csr_file import ROWS_AT_ONCE, write_csr
+from midas.data.joint import joining, joint
 from midas.data.parts import modalities_in, own_index, rows_in
 from midas.data.sources import open_source
 from midas.data.wanted import name_in
@@ -65,8 +66,7 @@ def read_file(path: str | Path, *, backed: bool = False) -> MuData | AnnData:
     mode = "r" if backed else None
     read: Callable[..., Any] = mudata.read_h5mu if file.suffix == ".h5mu" else ad.read_h5ad
     try:
-        # Pulling obs columns on reading may reorder the cells of a MuData.
-        with mudata.set_options(pull_on_update=False):
+        with joining():
             data: MuData | AnnData = read(file, backed=mode)
     except Exception as error:  # a broken file may fail anywhere in the libraries that read it
         msg = f"{file}: expected {_READERS[file.suffix]}, found a damaged or foreign file ({type(error).__name__}: {error})."
@@ -230,7 +230,7 @@ def write_result(
         for layer in wanted
         for name in partial
     }
-    with replacing(target) as scratch, mudata.set_options(pull_on_update=False):
+    with replacing(target) as scratch, joining():
         frames = {key: frame(mosaic, name, layout) for key, (name, _, layout) in extra.items()}
         hollow = {name: _hollow(adata) if adata.isbacked else adata for name, adata in mdata.mod.items()}
         _with_modalities(mdata, {**hollow, **frames}, model).write_h5mu(scratch)
@@ -285,15 +285,14 @@ def _as_mudata(adata: AnnData, model: MIDAS) -> MuData:
     for name, mine in modalities_in(adata, model.kinds).items():
         part = adata if mine.all() else adata[:, mine]
         parts[name] = part if mine.all() else _hollow(part) if adata.isbacked else part.copy()
-    with mudata.set_options(pull_on_update=False):
-        mdata = MuData(parts, obs=pd.DataFrame(index=adata.obs_names))
+    mdata = joint(parts, adata.obs_names)
     mdata.obs = adata.obs.copy()
     return mdata
 
 
 def _with_modalities(mdata: MuData, more: Mapping[str, AnnData], model: MIDAS) -> MuData:
     """Add modalities; cells keep their order."""
-    whole = MuData({**mdata.mod, **more}, obs=pd.DataFrame(index=mdata.obs_names))
+    whole = joint({**mdata.mod, **more}, mdata.obs_names)
     whole.obs = mdata.obs.copy()
     _keep_features(mdata, whole)
     for key in {keys.LATENT, keys.TECHNICAL} & set(mdata.obsm):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mudata
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from midas import keys
 from midas.data import read_mosaic
 from midas.data.combine import chosen
+from midas.data.joint import joint
 from midas.data.minibatch import gather
 from midas.data.mosaic import Mosaic
 from midas.data.schema import MosaicSchema
@@ -80,8 +80,7 @@ def sampled(mosaic: Mosaic, rows: NDArray[np.int64], cells: AnnData, n: int, see
         }
         var = pd.DataFrame(flags, index=schema.features.astype(object))
         parts[name] = AnnData(matrix, obs=obs.iloc[present].copy(), var=var)
-    with mudata.set_options(pull_on_update=False):
-        sample = MuData(parts)
+    sample = joint(parts)
     sample.obs = obs.reindex(sample.obs_names)
     return sample
 

@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 
 from midas.config import Config
+from midas.data.joint import joining
 from midas.data.schema import MosaicSchema
 from midas.files import obstacle, replacing
 from midas.learned import Learned
@@ -214,7 +215,7 @@ def read_sample(folder: Path) -> MuData | None:
     description = read_card(folder)
     if _SAMPLE not in description["sha256"]:
         return None
-    with mudata.set_options(pull_on_update=False):
+    with joining():
         sample: MuData = mudata.read_h5mu(_checked(folder, _SAMPLE, description))
     return sample
 

@@ -15,6 +15,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from midas import datasets
+from midas.data.joint import joint
 from midas.keys import MEASURED_PREFIX
 from midas.simulate import SimulationConfig, mosaic_with_truth
 
@@ -58,9 +59,7 @@ def _joined(parts: Mapping[str, ad.AnnData]) -> md.MuData:
     shared = [column for column in frames[0] if all(column in frame for frame in frames)]
     obs = pd.concat([frame[shared].astype(str) for frame in frames])
     obs = obs[~obs.index.duplicated()]
-    with md.set_options(pull_on_update=False):
-        # An index without columns fixes the order of the cells.
-        mdata = md.MuData(dict(parts), obs=pd.DataFrame(index=obs.index))
+    mdata = joint(parts, obs.index)
     for column in shared:
         mdata.obs[column] = obs[column].to_numpy()
     return mdata

@@ -9,6 +9,7 @@ import mudata as md
 import numpy as np
 import pandas as pd
 
+from midas.data.joint import joint
 from midas.keys import MEASURED_PREFIX
 from midas.pp.arrays import joined_arrays
 from midas.pp.samples import Batches, csr
@@ -59,8 +60,7 @@ def join_batches(
         wanted = None if features is None else features.get(name)
         parts[name] = _joined(prefixed, wanted)
         arrays |= {(name, batch): adata for batch, adata in prefixed.items()}
-    with md.set_options(pull_on_update=False):
-        mdata = md.MuData(parts)
+    mdata = joint(parts)
     mdata.obs = _obs(mdata, parts, batch_key)
     for key, values in joined_arrays(arrays, mdata.obs_names, whole=True).items():
         mdata.obsm[key] = values

@@ -21,6 +21,7 @@ import pandas as pd
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from midas.data.joint import joint
 from midas.keys import MEASURED_PREFIX
 from midas.simulate.cells import Cells, make_cells, rows_of
 from midas.simulate.config import MODALITIES, PANEL, SimulationConfig, batches_with, generator
@@ -142,9 +143,7 @@ def _modality_obs(cells: Cells) -> pd.DataFrame:
 
 def _mudata(parts: Mapping[str, ad.AnnData], cells: Cells, config: SimulationConfig, seed: int) -> md.MuData:
     """Join the modalities under all cells, in their order."""
-    with md.set_options(pull_on_update=False):
-        # An index without columns fixes the order of the cells and leaves dtypes alone.
-        mdata = md.MuData(dict(parts), obs=pd.DataFrame(index=cells.obs.index))
+    mdata = joint(parts, cells.obs.index)
     for column in cells.obs:
         mdata.obs[column] = cells.obs[column]
     mdata.obsm[TRUTH] = cells.state

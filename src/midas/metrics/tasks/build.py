@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ import scipy.sparse as sp
 
 from midas import keys
 from midas.data.checks import describe_names
+from midas.data.joint import joint
 from midas.metrics.tasks.hide import Cells
 from midas.metrics.tasks.read import Data, all_obs
 from midas.metrics.tasks.record import Task
@@ -87,9 +87,7 @@ def subset(task: Task, keep: NDArray[np.bool_], name: str) -> Task:
 
 def joined(parts: Mapping[str, ad.AnnData], obs: pd.DataFrame, obsm: Mapping[str, Any]) -> md.MuData:
     """Join modalities under cells in a given order."""
-    with md.set_options(pull_on_update=False), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*names are not unique")  # a gene and its protein may share a name
-        mdata = md.MuData(dict(parts), obs=pd.DataFrame(index=obs.index))
+    mdata = joint(parts, obs.index)
     for column in obs:
         mdata.obs[column] = obs[column]
     for key, values in obsm.items():
