@@ -22,6 +22,8 @@ from midas.data.joint import joining
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+__all__ = ["DATASETS", "FOLDER_VARIABLE", "Dataset", "available", "load", "path"]
+
 FOLDER_VARIABLE: Final = "MIDAS_DATA"  # environment variable that names the default local folder
 
 
