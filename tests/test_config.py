@@ -98,6 +98,8 @@ def test_the_paper_preset_is_the_published_set_up() -> None:
         depth="latent",
         encoder=(1024, 128),
         decoder=(128, 1024),
+        narrow=64,
+        fewest_for_narrow=None,
         block_encoder=(128, 32),
         block_decoder=(32, 128),
         fewest_for_blocks=0,

@@ -122,7 +122,7 @@ def test_a_simulated_mosaic_is_learnt() -> None:
 
 def test_a_mosaic_that_the_model_was_made_from_is_known(mdata: md.MuData) -> None:
     mosaic = read_mosaic(mdata)
-    config = Config.from_dict({**tiny().to_dict(), "network": {"fewest_for_blocks": 10_000}})
+    config = Config.from_dict({**tiny().to_dict(), "network": {"fewest_for_blocks": None}})
     model = MIDAS(mosaic, config=config).fit(progress=False)
     assert mosaic.schema is not model.schema  # one block of peaks there
     np.testing.assert_allclose(model.latent(mosaic), model.latent(), rtol=1e-4, atol=1e-5)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import anndata as ad
 import mudata as md
 import numpy as np
@@ -9,8 +12,8 @@ import pandas as pd
 import pytest
 import torch
 
-from helpers import counts, joined, names, one, tiny
-from midas import MIDAS, Modality, read_mosaic
+from helpers import counts, joined, names, one, simulated, tiny
+from midas import MIDAS, Config, Modality, read_mosaic
 from midas.data.combine import recast
 from midas.data.mosaic import Mosaic
 from midas.data.schema import MosaicSchema
@@ -108,7 +111,41 @@ def test_batches_go_by_name_not_by_position(fitted: MIDAS, mdata: md.MuData) -> 
     assert torch.equal(new[first][:, 1], old[first][:, 1])
 
 
-def test_new_features_change_nothing_before_training(fitted: MIDAS, mdata: md.MuData) -> None:
+@pytest.fixture(scope="module")
+def narrow() -> MIDAS:
+    """A model whose peaks pass few units in place of blocks."""
+    values = tiny().to_dict()
+    values["network"] |= {"fewest_for_blocks": None, "fewest_for_narrow": 60, "narrow": 5}
+    return MIDAS(simulated(), config=Config.from_dict(values)).fit(progress=False)
+
+
+def test_a_model_stays_narrow_or_wide_as_it_grows(narrow: MIDAS, mdata: md.MuData) -> None:
+    network = narrow.config.network
+    known = narrow.schema
+    assert known.modalities["atac"].passage(network) == ((5,), (5,))
+    assert [known.modalities[name].passage(network) for name in ("rna", "adt")] == [None, None]
+    wide = known.suited_to(replace(network, fewest_for_narrow=76))
+    assert wide.modalities["atac"].passage(network) is None
+    for schema in (known, wide):
+        more = extended(schema, read_mosaic(widened(mdata), like=schema).schema, keep_batches=True)
+        assert more.modalities["atac"].n_features == 80
+        suited = more.suited_to(network).modalities["atac"]
+        assert suited.passage(network) == schema.modalities["atac"].passage(network)
+
+
+def test_a_narrow_model_comes_back_as_it_was(narrow: MIDAS, tmp_path: Path) -> None:
+    narrow.save(tmp_path / "model")
+    again = MIDAS.load(tmp_path / "model")
+    assert again.schema.modalities["atac"].narrow
+    assert tuple(again.vae.state_dict()["encoder.inputs.atac.blocks.first.0.weight"].shape) == (5, 75)
+    np.testing.assert_allclose(again.latent(simulated()), narrow.latent(), atol=1e-6)
+
+
+@pytest.mark.parametrize("reference", ["fitted", "narrow"])
+def test_new_features_change_nothing_before_training(
+    reference: str, request: pytest.FixtureRequest, mdata: md.MuData
+) -> None:
+    fitted: MIDAS = request.getfixturevalue(reference)
     query = read_mosaic(widened(mdata), like=fitted.schema)
     vae, schema = grown(fitted, query)
     assert fitted.mosaic is not None

@@ -35,10 +35,12 @@ class NetworkConfig:
         Hidden sizes from a modality's input to z. The first layer is the modality's own, the rest is shared.
     decoder
         Hidden sizes from z to the outputs, shared by the modalities.
+    narrow, fewest_for_narrow
+        So many units peaks pass before the encoder and after the decoder, where there are so many peaks or more; None for never.
     block_encoder, block_decoder
-        Sizes that a block of features (a chromosome) passes before the encoder and after the decoder.
+        In place of that, sizes that the peaks of each chromosome pass, as published: chromosomes do not see each other's there.
     fewest_for_blocks
-        A modality of fewer features than this is one block, as blocks of few features tell little each.
+        From so many peaks on they are told apart by chromosome; None for never.
     fewest_for_depth
         A modality of fewer features than this has no depth, nor have the cells of a batch that measured fewer: the total over a
         small panel is ruled by a few of its features, so it tells what the cell is.
@@ -57,9 +59,11 @@ class NetworkConfig:
     depth: Depth = "observed"
     encoder: tuple[int, ...] = (512, 128)
     decoder: tuple[int, ...] = (128, 512)
+    narrow: int = 64
+    fewest_for_narrow: int | None = 10_000
     block_encoder: tuple[int, ...] = (128, 32)
     block_decoder: tuple[int, ...] = (32, 128)
-    fewest_for_blocks: int = 10_000
+    fewest_for_blocks: int | None = None
     fewest_for_depth: int = 150
     batch_encoder: tuple[int, ...] = (16, 16)
     batch_decoder: tuple[int, ...] = (16, 16)
@@ -69,7 +73,10 @@ class NetworkConfig:
         check_types(self)
         expect(self, "dim_c", self.dim_c >= 1, "1 or more")
         expect(self, "dim_u", self.dim_u >= 1, "1 or more")
-        expect(self, "fewest_for_blocks", self.fewest_for_blocks >= 0, "0 or more")
+        expect(self, "narrow", self.narrow >= 1, "1 or more")
+        for name in ("fewest_for_narrow", "fewest_for_blocks"):
+            fewest = getattr(self, name)
+            expect(self, name, fewest is None or fewest >= 0, "0 or more, or none at all")
         expect(self, "fewest_for_depth", self.fewest_for_depth >= 0, "0 or more")
         for name in ("dropout", "discriminator_dropout", "thinning"):
             expect(self, name, 0 <= getattr(self, name) < 1, "a share from 0 up to, not including, 1")

@@ -51,6 +51,8 @@ class Config:
                 depth="latent",
                 encoder=(1024, 128),
                 decoder=(128, 1024),
+                narrow=64,
+                fewest_for_narrow=None,
                 block_encoder=(128, 32),
                 block_decoder=(32, 128),
                 fewest_for_blocks=0,

@@ -26,11 +26,14 @@ class ModalitySchema:
         Names, sorted (peaks by position), so that the order of the input never matters.
     blocks
         Sizes of consecutive blocks of features; they sum to the number of features.
+    narrow
+        Whether the features, if they are one block, pass a few units before the encoder and after the decoder.
     """
 
     modality: Modality
     features: pd.Index
     blocks: tuple[int, ...]
+    narrow: bool = False
 
     @property
     def n_features(self) -> int:
@@ -38,12 +41,20 @@ class ModalitySchema:
         return len(self.features)
 
     def suited_to(self, network: NetworkConfig) -> ModalitySchema:
-        """Do without blocks, and without a depth, if there are too few features for them."""
-        blocks = (self.n_features,) if self.n_features < network.fewest_for_blocks else self.blocks
-        depth = self.modality.depth and self.n_features >= network.fewest_for_depth
-        if (depth, blocks) == (self.modality.depth, self.blocks):
+        """Do without blocks, a narrow passage and a depth, if there are too few features for them."""
+        n = self.n_features
+        blocks = self.blocks if _enough(n, network.fewest_for_blocks) else (n,)
+        narrow = self.narrow and len(blocks) == 1 and _enough(n, network.fewest_for_narrow)
+        depth = self.modality.depth and n >= network.fewest_for_depth
+        if (depth, blocks, narrow) == (self.modality.depth, self.blocks, self.narrow):
             return self
-        return replace(self, modality=replace(self.modality, depth=depth), blocks=blocks)
+        return replace(self, modality=replace(self.modality, depth=depth), blocks=blocks, narrow=narrow)
+
+    def passage(self, network: NetworkConfig) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+        """Sizes that each block passes before the encoder, and after the decoder; None where all features go straight."""
+        if len(self.blocks) > 1:
+            return network.block_encoder, network.block_decoder
+        return ((network.narrow,), (network.narrow,)) if self.narrow else None
 
 
 @dataclass(frozen=True)
@@ -75,7 +86,7 @@ class MosaicSchema:
         return self is other or mine == others
 
     def suited_to(self, network: NetworkConfig) -> MosaicSchema:
-        """Do without blocks, and without a depth, in modalities that have too few features for them."""
+        """Do without blocks, narrow passages and depths in modalities that have too few features for them."""
         suited = {name: part.suited_to(network) for name, part in self.modalities.items()}
         unchanged = all(suited[name] is part for name, part in self.modalities.items())
         return self if unchanged else replace(self, modalities=suited)
@@ -89,6 +100,7 @@ class MosaicSchema:
                     "modality": asdict(part.modality),
                     "features": part.features.tolist(),
                     "blocks": list(part.blocks),
+                    "narrow": part.narrow,
                     "batches_with": list(self.batches_with[name]),
                 }
                 for name, part in self.modalities.items()
@@ -106,8 +118,13 @@ class MosaicSchema:
                     Modality(**{**part["modality"], "aliases": tuple(part["modality"]["aliases"])}),
                     pd.Index(part["features"], dtype=object),
                     tuple(part["blocks"]),
+                    part.get("narrow", False),
                 )
                 for name, part in parts.items()
             },
             batches_with={name: tuple(part["batches_with"]) for name, part in parts.items()},
         )
+
+
+def _enough(n: int, fewest: int | None) -> bool:
+    return fewest is not None and n >= fewest

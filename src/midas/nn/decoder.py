@@ -29,8 +29,9 @@ class ModalityOutput(nn.Module):
         self.blocks: BlockDecoder | None = None
         self.finish: Finish | None = None
         width = schema.n_features
-        if len(schema.blocks) > 1:
-            sizes = config.block_decoder
+        passage = schema.passage(config)
+        if passage is not None:
+            sizes = passage[1]
             width = len(schema.blocks) * sizes[0]
             self.finish = Finish(width, config.activation, config.dropout)
             self.blocks = BlockDecoder(sizes, schema.blocks, config.activation, config.dropout)

@@ -34,8 +34,9 @@ class ModalityInput(nn.Module):
         self.blocks: BlockEncoder | None = None
         self.finish: Finish | None = None
         width = schema.n_features
-        if len(schema.blocks) > 1:
-            sizes = config.block_encoder
+        passage = schema.passage(config)
+        if passage is not None:
+            sizes = passage[0]
             self.blocks = BlockEncoder(schema.blocks, sizes, config.activation, config.dropout)
             width = len(schema.blocks) * sizes[-1]
             self.finish = Finish(width, config.activation, config.dropout)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -75,7 +76,7 @@ def _with_features(known: ModalitySchema, features: pd.Index) -> ModalitySchema:
     of_extra = _block_of(extra, known, ends)
     order = np.argsort(np.concatenate([block, of_extra]), kind="stable")
     sizes = np.bincount(np.concatenate([block, of_extra]), minlength=len(known.blocks))
-    return ModalitySchema(known.modality, known.features.append(extra)[order], tuple(int(n) for n in sizes))
+    return replace(known, features=known.features.append(extra)[order], blocks=tuple(int(n) for n in sizes))
 
 
 def _block_of(extra: pd.Index, known: ModalitySchema, ends: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -155,20 +156,20 @@ def _carry_features(
     old: ModalitySchema,
     new: ModalitySchema,
 ) -> None:
-    many = len(old.blocks) > 1
+    in_blocks = len(old.blocks) > 1 or old.narrow
     starts_old, starts_new = np.cumsum((0, *old.blocks)), np.cumsum((0, *new.blocks))
     for i in range(len(old.blocks)):
         mine = old.features[starts_old[i] : starts_old[i + 1]]
         theirs = new.features[starts_new[i] : starts_new[i + 1]]
         to = torch.from_numpy(theirs.get_indexer(mine).astype(np.int64))
-        into = f"encoder.inputs.{name}." + (f"blocks.first.{i}.weight" if many else "first.linear.weight")
+        into = f"encoder.inputs.{name}." + (f"blocks.first.{i}.weight" if in_blocks else "first.linear.weight")
         columns = torch.zeros_like(target[into])
         columns[:, to] = source[into]
         target[into] = columns
-        if many:
+        if in_blocks:
             bias = into.replace("weight", "bias")
             target[bias] = source[bias]
-        out = f"decoder.outputs.{name}." + (f"blocks.last.{i}." if many else "linear.")
+        out = f"decoder.outputs.{name}." + (f"blocks.last.{i}." if in_blocks else "linear.")
         for kind in ("weight", "bias"):
             rows = target[out + kind].clone()
             rows[to] = source[out + kind]
