@@ -27,7 +27,8 @@ class ModalitySchema:
     blocks
         Sizes of consecutive blocks of features; they sum to the number of features.
     narrow
-        Whether the features, if they are one block, pass a few units before the encoder and after the decoder.
+        Whether the features, if they are one block, pass a few units before the encoder and after the decoder; as data are read,
+        whether they may.
     """
 
     modality: Modality
