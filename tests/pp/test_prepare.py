@@ -247,7 +247,12 @@ ERRORS: dict[str, tuple[Callable[[Path], object], list[str], str]] = {
     "fragments of no batch": (nothing, ["d3.h5", "--fragments", "x=y.gz"], "fragments of the batches 'd3', found 'x'"),
     "fragments unnamed": (nothing, ["d3.h5", "--fragments", "y.gz"], "--fragments: expected batch=path"),
     "output is input": (nothing, ["d1.h5", "-o", "d1.h5"], "expected the result to end in .h5mu"),
-    "bad proteins": (nothing, ["d1.h5", "--proteins", "tiny.toml"], "Expected a table of proteins"),
+    "bad proteins": (nothing, ["d1.h5", "--proteins", "tiny.toml"], "tiny.toml: expected a table of proteins"),
+    "bad links": (
+        nothing,
+        ["d3.h5", "--links", "tiny.toml"],
+        "tiny.toml: expected links with the columns peak and gene",
+    ),
 }
 
 

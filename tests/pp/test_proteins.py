@@ -12,7 +12,7 @@ import pytest
 
 from helpers import names, one, real_folder, table
 from midas import pp
-from midas.io import read_file
+from midas.io import DataFileError, read_file
 from midas.pp.proteins import is_control, squeeze
 
 SAME = {
@@ -191,3 +191,19 @@ def test_real_panels() -> None:
     assert shared == expected
     merged = [text for a in found.values() for text in pp.harmonise_proteins({"x": a}).notes if "summed" in text]
     assert merged == []
+
+
+@pytest.mark.parametrize("text", ["protein\nNew\n", "protein,aliases\nNew,Old\n", "aliases\tprotein\nOld\tNew\n"])
+def test_a_table_of_ones_own_may_be_short_and_separated_by_tabs(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.csv"
+    file.write_text(text, encoding="utf-8")
+    table = pp.protein_table(file)
+    assert table.find("new").known
+    assert table.find("Old").name == ("New" if "Old" in text else "Old")
+
+
+def test_a_table_that_is_none_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "bad.csv").write_text("a,b\n1,2\n1,2,3\n", encoding="utf-8")
+    for name in ("bad.csv", "gone.csv"):
+        with pytest.raises(DataFileError, match=rf"{name}: expected a table of proteins .*, found something else"):
+            pp.protein_table(tmp_path / name)

@@ -29,6 +29,7 @@ from midas.pp.proteins import ProteinTable, harmonise_proteins, protein_table
 from midas.pp.quality import Quality, check_cells
 from midas.pp.report import PartReport, PrepareReport
 from midas.pp.samples import Sample, csr, listed
+from midas.pp.tables import read_table
 
 logger = logging.getLogger(__name__)
 _MODALITIES = ("rna", "adt", "atac")
@@ -111,7 +112,9 @@ def prepare(
     cutoffs, genome = cutoffs or Cutoffs(), genome or Genome()
     table = proteins if isinstance(proteins, ProteinTable) else protein_table(proteins)
     genes = read_genes(genome.gtf) if isinstance(genome.gtf, str | Path) else genome.gtf
-    links = pd.read_csv(genome.links) if isinstance(genome.links, str | Path) else genome.links
+    links = genome.links
+    if isinstance(links, str | Path):
+        links = read_table(links, "links with the columns peak and gene")
     samples = collect(sources, batch_key=batch_key, layer=layer)
     samples, quality = _clean(samples, cutoffs)
     notes = [note for sample in samples for note in sample.notes]

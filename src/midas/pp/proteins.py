@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import functools
 import importlib.resources
 import re
@@ -14,6 +13,7 @@ import pandas as pd
 from anndata import AnnData
 
 from midas.pp.samples import Batches, Step, check_batches, listed, summed
+from midas.pp.tables import read_table
 
 _COLUMNS = ("protein", "genes", "aliases")
 _GREEK = str.maketrans({"α": "a", "β": "b", "γ": "g", "δ": "d", "ε": "e", "κ": "k", "λ": "l"})
@@ -172,21 +172,14 @@ def protein_table(extra: str | Path | pd.DataFrame | Mapping[str, str] | None = 
             rows.append((known.name if known.known else str(name), ";".join(known.genes), str(alias)))
         extra = pd.DataFrame(rows, columns=list(_COLUMNS))
     if isinstance(extra, str | Path):
-        extra = _read(extra)
+        what = f"a table of proteins with the columns {', '.join(_COLUMNS)}"
+        extra = read_table(extra, what, text=True)
     missing = [name for name in _COLUMNS if name not in extra.columns]
     if "protein" in missing:
         msg = f"Expected a table of proteins with the columns {', '.join(_COLUMNS)}, found {', '.join(map(str, extra.columns))}."
         raise ValueError(msg)
     extra = extra.assign(**dict.fromkeys(missing, "")).fillna("").astype(str)
     return ProteinTable(pd.concat([own.frame, extra[list(_COLUMNS)]], ignore_index=True))
-
-
-def _read(file: str | Path) -> pd.DataFrame:
-    try:
-        return pd.read_csv(file, dtype=str, keep_default_na=False, sep=None, engine="python")
-    except (ValueError, csv.Error) as error:  # a missing file says so itself
-        msg = f"Expected a table of proteins with the columns {', '.join(_COLUMNS)}, found in {file} something else ({error})."
-        raise ValueError(msg) from error
 
 
 @functools.cache
