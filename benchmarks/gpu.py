@@ -168,7 +168,7 @@ def main() -> None:
     ]
     rows = []
     for path in arguments.data:
-        mosaic = read_mosaic(read_file(path))
+        mosaic = read_mosaic(read_file(path)).suited_to(midas.NetworkConfig())
         for precision in arguments.precision:
             for cells in arguments.cells:
                 rows.append(measure(path.stem, mosaic, cells, precision, arguments.steps))

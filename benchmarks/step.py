@@ -70,8 +70,8 @@ def cpu_ms(run: Callable[[], object], repeats: int) -> tuple[float, float]:
 
 def measure(path: Path, cells: int, precision: str, repeats: int) -> list[str]:
     """Time one data set; a row of the table."""
-    mosaic = read_mosaic(read_file(path))
     config = midas.Config()
+    mosaic = read_mosaic(read_file(path)).suited_to(config.network)
     config = replace(config, training=replace(config.training, precision=precision, accelerator="cpu"))
     vae, discriminators = VAE(mosaic.schema, config.network), Discriminators(mosaic.schema, config.network)
     learner = learner_for(vae, discriminators, mosaic, config)
