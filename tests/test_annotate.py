@@ -7,6 +7,7 @@ import mudata as md
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 
 from helpers import joined
 from midas import MIDAS
@@ -48,16 +49,31 @@ def test_an_anndata_of_several_modalities_is_annotated_feature_by_feature(fitted
     assert layer[mdata["adt"].var_names].isna().to_numpy().all()
 
 
+def test_rows_of_zeros_that_were_not_measured_are_imputed(fitted: MIDAS, mdata: md.MuData) -> None:
+    parts = {name: adata.copy() for name, adata in mdata.mod.items() if name != "atac"}
+    hidden = (parts["adt"].obs["batch"] == "batch1").to_numpy()
+    parts["adt"].X = sp.csr_matrix(parts["adt"].X.toarray() * ~hidden[:, None])
+    data = joined(parts)
+    fitted.annotate(data, impute=["adt"])
+    layer = pd.DataFrame(data["adt"].layers["imputed"], data["adt"].obs_names)
+    imputed = fitted.impute("adt", data)
+    some = data["adt"].obs_names.intersection(imputed.obs_names)
+    np.testing.assert_allclose(layer.loc[some], values(imputed[some]), rtol=1e-4)
+    assert np.isin(data["adt"].obs_names[hidden], some).sum() > 20  # but for those that have nothing else
+
+
 @pytest.mark.filterwarnings("ignore:Observation names are not unique")
-def test_data_whose_rows_are_no_cells_are_not_annotated(fitted: MIDAS, mdata: md.MuData) -> None:
+def test_one_name_for_cells_of_two_batches_is_refused(fitted: MIDAS, mdata: md.MuData) -> None:
     """Two modalities of two batches that happen to share a barcode: one row of obs, but two cells."""
     rna, adt = mdata["rna"][:1].copy(), mdata["adt"][:1].copy()
     rna.obs_names, adt.obs_names = ["AAAC"], ["AAAC"]
     adt.obs["batch"] = "batch3"
     mixed = joined({"rna": rna, "adt": adt})
-    assert fitted.latent(mixed).shape == (2, 4)
-    with pytest.raises(ValueError, match=r"Expected every row of obs to be one cell.*unique obs_names"):
+    with pytest.raises(ValueError, match=r"agree on the batch of a cell, found 1 cells with different ones: 'AAAC'"):
         fitted.annotate(mixed)
+    found = fitted.read({"rna": rna, "adt": adt})
+    assert found.n_cells == 2
+    assert any("1 names stand for one batch in one modality and for another" in note for note in found.notes)
 
 
 def test_layers_of_a_modality_that_the_data_call_otherwise(fitted: MIDAS, mdata: md.MuData) -> None:

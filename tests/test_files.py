@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from helpers import files_under
-from midas.files import obstacle, replacing
+from midas.files import holds_only, is_store, obstacle, replacing
 
 
 def test_a_file_is_replaced_when_the_block_ends_well(tmp_path: Path) -> None:
@@ -39,10 +40,25 @@ def test_after_an_error_the_old_one_stays(error: type[BaseException], tmp_path: 
 def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
     target = tmp_path / "model"
     for name in ("first", "second"):
-        with replacing(target) as scratch:
+        with replacing(target, replaceable=holds_only("first")) as scratch:
             scratch.mkdir()
             (scratch / name).touch()
     assert files_under(tmp_path) == ["model", "model/second"]
+
+
+@pytest.mark.parametrize("replaceable", [None, holds_only("weights"), is_store])
+def test_a_folder_with_anything_else_is_left_alone(replaceable: Callable[[Path], bool] | None, tmp_path: Path) -> None:
+    target = tmp_path / "project"
+    target.mkdir()
+    (target / "thesis.txt").write_text("years")
+    with (
+        pytest.raises(
+            FileExistsError, match=r"project: expected a new name, .*found a folder with thesis.txt\. Choose"
+        ),
+        replacing(target, replaceable=replaceable),
+    ):
+        pytest.fail("must not begin")
+    assert files_under(tmp_path) == ["project", "project/thesis.txt"]
 
 
 def test_a_block_that_writes_nothing_leaves_the_old_one(tmp_path: Path) -> None:
@@ -76,7 +92,7 @@ def test_a_folder_that_cannot_be_replaced_stays(tmp_path: Path) -> None:
     (target / "weights").write_text("old")
 
     def nothing_made() -> None:
-        with replacing(target):
+        with replacing(target, replaceable=holds_only("weights")):
             pass
 
     with pytest.raises(FileNotFoundError):

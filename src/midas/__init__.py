@@ -18,7 +18,7 @@ from midas.storage import ModelFileError
 from midas.training.step import NotFiniteError
 
 if TYPE_CHECKING:
-    from midas import datasets, metrics, pl, pp, simulate, tl, transfer
+    from midas import convert, datasets, io, metrics, pl, pp, simulate, tl, transfer
 
 __version__ = version("midas-mosaic")
 
@@ -39,7 +39,9 @@ __all__ = [
     "NotFittedError",
     "ObjectiveConfig",
     "TrainingConfig",
+    "convert",
     "datasets",
+    "io",
     "metrics",
     "pl",
     "pp",
@@ -51,7 +53,7 @@ __all__ = [
 ]
 
 # Loaded when first used: each brings libraries that a training run does not need.
-_PARTS = frozenset({"datasets", "metrics", "pl", "pp", "simulate", "tl", "transfer"})
+_PARTS = frozenset({"convert", "datasets", "io", "metrics", "pl", "pp", "simulate", "tl", "transfer"})
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module

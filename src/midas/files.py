@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,6 +24,33 @@ def obstacle(target: Path) -> str | None:
         return f"{place}, where nothing can be written ({error.strerror})"
 
 
+def holds_only(*names: str) -> Callable[[Path], bool]:
+    """Tell whether a folder holds nothing but these, so that nobody's work is lost when it is replaced."""
+    return lambda folder: {path.name for path in folder.iterdir()} <= set(names)
+
+
+def is_store(folder: Path) -> bool:
+    """Whether a folder is empty, or a zarr store."""
+    there = {path.name for path in folder.iterdir()}
+    return not there or bool(there & {"zarr.json", ".zgroup"})
+
+
+def check_replaceable(target: Path, replaceable: Callable[[Path], bool]) -> None:
+    """Refuse to put anything in the place of a folder that holds something else.
+
+    Raises
+    ------
+    FileExistsError
+        When `target` is a folder that is not `replaceable`.
+    """
+    if not target.is_dir() or replaceable(target):
+        return
+    there = sorted(path.name for path in target.iterdir()) or ["nothing in it"]
+    found = f"a folder with {there[0]}" + (f" and {len(there) - 1:,} more" if len(there) > 1 else "")
+    msg = f"{target}: expected a new name, or an older result to replace, found {found}. Choose another name."
+    raise FileExistsError(msg)
+
+
 def _put(made: Path, target: Path, aside: Path) -> None:
     if not target.is_dir():
         made.replace(target)
@@ -37,12 +64,23 @@ def _put(made: Path, target: Path, aside: Path) -> None:
 
 
 @contextmanager
-def replacing(target: Path) -> Iterator[Path]:
+def replacing(target: Path, *, replaceable: Callable[[Path], bool] | None = None) -> Iterator[Path]:
     """Yield a temporary path beside `target` that takes its place when the block ends well, and vanishes otherwise.
 
-    A folder in the way of a folder is moved aside first, and only removed once the new one is in place.
+    A folder in the way is moved aside first, and only removed once the new one is in place.
+
+    Parameters
+    ----------
+    replaceable
+        Whether a folder in the way may go; empty ones alone by default.
+
+    Raises
+    ------
+    FileExistsError
+        When it may not, before anything is written.
     """
     target = target.absolute()
+    check_replaceable(target, replaceable or holds_only())
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:

@@ -197,16 +197,16 @@ def write_result(
 ) -> None:
     """Write the data with the model's results to an ``.h5mu`` file, decoded counts streamed.
 
-    ``obsm`` gets the embedding. `impute` and `correct` add, for each modality, ``layers["imputed"]`` and
-    ``layers["corrected"]`` for its own cells; where some cells lack the modality, also the modality ``<name>_imputed`` or
-    ``<name>_corrected`` with all cells.
+    ``obsm`` of the file gets the embedding, and so does `data` itself if it is a MuData. `impute` and `correct` add, for each
+    modality, ``layers["imputed"]`` and ``layers["corrected"]`` for its own cells; where some cells lack the modality, also the
+    modality ``<name>_imputed`` or ``<name>_corrected`` with all cells.
 
     Parameters
     ----------
     path
         Result; replaced in one step once it is whole.
     data
-        What the model was made with.
+        What the model was made with, as one object.
     mosaic
         What was read from `data`, so that large data are not read and encoded again.
 
@@ -215,7 +215,20 @@ def write_result(
     >>> midas.io.write_result("result.h5mu", mdata, model, impute=True)
     >>> midas.io.read_file("result.h5mu").obsm["X_midas"].shape
     (300, 32)
+
+    Raises
+    ------
+    TypeError
+        When `data` is a dict: put it into a MuData first, as the file will hold one.
+    DataFileError
+        When the file cannot be written.
     """
+    if not isinstance(data, MuData | AnnData):
+        msg = (
+            f"Expected a MuData or an AnnData to write with its results, found {type(data).__name__}. Put its modalities into a "
+            "MuData, or call impute() and correct(), which give an AnnData each."
+        )
+        raise TypeError(msg)
     target = Path(path)
     check_target(target)
     mdata = data if isinstance(data, MuData) else _as_mudata(data, model)

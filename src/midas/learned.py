@@ -116,7 +116,23 @@ class Learned:
             distances=distances,
             measured=measured,
             readings=readings,
+            spread=self._spread_beside(reference),
         )
+
+    def _spread_beside(self, reference: Learned) -> dict[str, Spread]:
+        """Spread of all counts: the model's own of features that its cells were measured in, else the reference's.
+
+        Of features that neither knows it is the median of those that the reference does.
+        """
+        found = dict(self.spread)
+        for name, older in reference.spread.items():
+            panels = self.measured[name]
+            at = reference.measured[name].columns.get_indexer(panels.columns)
+            excess = np.where(at >= 0, older.excess[:, at], np.median(older.excess, axis=1, keepdims=True))
+            if name in found:
+                excess = np.where(panels.to_numpy().any(0), found[name].excess, excess)
+            found[name] = Spread(np.ascontiguousarray(excess, dtype=np.float32))
+        return found
 
 
 def learn(

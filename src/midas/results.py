@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from midas import keys
 from midas.data.parts import modalities_in
 from midas.data.wanted import name_in
-from midas.files import replacing
+from midas.files import is_store, replacing
 
 if TYPE_CHECKING:
     from midas.data.mosaic import Mosaic
@@ -50,11 +50,16 @@ class Layout:
 
 
 def own_layout(mosaic: Mosaic, modality: str) -> Layout:
-    """Cells and features of the one object that a modality's counts came in, in its own order: for a layer of it."""
+    """Cells and features of the one object that a modality's counts came in, in its own order: for a layer of it.
+
+    Its rows of zeros that were taken as not measured are cells of it, too.
+    """
     rows = mosaic.modalities[modality]
     cells = np.full(rows.sources[0].shape[0], -1, dtype=np.int64)
-    present = np.flatnonzero(rows.present)
-    cells[rows.row[present]] = present
+    for row in (rows.row, rows.padded):
+        if row is not None:
+            there = np.flatnonzero(row >= 0)
+            cells[row[there]] = there
     return Layout(cells, rows.columns[0])
 
 
@@ -91,7 +96,8 @@ def fill(empty: AnnData, blocks: Iterator[NDArray[np.float32]], out: Path | None
         values = list(blocks)
         empty.X = np.concatenate(values) if values else np.zeros(empty.shape, dtype=np.float32)
         return empty
-    with replacing(out) as scratch:
+    # A store is a folder; a file never takes the place of one.
+    with replacing(out, replaceable=None if out.suffix == ".h5ad" else is_store) as scratch:
         if out.suffix == ".h5ad":
             empty.write_h5ad(scratch)
             with h5py.File(scratch, "r+") as file:

@@ -20,10 +20,11 @@ from mudata import MuData
 from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 
+from midas.columns import writable
 from midas.config import Config
 from midas.data.joint import joining
 from midas.data.schema import MosaicSchema
-from midas.files import obstacle, replacing
+from midas.files import holds_only, obstacle, replacing
 from midas.learned import Learned
 from midas.readings import Readings
 from midas.spread import Spread
@@ -35,6 +36,7 @@ _CARD, _WEIGHTS, _CELLS, _SAMPLE = "model.json", "weights.safetensors", "cells.h
 # Tensors in the file of the weights that are none: ``spread.<modality>``; distances, and what was measured where that is not all,
 # in the order of the schema's batches.
 _SPREAD, _DISTANCES, _MEASURED = "spread.", "batch_distances", "measured."
+_FILES = (_CARD, _WEIGHTS, _CELLS, _SAMPLE)
 _READINGS = "midas_readings"  # in the cells' uns: how some of them are read by fewer modalities
 
 
@@ -76,7 +78,7 @@ def check_folder(folder: Path) -> None:
     """
     strangers: list[str] = []
     if folder.is_dir():
-        strangers = sorted({path.name for path in folder.iterdir()} - {_CARD, _WEIGHTS, _CELLS, _SAMPLE})
+        strangers = sorted({path.name for path in folder.iterdir()} - set(_FILES))
     if strangers or (folder.exists() and not folder.is_dir()):
         found = f"{len(strangers)} other files, such as {strangers[0]}" if strangers else "a file"
         msg = f"{folder}: expected a new folder, or one that holds a midas model alone, found {found}. Choose another place."
@@ -96,7 +98,7 @@ def write_model(folder: Path, model: StoredModel) -> None:
         As :func:`check_folder`.
     """
     check_folder(folder)
-    with replacing(folder) as scratch:
+    with replacing(folder, replaceable=holds_only(*_FILES)) as scratch:
         scratch.mkdir()
         learned, names = model.learned, list(model.schema.batches)
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.weights.items()}
@@ -187,7 +189,8 @@ def _with_readings(learned: Learned) -> AnnData | None:
     """The table of a model's cells as its file has it."""
     if learned.cells is None:
         return None
-    cells = writable(learned.cells)
+    cells = learned.cells.copy()
+    cells.obs = writable(cells.obs)
     if learned.readings is not None:
         cells.uns[_READINGS] = {"rows": learned.readings.rows, "c": dict(learned.readings.c)}
     return cells
@@ -218,16 +221,6 @@ def read_sample(folder: Path) -> MuData | None:
     with joining():
         sample: MuData = mudata.read_h5mu(_checked(folder, _SAMPLE, description))
     return sample
-
-
-def writable(cells: AnnData) -> AnnData:
-    """Copy a table of cells, its columns of mixed values turned to text, which is all that the file can keep."""
-    cells = cells.copy()
-    for name in cells.obs.columns:
-        if cells.obs[name].dtype == object:
-            values = cells.obs[name]
-            cells.obs[name] = pd.Categorical(values.where(values.isna(), values.astype(str)))
-    return cells
 
 
 def _checked(folder: Path, name: str, description: dict[str, Any]) -> Path:

@@ -8,7 +8,7 @@ import pytest
 
 from helpers import names, one
 from midas import read_mosaic
-from midas.data.blocks import MIN_BLOCK, chromosomes, order_and_blocks, parse_peaks, peak_keys
+from midas.data.blocks import MIN_BLOCK, chromosomes, order_and_blocks, peak_keys, read_peaks
 
 NO_COLUMNS = pd.DataFrame()
 
@@ -20,7 +20,7 @@ def peaks(chroms: list[str], n: int, form: str = "{}:{}-{}") -> list[str]:
 @pytest.mark.parametrize("form", ["{}:{}-{}", "{}-{}-{}", "{}_{}_{}"])
 @pytest.mark.parametrize("chrom", ["chr1", "1", "chrX", "2L", "chrUn_KI270742v1", "KI270728.1", "HLA-A-01"])
 def test_the_three_notations_are_read(form: str, chrom: str) -> None:
-    parts = parse_peaks(pd.Index([form.format(chrom, 5, 1_000_000)]))
+    parts = read_peaks(pd.Index([form.format(chrom, 5, 1_000_000)]))
     assert parts is not None
     assert parts.iloc[0].tolist() == [chrom, 5, 1_000_000]
     assert peak_keys(pd.Index([form.format(chrom, 5, 1_000_000)])).tolist() == [f"{chrom}:5-1000000"]
@@ -29,7 +29,7 @@ def test_the_three_notations_are_read(form: str, chrom: str) -> None:
 @pytest.mark.parametrize("names", [["CD3D", "chr1:1-2"], ["HLA-A"], ["chr1:1"], ["chr1:1-2-3"], [""]])
 def test_other_names_are_no_peaks(names: list[str]) -> None:
     index = pd.Index(names)
-    assert parse_peaks(index) is None
+    assert read_peaks(index) is None
     assert peak_keys(index) is index
     assert chromosomes(index, NO_COLUMNS) is None
 
@@ -66,7 +66,7 @@ def test_every_chromosome_of_any_genome_is_a_block_sorted_by_position(genome: li
     shuffled = np.random.default_rng(0).permutation(names).tolist()
     ordered, sizes = blocks_of(shuffled)
     assert sizes == (MIN_BLOCK,) * len(genome)
-    parts = parse_peaks(pd.Index(ordered))
+    parts = read_peaks(pd.Index(ordered))
     assert parts is not None
     for i in range(len(genome)):
         block = parts.iloc[i * MIN_BLOCK : (i + 1) * MIN_BLOCK]
@@ -108,7 +108,9 @@ def test_an_odd_name_among_peaks_stays_and_the_others_match() -> None:
     first, second = (
         pd.Index([form.format(1), form.format(2), form.format(3), "spike"]) for form in ("chr1-{}-9", "chr1:{}-9")
     )
-    assert parse_peaks(first) is None
+    parts = read_peaks(first)
+    assert parts is not None
+    assert parts["start"].tolist() == [1, 2, 3, -1]
     assert peak_keys(first).tolist() == peak_keys(second).tolist() == ["chr1:1-9", "chr1:2-9", "chr1:3-9", "spike"]
     found = chromosomes(first, NO_COLUMNS)
     assert found is not None

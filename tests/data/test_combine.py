@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from helpers import dense, joined, names, one
 from midas import MIDAS, read_mosaic
-from midas.data.combine import chosen, measured_like, recast, without_batch
+from midas.data.combine import aligned, chosen, measured_like, recast, without_batch
 from midas.data.combine import joined as put_together
 from midas.data.minibatch import gather
 from midas.data.mosaic import Mosaic
@@ -132,3 +132,19 @@ def test_batches_may_be_made_unknown(mdata: md.MuData) -> None:
     mosaic = read_mosaic(mdata)
     assert (without_batch(mosaic).known_batch == -1).all()
     assert mosaic.known_batch.tolist() == [0, 1, 2]
+
+
+def test_what_a_feature_stands_for_goes_with_it() -> None:
+    adata = one(["a", "b"], ["g0", "g1", "g2"])
+    adata.var["gene"] = ["CD3", "CD4", None]
+    found = recast(read_mosaic(adata), schema_of(["new", "g2", "g1", "g0"]))
+    assert found.genes["rna"] == ((), (), ("CD4",), ("CD3",))
+
+
+def test_a_mosaic_for_an_older_schema_is_put_in_order() -> None:
+    adata = one(["a", "b"], ["g0", "g1", "g2"])
+    found = aligned(read_mosaic(adata), schema_of(["g2", "g0", "g1"]))
+    assert found.schema.modalities["rna"].features.tolist() == ["g2", "g0", "g1"]
+    pd.testing.assert_frame_equal(dense(found, "rna")[["g0", "g1", "g2"]], dense(read_mosaic(adata), "rna"))
+    with pytest.raises(ValueError, match="found one of other features"):
+        aligned(read_mosaic(adata), schema_of(["g0"]))

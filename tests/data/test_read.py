@@ -115,6 +115,38 @@ def test_batches_may_be_numbers() -> None:
     assert mosaic.batch.tolist() == [0, 1] * 4
 
 
+def test_whole_numbers_and_the_same_with_a_point_are_one_batch() -> None:
+    rna, adt = one(CELLS, GENES), one(CELLS, PROTEINS)
+    rna.obs["batch"], adt.obs["batch"] = [10, 2] * 4, [10.0, 2.0] * 4
+    for data in ({"rna": rna, "adt": adt}, joined({"rna": rna, "adt": adt}, batch=[10.0, 2.0] * 4)):
+        mosaic = read_mosaic(data)
+        assert mosaic.batches == ("10", "2")
+        assert set(mosaic.combinations()) == {"adt+rna"}
+
+
+def test_a_cell_of_two_batches_is_refused_or_taken_apart_and_noted() -> None:
+    rna, adt = one(CELLS, GENES), one(CELLS, PROTEINS)
+    adt.obs["batch"] = ["b2", *["b1"] * 7]
+    with pytest.raises(ValueError, match="agree on the batch of a cell, found 1 cells with different ones: 'c0'"):
+        read_mosaic(joined({"rna": rna, "adt": adt}))
+    mosaic = read_mosaic({"rna": rna, "adt": adt})
+    assert mosaic.n_cells == 9
+    assert any("1 names stand for one batch in one modality" in note for note in mosaic.notes)
+
+
+def test_a_batch_of_zeros_was_not_measured_however_it_comes() -> None:
+    rna, adt = one(CELLS, GENES, ["b1", "b2"] * 4), one(CELLS, PROTEINS, ["b1", "b2"] * 4)
+    adt.X = sp.csr_matrix(adt.X.toarray() * (adt.obs["batch"] == "b1").to_numpy()[:, None])
+    by_batch = {
+        b: joined({name: a[(a.obs["batch"] == b).to_numpy()].copy() for name, a in (("rna", rna), ("adt", adt))})
+        for b in ("b1", "b2")
+    }
+    for data in (joined({"rna": rna, "adt": adt}), by_batch):
+        mosaic = read_mosaic(data)
+        assert sorted(mosaic.combinations()) == ["adt+rna"] * 4 + ["rna"] * 4
+        assert [note for note in mosaic.notes if "no cell of b2 has any count" in note]
+
+
 @pytest.mark.parametrize("backed", [False, True])
 @pytest.mark.parametrize("form", [sp.csr_matrix, sp.csc_matrix, np.asarray])
 def test_an_h5ad_file(form: Callable[[Any], Any], backed: bool, tmp_path: Path) -> None:
@@ -145,6 +177,7 @@ def test_an_anndata_with_feature_types_is_several_modalities(backed: bool, tmp_p
         adata.write_h5ad(tmp_path / "x.h5ad")
         adata = ad.read_h5ad(tmp_path / "x.h5ad", backed="r")
     mosaic = read_mosaic(adata)
+    assert mosaic.on_disk == backed
     assert {name: part.n_features for name, part in mosaic.schema.modalities.items()} == {
         "adt": 3,
         "atac": 50,
@@ -170,6 +203,7 @@ def test_a_plain_anndata_is_what_its_names_or_the_user_say() -> None:
     peaks = read_mosaic(one(CELLS, PEAKS))
     assert list(peaks.modalities) == ["atac"]
     assert peaks.schema.modalities["atac"].blocks == (25, 25)
+    assert list(read_mosaic(one(CELLS, [*PEAKS, "spike"])).modalities) == ["atac"]
     told = read_mosaic(one(CELLS, PROTEINS), modalities={"surface": Modality("negative_binomial", "log1p")})
     assert told.schema.modalities["surface"].modality.likelihood == "negative_binomial"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from helpers import simulated, table, tiny
@@ -49,6 +50,15 @@ def test_an_embedding_alone_and_one_that_lacks_cells() -> None:
     assert np.isnan(found["modality_asw"])
     with pytest.raises(ValueError, match="Expected an embedding of all 80 cells"):
         metrics.evaluate(task, Result(Values(cells[1:], z[1:])))
+
+
+def test_a_missing_label_is_no_type_whatever_else_is_none() -> None:
+    mdata = simulated(mosaic=("rna+adt",) * 2, n_cells=80, unpaired_fraction=0.0)
+    mdata.obs["cell_type"] = mdata.obs["cell_type"].where(np.arange(80) % 3 > 0)
+    task = tasks.make(mdata, "paired")
+    result = Result(Values(task.truth.obs_names, task.truth.obsm["X_truth"]))
+    a, b = (metrics.evaluate(task, result, unlabelled=none) for none in (("unknown",), ("other",)))
+    pd.testing.assert_series_equal(a, b)
 
 
 def test_states_that_hold_what_they_should_not() -> None:

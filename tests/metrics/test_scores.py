@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.sparse import csr_matrix
 from sklearn.metrics import average_precision_score, roc_auc_score
@@ -78,6 +79,46 @@ def test_one_batch_and_unlabelled_cells(example: tuple[np.ndarray, ...]) -> None
     assert metrics.scib(x, example[1], named).to_series().equals(dropped.to_series())
     with pytest.raises(ValueError, match="Expected a graph of labelled cells"):
         metrics.scib(metrics.neighbours(x), example[1], named)
+
+
+@pytest.mark.parametrize("none", [np.nan, None, pd.NA])
+def test_a_missing_label_is_none_and_no_type(none: object) -> None:
+    rng = RNG(10)
+    types, batch = np.repeat(["B", "T"], 100).astype(object), np.tile(["x", "y"], 100)
+    z = rng.normal(size=(200, 4)) + 30 * (types == "T")[:, None]
+    gone = rng.permutation(200) < 50
+    missing, unknown = np.where(gone, none, types), np.where(gone, "unknown", types)
+    for labels in (missing, missing.tolist(), pd.Series(missing), pd.Categorical(missing)):
+        assert metrics.scib(z, batch, labels).nmi == pytest.approx(1)
+        assert metrics.fold_changes(np.exp(z), labels).index.tolist() == ["B", "T"]
+    assert metrics.scib(z, batch, missing).to_series().equals(metrics.scib(z, batch, unknown).to_series())
+    latents = {"rna": z, "adt": z + 0.1}
+    assert metrics.alignment(latents, missing) == metrics.alignment(latents, unknown)
+    assert metrics.modality_asw(latents, missing) == metrics.modality_asw(
+        {name: x[~gone] for name, x in latents.items()}, types[~gone]
+    )
+    assert metrics.information(z, missing) == metrics.information(z[~gone], types[~gone])
+    assert metrics.label_micro_f1(missing, types) == 1
+    assert metrics.label_agreement(z, missing) == 1
+    assert metrics.label_transfer_f1(z, missing, z, missing) == 1
+    graph = metrics.neighbours(z)
+    assert graph_connectivity(graph, missing) > 0.95
+    assert kbet(graph, batch, missing) > 0.8
+    apart = (types == "T").astype(np.int64)[None]
+    assert nmi_ari(apart, missing) == pytest.approx((1, 1))
+    assert isolated_label_f1(apart, missing, batch) == 1
+
+
+def test_what_every_cell_must_have(example: tuple[np.ndarray, ...]) -> None:
+    x, batch, labels = example
+    some = np.where(np.arange(300) < 7, np.nan, batch)
+    for score in (metrics.scib, lambda x, *_: metrics.mixing(x, some), lambda x, *_: ilisi(neighbours(x), some)):
+        with pytest.raises(ValueError, match="Expected a batch for each of 300 cells, found none for 7"):
+            score(x, some, labels)
+    with pytest.raises(ValueError, match="Expected a graph of labelled cells"):
+        metrics.scib(metrics.neighbours(x), batch, some)
+    with pytest.raises(ValueError, match="found 1 labelled in the first, 1 in the second, none in both"):
+        metrics.label_micro_f1(["B", None], [np.nan, "B"])
 
 
 def test_scib_metrics_itself(example: tuple[np.ndarray, ...]) -> None:
@@ -194,6 +235,22 @@ def test_count_scores() -> None:
     assert metrics.count_scores(np.ones_like(true), open_).auroc == 0.5
 
 
+def test_constant_features_have_no_correlation() -> None:
+    """Their log1p less its mean is not 0 but rounding."""
+    varied = np.arange(7.0)
+    true = np.column_stack([np.full(7, 3.0), varied])
+    for log1p in (True, False):
+        assert metrics.feature_correlation(true, true, log1p=log1p) == pytest.approx(1)
+        assert metrics.feature_correlation(true[:, ::-1], true, log1p=log1p) == 0
+    assert metrics.feature_correlation(true, true[:, [1, 1]], measured=[False, True]) == pytest.approx(1)
+    with pytest.raises(ValueError, match="at least one measured feature that varies"):
+        metrics.feature_correlation(true, true, measured=[True, False])
+    broken = np.where(varied[:, None] == 6, np.nan, true)
+    assert metrics.feature_correlation(broken, true) == pytest.approx(1)
+    scores = metrics.count_scores(broken, true)
+    assert metrics.feature_correlation(broken, true) == scores.r_log1p_feature
+
+
 def test_overlap_and_labels() -> None:
     z = RNG(5).normal(size=(200, 4))
     assert metrics.neighbourhood_overlap(z, z * 2).tolist() == [1.0] * 4
@@ -221,6 +278,10 @@ def test_calibration() -> None:
     assert metrics.calibration_error([0.75] * 4, [True, True, True, False]) == 0
     assert metrics.calibration_error([1.0, 1.0], [False, False]) == 1
     assert metrics.reliability([0.15, 0.95, 0.95], [False, True, False])["accuracy"].tolist() == [0, 0.5]
+    assert metrics.calibration_error([0.9, np.nan, 0.8], [1, 0, 1]) == pytest.approx(0.15)
+    assert metrics.reliability([0.9, np.nan, 0.8], [1, 0, 1])["n"].tolist() == [1, 1]
+    with pytest.raises(ValueError, match="found none"):
+        metrics.calibration_error([np.nan], [0])
     rng = RNG(7)
     found = metrics.coverage(rng.normal(size=(50, 40)), rng.normal(size=(400, 50, 40)))
     np.testing.assert_allclose(found, found.index, atol=0.03)

@@ -101,6 +101,52 @@ def test_grid_says_what_was_not_measured(monkeypatch: pytest.MonkeyPatch) -> Non
     assert axes[1, 0].get_ylabel() == "joint"
 
 
+def test_grid_matches_tables_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["midas.pl.grid"], "layout", lambda z, _: z[:, :2])
+    z = pd.DataFrame(np.random.default_rng(0).normal(size=(40, 3)), index=[f"c{i}" for i in range(40)])
+    batch = pd.Series(np.repeat(["x", "y"], 20), index=z.index)
+    axes = pl.grid({"rna": z[::-1], "joint": z}, batch[::-1], batch)
+    for panel, other in axes.T:
+        np.testing.assert_allclose(*(ax.collections[1].get_offsets() for ax in (panel, other)))
+    drawn = axes[1, 0].collections[1].get_offsets()
+    np.testing.assert_allclose(np.sort(drawn[:, 0]), np.sort(z.iloc[:20, 0]))
+    with pytest.raises(KeyError, match="latents of 'rna' with all 40 cells"):
+        pl.grid({"rna": z[1:], "joint": z}, batch, batch)
+
+
+def test_a_figure_that_cannot_be_written_leaves_the_older_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "new" / "folder" / "figure.svg"
+    pl.embedding(embedded(["a"] * 12), "kind", save=target)
+    before = target.read_bytes()
+    assert before.startswith(b"<?xml")
+
+    def full(self: object, path: Path, **_: object) -> None:
+        Path(path).write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", full)
+    with pytest.raises(OSError, match="No space"):
+        pl.embedding(embedded(["b"] * 12), "kind", save=target)
+    assert target.read_bytes() == before
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_a_figure_without_suffix_is_of_the_default_format(tmp_path: Path) -> None:
+    pl.embedding(embedded(["a"] * 12), "kind", save=tmp_path / "figure")
+    assert [path.name for path in tmp_path.iterdir()] == ["figure.png"]
+
+
+def test_kept_colours_are_those_of_the_categories() -> None:
+    adata = embedded(["b", "c", "b", "c"])
+    adata.obs["kind"] = pd.Categorical(adata.obs["kind"], categories=["a", "b", "c"])
+    adata.uns["kind_colors"] = np.array(["#ff0000", "#00ff00", "#0000ff"])
+    (ax,) = pl.embedding(adata, "kind")
+    assert {h.get_label(): h.get_color() for h in ax.get_legend().legend_handles} == {"b": "#00ff00", "c": "#0000ff"}
+    adata.uns["kind_colors"] = ["#ff0000", "#00ff00"]  # of two groups, but there are three categories
+    (ax,) = pl.embedding(adata, "kind")
+    assert not {h.get_color() for h in ax.get_legend().legend_handles} & {"#ff0000", "#00ff00"}
+
+
 def test_imputed_takes_measured_values_alone() -> None:
     rng = np.random.default_rng(0)
     x = rng.poisson(5, (40, 2)).astype(np.float32)

@@ -49,6 +49,7 @@ def test_a_folder_of_samples(tmp_path: Path) -> None:
         pp.write_10x(outs / "filtered_feature_bc_matrix.h5", {"rna": rna(n)})
         write_mtx(outs / "filtered_feature_bc_matrix", rna(n))
     assert batches([tmp_path / "run"]) == [("x", "rna", 5), ("y", "rna", 6)]
+    assert "filtered cells were taken, and passed over: 'x/outs/raw_" in collect([tmp_path / "run"])[0].notes[0]
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataFileError, match=r"expected a folder with matrix.mtx.*found nothing"):
         collect([tmp_path / "empty"])
@@ -89,7 +90,7 @@ def test_counts_of_any_kind(kind: str) -> None:
     else:
         change = {"dense": lambda x: x.toarray(), "csc": lambda x: x.tocsc(), "int": lambda x: x.astype(np.int64)}
         adata.X = change[kind](adata.X)
-    found = collect([adata], layer="counts")[0].adata
+    found = collect([adata], layer="counts" if kind == "layer" else None)[0].adata
     np.testing.assert_array_equal(table(found), expected)
     assert (found.X.format, found.X.dtype) == ("csr", np.float32)
 
@@ -120,6 +121,40 @@ def test_repeated_barcodes_of_one_matrix_are_told_apart() -> None:
     assert "1 barcodes occur again" in found.notes[0]
 
 
+def test_barcodes_of_several_batches_stay_as_they_are() -> None:
+    both = one(["a", "b", "a", "b"], ["CD3E", "MS4A1"], ["x", "x", "y", "y"])
+    other = one(["a", "b"], ["CD3", "CD4"], "y")
+    mdata = pp.prepare([both, other], cutoffs=pp.Cutoffs(min_genes=0))
+    assert mdata.n_obs == 4
+    assert mdata["adt"].obs_names.tolist() == ["y_a", "y_b"]
+    paired = joined({"rna": both, "adt": one(["a", "b"] * 2, ["CD3", "CD4"], ["x", "x", "y", "y"])})
+    assert batches([paired]) == [("x", "rna", 2), ("y", "rna", 2), ("x", "adt", 2), ("y", "adt", 2)]
+    paired["rna"].obs["batch"] = paired["adt"].obs["batch"] = "x"
+    with pytest.raises(ValueError, match="batch 'x': expected each cell once, found repeated names: 'a', 'b'"):
+        collect([paired])
+
+
+def test_outs_of_several_samples_are_told_apart(tmp_path: Path) -> None:
+    for sample, n in (("S1", 5), ("S2", 6)):
+        folder = tmp_path / "outs" / "per_sample_outs" / sample / "count"
+        pp.write_10x(folder / "sample_filtered_feature_bc_matrix.h5", {"rna": rna(n)})
+        (folder / "sample_molecule_info.h5").touch()
+    pp.write_10x(tmp_path / "outs" / "multi" / "count" / "raw_feature_bc_matrix.h5", {"rna": rna(9)})
+    found = collect([tmp_path / "outs"])
+    assert [(s.batch, s.adata.n_obs) for s in found] == [("S1", 5), ("S2", 6)]
+    assert "'multi/count/raw_feature_bc_matrix.h5'" in found[0].notes[0]
+
+
+def test_nothing_is_passed_over_in_silence(tmp_path: Path) -> None:
+    rna(5).write_h5ad(tmp_path / "d1_filtered_feature_bc_matrix.h5ad")
+    rna(6).write_h5ad(tmp_path / "d2.h5ad")
+    assert batches([tmp_path]) == [("d1", "rna", 5), ("d2", "rna", 6)]
+    write_mtx(tmp_path, rna(7))
+    found = collect([tmp_path])
+    assert [s.adata.n_obs for s in found] == [7]
+    assert "matrix.mtx was taken, and passed over: 'd1_filtered_feature_bc_matrix.h5ad', 'd2.h5ad'" in found[0].notes[0]
+
+
 def test_counts_are_found_in_raw() -> None:
     adata = rna()
     expected = table(adata)
@@ -131,6 +166,26 @@ def test_counts_are_found_in_raw() -> None:
     adata.raw = adata.copy()
     with pytest.raises(CountsError, match="expected raw counts"):
         collect([adata])
+
+
+def test_the_layer_that_was_named_is_taken_or_missed() -> None:
+    adata = rna()
+    adata.raw = adata.copy()
+    adata.layers["counts"] = adata.X * 2
+    adata.X = np.log1p(adata.X)
+    np.testing.assert_array_equal(table(collect([adata], layer="counts")[0].adata), table(adata.raw.to_adata()) * 2)
+    with pytest.raises(ValueError, match="Expected a layer 'cuonts' in some of the input, found the layers: counts"):
+        collect([adata], layer="cuonts")
+    other = rna(3)
+    other.layers["spliced"] = other.X
+    notes = collect({"a": adata, "b": other}, layer="counts")[1].notes
+    assert "there is no layer 'counts'; the counts were taken from X" in notes[0]
+
+
+def test_one_modality_under_two_names_is_refused() -> None:
+    mdata = joined({"rna": rna(3), "gex": one(["x", "y"], names("g", 4), None)})
+    with pytest.raises(ValueError, match="one name for one modality, found rna and gex"):
+        collect([mdata])
 
 
 def test_a_slash_in_a_batch() -> None:

@@ -89,8 +89,12 @@ def test_batches_of_other_places_are_noticed() -> None:
 
 
 def test_names_that_are_no_peaks_are_refused() -> None:
-    with pytest.raises(ValueError, match="batch 'a': expected names of peaks such as chr1:100-600, found 'CD4'"):
-        pp.merge_peaks({"a": atac("chr1:1-90", "CD4")})
+    with pytest.raises(
+        ValueError, match="batch 'a': expected names of peaks such as chr1:100-600, found 'chr1:1-90', 'CD4'"
+    ):
+        pp.merge_peaks({"a": atac("chr1:1-90", "CD4")})  # half of them
+    with pytest.raises(ValueError, match="links: expected names of peaks such as chr1:100-600, found 'CD4'"):
+        regions(pd.Index(["chr1:1-90", "chr1:100-190", "CD4"]), "links")
     with pytest.raises(ValueError, match="end after their start, found 'chr1:90-10'"):
         regions(pd.Index(["chr1:90-10"]))
 

@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 from helpers import files_under, names, one, real_folder, table, tiny
 from midas import pp, read_mosaic
 from midas.cli import app
-from midas.io import read_file
+from midas.io import read_file, write_mudata
 from rawlike import raw, write_mtx
 
 
@@ -303,3 +303,33 @@ def test_real_counts_through_10x_files(name: str, tmp_path: Path) -> None:
         found = through[modality]
         assert sorted(found.var_names) == sorted(adata.var_names)
         np.testing.assert_array_equal(table(found).loc[adata.obs_names, adata.var_names], table(adata))
+
+
+def test_fragments_may_spell_chromosomes_otherwise(tmp_path: Path) -> None:
+    peaks = pd.Index(["chr1:100-200", "chr2:100-200"])
+    (tmp_path / "f.tsv").write_text("1\t110\t190\tA\t1\n2\t110\t190\tB\t1\n")
+    found = pp.count_fragments(tmp_path / "f.tsv", peaks, pd.Index(["A", "B"]))
+    assert found.X.toarray().tolist() == [[2, 0], [0, 2]]
+
+
+def test_features_that_are_no_peaks_are_left_out_and_said() -> None:
+    adata = one(names("c", 3), ["chr1:1-900", "chr2:1-900", "chr3:1-900", "spike"], None)
+    step = pp.merge_peaks({"a": adata})
+    assert step.batches["a"].n_vars == 3
+    assert "1 of 4 features of the peaks are called otherwise ('spike') and are left out" in step.notes[0]
+
+
+def test_a_missing_gene_is_no_gene() -> None:
+    adata = one(names("c", 3), ["CD3", "some new thing"], None)
+    adata.var["gene"] = np.nan
+    step = pp.harmonise_proteins({"a": adata})
+    assert step.batches["a"].var["gene"].tolist() == ["CD3E", ""]
+    assert any("1 proteins have no known gene: 'some new thing'" in note for note in step.notes)
+
+
+def test_dates_can_be_written(tmp_path: Path) -> None:
+    adata = one(names("c", 3), ["CD3E", "MS4A1"], None)
+    adata.obs["day"] = pd.Timestamp("2024-02-29")
+    mdata = pp.prepare([adata], cutoffs=pp.Cutoffs(min_genes=0))
+    write_mudata(tmp_path / "x.h5mu", mdata)
+    assert read_file(tmp_path / "x.h5mu").obs["day"].tolist() == ["2024-02-29"] * 3

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from helpers import counts, names, one, table
-from midas import pp
+from midas import CountsError, pp
 from midas.io import DataFileError
 from rawlike import raw, write_mtx
 
@@ -111,3 +111,16 @@ def test_written_parts_must_be_of_the_same_cells(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="same cells in the same order"):
         pp.write_10x(tmp_path / "x.h5", {"rna": rna, "adt": adt})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_only_counts_are_written_and_nothing_else_is_replaced(tmp_path: Path) -> None:
+    adata = raw()["d1"]["rna"]
+    half = adata.copy()
+    half.X = half.X * 0.5
+    with pytest.raises(CountsError, match="modality 'rna': expected raw counts"):
+        pp.write_10x(tmp_path / "x.h5", {"rna": half})
+    pp.write_10x(tmp_path / "matrix", {"rna": adata})
+    pp.write_10x(tmp_path / "matrix", {"rna": adata})
+    (tmp_path / "matrix" / "notes.txt").touch()
+    with pytest.raises(FileExistsError, match=r"found a folder with barcodes\.tsv\.gz and 3 more"):
+        pp.write_10x(tmp_path / "matrix", {"rna": adata})

@@ -5,20 +5,25 @@ from __future__ import annotations
 import base64
 import json
 import re
+import tracemalloc
 import types
 from pathlib import Path
 from typing import Any
 
+import anndata as ad
 import mudata as md
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 from pages import HOSTILE
 
 import midas
-from helpers import files_under, names, one, simulated, tiny
+from helpers import dense, files_under, names, one, simulated, tiny
+from midas.data import Mosaic
 from midas.reporting import Choices, check_page
 from midas.reporting.choices import columns_of, label_of, obs_of
+from midas.reporting.colours import _markers
 from midas.reporting.content import _codes
 from midas.reporting.render import to_json
 
@@ -88,6 +93,36 @@ def test_features_are_the_counts_and_what_the_model_says(page: Path, integrated:
     np.testing.assert_allclose(measured[here] * step, np.minimum(np.log1p(true), first["high"]), atol=step)
     imputed = model.impute("adt")[data["names"], "PROT01"].X.ravel()
     np.testing.assert_allclose(codes(first["imputed"], "u1") * step, np.log1p(imputed), atol=step + 0.01)
+
+
+def panels(n: int, width: int, density: float, share: float) -> Mosaic:
+    """Cells of three batches of which each measured a share of the features."""
+    rng = np.random.default_rng(0)
+    x = sp.random(n, width, density, "csr", np.float32, rng, lambda size: rng.integers(1, 9999, size))
+    batch = rng.integers(3, size=n)
+    var = pd.DataFrame({f"measured_{b}": rng.random(width) < share for b in range(3)}, index=names("G", width))
+    obs = pd.DataFrame({"batch": batch.astype(str)}, index=names("cell", n))
+    seen = sp.csr_matrix(x.multiply(var.T.to_numpy()[batch]))
+    return midas.read_mosaic({"rna": ad.AnnData(seen, obs=obs, var=var)})
+
+
+def test_markers_are_those_of_a_dense_table() -> None:
+    mosaic, rng = panels(300, 40, 0.5, 0.7), np.random.default_rng(1)
+    cells, groups = rng.permutation(300)[:200], rng.integers(-1, 3, 200)
+    full = np.log1p(dense(mosaic, "rna").iloc[cells[groups >= 0]].reset_index(drop=True))
+    of = full.groupby(groups[groups >= 0])
+    score = ((of.mean() - full.mean()) / full.std(ddof=0)).to_numpy()
+    ranked = np.argsort(-np.nan_to_num(score, nan=-np.inf), axis=1, kind="stable")
+    assert _markers(mosaic, "rna", cells, groups, 20) == list(dict.fromkeys(ranked.T.ravel().tolist()))[:20]
+
+
+def test_markers_need_no_array_of_cells_by_features() -> None:
+    mosaic = panels(600, 8000, 0.01, 1)
+    tracemalloc.start()
+    _markers(mosaic, "rna", np.arange(600), np.arange(600) % 3, 40)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 600 * 8000 * 8 / 2
 
 
 def test_what_is_not_chosen_is_not_there(

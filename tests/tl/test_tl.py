@@ -38,6 +38,24 @@ def test_contributions_want_cells_with_every_modality() -> None:
         tl.modality_contributions({"rna": z, "adt": gone, "joint": z}, ["a"] * 10)
 
 
+def test_contributions_match_tables_by_name() -> None:
+    rng = np.random.default_rng(0)
+    z = pd.DataFrame(rng.normal(size=(60, 3)), index=[f"c{i}" for i in range(60)])
+    mixed = z.sample(frac=1, random_state=0)
+    groups = pd.Series(["a"] * 20 + ["b"] * 40, index=z.index)
+    for joint in (z, z.iloc[5:]):  # a table may have more cells than the joint one
+        found = tl.modality_contributions({"rna": mixed, "adt": z, "joint": joint}, groups, k=5)
+        assert (found.recovered == 1).all(axis=None)
+    by_place = tl.modality_contributions({"rna": mixed, "adt": mixed, "joint": mixed.to_numpy()}, groups, k=5)
+    assert (by_place.recovered == 1).all(axis=None)
+    with pytest.raises(
+        KeyError, match="latents of 'rna' with all 60 cells of those of 'joint', found no row for 1: 'c7'"
+    ):
+        tl.modality_contributions({"rna": mixed.drop(index="c7"), "joint": z}, groups)
+    with pytest.raises(ValueError, match="found names that occur twice: 'c1'"):
+        tl.modality_contributions({"rna": mixed.rename(index={"c0": "c1"}), "joint": z}, groups)
+
+
 def test_fold_changes_are_those_of_the_means_and_heed_panels() -> None:
     counts = np.array([[8, 0, 1], [8, 4, 1]] * 10 + [[2, 0, 1], [2, 4, 1]] * 10)
     adata = typed(counts, ["a"] * 20 + ["b"] * 20, batch=["x", "y"] * 20)
@@ -99,6 +117,16 @@ def test_gmt_says_which_line_is_wrong(tmp_path: Path) -> None:
 def test_enrichment_says_when_names_do_not_meet() -> None:
     with pytest.raises(ValueError, match="0 shared genes at most"):
         tl.gene_set_enrichment(pd.Series({"ENSG1": 1.0, "ENSG2": 0.0}), {"set": ["CD4", "CD8A"]}, min_size=1)
+
+
+def test_a_gene_that_is_named_twice_counts_once_by_the_strongest() -> None:
+    weak = pd.Series({f"G{i}": 1 - 0.01 * i for i in range(100)})
+    scores = pd.concat([pd.Series({"g99": 0.001, "G98": 0.02}), weak, pd.Series({"G99": -9.0, "G98": -8.0})])
+    once = weak.copy()
+    once[["G99", "G98"]] = [-9.0, -8.0]
+    sets = {"set": ["G97", "G98", "G99"]}
+    a, b = (tl.gene_set_enrichment(s, sets, min_size=2, permutations=20) for s in (scores, once))
+    pd.testing.assert_frame_equal(a, b)
 
 
 def test_pseudotime_leaves_other_cells_out() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import mudata as md
@@ -28,6 +29,7 @@ from midas.transfer import (
     transfer_model,
 )
 from midas.transfer.automatic import check_mode
+from midas.transfer.mapping import together
 from midas.transfer.placing import Landmarks, groups_of
 from midas.transfer.replay import generated, real, shown_for
 from networks import decoded, values
@@ -93,14 +95,35 @@ def test_a_batch_of_the_query_may_bear_the_name_of_one_of_the_reference(
     shared = fitted.schema.batches[0]
     for table in (query.obs, *(part.obs for part in query.mod.values())):
         table["batch"] = shared
-    found = reciprocal(fitted, asked(query))
+    hidden = {"adt": pd.DataFrame([[i % 2 == 0 for i in range(6)]], [shared], query["adt"].var_names)}
+    found = reciprocal(fitted, replace(asked(query), measured=hidden))
+    renamed = f"{shared} (query)"
+    assert found.model.schema.batches == (*fitted.schema.batches, renamed)
+    assert set(found.query.obs[keys.BATCH]) == {renamed}
+    panels = found.model.learned.measured["adt"]
+    assert panels.loc[shared].all()
+    assert panels.loc[renamed].sum() == 3
     distances = found.model.learned.distances
-    assert sorted(distances.index) == sorted(fitted.schema.batches)
+    assert sorted(distances.index) == sorted(found.model.schema.batches)
     assert (np.diag(distances) == 0).all()
     found.model.save(tmp_path / "model", with_cells=50)
     again = MIDAS.load(tmp_path / "model")
     pd.testing.assert_frame_equal(again.learned.distances, distances.loc[again.schema.batches, again.schema.batches])
     assert np.isfinite(values(found.model.impute("adt"))).all()
+
+
+def test_a_query_without_a_modality_leaves_the_reference_to_say_how_it_scatters(
+    fitted: MIDAS, query: md.MuData
+) -> None:
+    found = reciprocal(fitted, asked({"rna": query["rna"]})).model.learned.spread
+    np.testing.assert_array_equal(found["adt"].excess, fitted.learned.spread["adt"].excess)
+
+
+def test_whole_numbers_of_one_side_stay_whole(fitted: MIDAS, query: md.MuData) -> None:
+    table = fitted.cells.copy()
+    table.obs["cluster"] = np.arange(table.n_obs) % 3
+    found = together(table, encode(fitted, asked(query)).query).obs["cluster"]
+    assert sorted(set(found.dropna().astype(str))) == ["0", "1", "2"]
 
 
 def test_a_model_tuned_beside_its_reference_knows_how_it_now_reads_its_cells(fitted: MIDAS, query: md.MuData) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+import mudata as md
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +12,7 @@ from anndata import AnnData
 
 from midas import MIDAS, keys
 from midas.readings import Readings
-from midas.transfer import UNKNOWN, LabelConfig, Mapped, label_cells
+from midas.transfer import UNKNOWN, LabelConfig, Mapped, Query, automatic, label_cells
 
 PLAIN = LabelConfig(unknown=False)
 
@@ -66,6 +69,28 @@ def test_cells_without_a_label_do_not_vote(fitted: MIDAS) -> None:
     )
     with pytest.raises(ValueError, match=r"Expected labels in the reference's column 'kind', found none"):
         label_cells(mapped(fitted, z, np.zeros((1, 1)), kind=["NA"] * 6), "kind")
+
+
+def test_words_for_no_label_are_meant_whatever_their_case(fitted: MIDAS) -> None:
+    z = np.array([[0.0], [0.1], [9.0]])
+    both = mapped(fitted, z, np.zeros((1, 1)), kind=["Doublet", "DOUBLET", "b"])
+    own = LabelConfig(unknown=False, unlabelled=("Doublet",))
+    assert label_cells(both, "kind", config=own).table["kind_transferred"].tolist() == ["b"]
+
+
+def test_the_seed_of_a_query_is_that_of_its_labels(
+    fitted: MIDAS, mdata: md.MuData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds = []
+
+    def label(*_: object, seed: int, **__: object) -> SimpleNamespace:
+        seeds.append(seed)
+        return SimpleNamespace(table=None)
+
+    monkeypatch.setattr(automatic, "label_cells", label)
+    for query in (mdata, Query(mdata, seed=3)):
+        automatic.labels(fitted, query, "kind", mode="encode")
+    assert seeds == [0, 3]
 
 
 def test_a_column_that_is_not_there(fitted: MIDAS) -> None:

@@ -148,12 +148,17 @@ def _keep_settings(out: Path, settings: Settings) -> None:
     _write_json(file, wanted)
 
 
+def _own(folder: Path) -> bool:
+    """Whether a folder is of a grid, and hence free to be made anew; what killed runs left has no card yet."""
+    return not any(folder.iterdir()) or (folder / "run.json").is_file() or (folder / "task.h5mu").is_file()
+
+
 def _task_files(out: Path, source: Source, task: str, settings: Settings, instrument: Instrument) -> TaskFiles:
     folder = out / "tasks" / source.name / task
     card = folder / "shape.json"
     if not card.is_file():
         logger.info("Making task %s of %s.", task, source.name)
-        with replacing(folder) as scratch:
+        with replacing(folder, replaceable=_own) as scratch:
             scratch.mkdir()
             shape = instrument.make(source, task, settings, scratch)
             combinations = sorted(sorted(names) for names in shape.combinations)
@@ -190,7 +195,7 @@ def _run(out: Path, key: Key, method: Method, files: TaskFiles, settings: Settin
         if told is None:
             status, reason = "missing", f"needs a finished run of {method.as_long_as} on the same task and seed"
         limit = told
-    with replacing(key.folder(out)) as scratch:
+    with replacing(key.folder(out), replaceable=_own) as scratch:
         scratch.mkdir()
         if reason is None:
             logger.info("%s, %s, %s, seed %d.", key.dataset, key.task, key.method, key.seed)

@@ -19,19 +19,8 @@ _PEAK = re.compile(r"^(?P<chrom>[A-Za-z0-9_.\-]*?[A-Za-z0-9])[:_-](?P<start>\d+)
 _CHROMOSOME_COLUMNS = ("chrom", "chromosome", "chr", "seqnames")
 
 
-def parse_peaks(names: pd.Index) -> pd.DataFrame | None:
-    """Read ``chr1:1-2``, ``chr1-1-2`` or ``chr1_1_2``.
-
-    Returns
-    -------
-    Columns `chrom`, `start`, `end`, one row per name; None when any name is not of that form.
-    """
-    parts = read_peaks(names)
-    return None if parts is None or (parts["start"] < 0).any() else parts
-
-
 def read_peaks(names: pd.Index) -> pd.DataFrame | None:
-    """Read peaks among which some names may be odd.
+    """Read ``chr1:1-2``, ``chr1-1-2`` or ``chr1_1_2``; some names may be odd.
 
     Returns
     -------

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from mudata import MuData
 
-from midas.data.parts import MosaicData, Part, cell_keys
+from midas.data.checks import describe_names
+from midas.data.parts import MosaicData, Part, cell_keys, torn_cells
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,10 +43,18 @@ class Cells:
         return np.bincount(self.batch[chosen], minlength=len(self.batches))
 
 
-def number_cells(parts: list[Part], order: pd.Series | None) -> Cells:
-    """Match the parts' cells by name, and number them in the order of the input."""
+def number_cells(parts: list[Part], order: pd.Series | None, notes: list[str]) -> Cells:
+    """Match the parts' cells by name, and number them in the order of the input.
+
+    Raises
+    ------
+    ValueError
+        When there are no cells, or the input says of one cell that it is of two batches.
+    """
     keys = cell_keys(parts)
     plain = all(k.equals(pd.Index(p.adata.obs_names.astype(str))) for k, p in zip(keys, parts, strict=True))
+    if not plain:
+        _check_torn(torn_cells(parts), one_object=order is not None, notes=notes)
     union = keys[0].append(keys[1:]).unique()
     if not len(union):
         raise ValueError("Expected cells, found none.")
@@ -63,6 +72,22 @@ def number_cells(parts: list[Part], order: pd.Series | None) -> Cells:
     names = index if plain else pd.Index([key.split("\x1f")[1] for key in index])
     batches, batch = np.unique(batch_of.astype(str), return_inverse=True)
     return Cells(names, positions, tuple(batches.tolist()), batch.astype(np.int64))
+
+
+def _check_torn(torn: pd.Index, *, one_object: bool, notes: list[str]) -> None:
+    """Refuse, or at least tell of, names that are of one batch in one modality and of another in the next."""
+    if not len(torn):
+        return
+    if one_object:  # whose cells are told by their names
+        msg = (
+            f"Expected modalities to agree on the batch of a cell, found {len(torn):,} cells with different ones: "
+            f"{describe_names(torn)}. Mend the batch, or give other obs_names to what are different cells."
+        )
+        raise ValueError(msg)
+    notes.append(
+        f"{len(torn):,} names stand for one batch in one modality and for another in the next ({describe_names(torn)}); they "
+        "are taken as different cells."
+    )
 
 
 def obs_of(data: MosaicData, parts: Sequence[Part], cells: Cells) -> pd.DataFrame:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from midas.data.genes import Genes
 from midas.data.mosaic import ModalityRows, Mosaic
 from midas.data.schema import MosaicSchema
 
@@ -20,7 +21,29 @@ def recast(mosaic: Mosaic, schema: MosaicSchema) -> Mosaic:
         schema=schema,
         known_batch=np.array([known.get(name, -1) for name in mosaic.batches], dtype=np.int64),
         modalities={name: _recast_rows(mosaic, name, schema) for name in schema.modalities},
+        genes={
+            name: _by_feature(genes, mosaic.schema.modalities[name].features, schema.modalities[name].features)
+            for name, genes in mosaic.genes.items()
+            if name in schema.modalities
+        },
     )
+
+
+def aligned(mosaic: Mosaic, schema: MosaicSchema) -> Mosaic:
+    """Give a mosaic that was read for a model the schema that this model has now.
+
+    Raises
+    ------
+    ValueError
+        When it was read for other features.
+    """
+    if not mosaic.schema.same_features(schema):
+        raise ValueError("Expected a mosaic that this model's read() gave, found one of other features.")
+    return mosaic if mosaic.schema is schema else recast(mosaic, schema)
+
+
+def _by_feature(genes: Genes, old: pd.Index, new: pd.Index) -> Genes:
+    return tuple(genes[i] if i >= 0 else () for i in old.get_indexer(new))
 
 
 def _recast_rows(mosaic: Mosaic, name: str, schema: MosaicSchema) -> ModalityRows:
@@ -81,7 +104,7 @@ def chosen(mosaic: Mosaic, cells: NDArray[np.int64]) -> Mosaic:
         names=mosaic.names.take(cells),
         batch=mosaic.batch[cells],
         modalities={
-            name: replace(rows, source_of=rows.source_of[cells], row=rows.row[cells])
+            name: replace(rows, source_of=rows.source_of[cells], row=rows.row[cells], padded=None)
             for name, rows in mosaic.modalities.items()
         },
         obs=mosaic.obs.iloc[cells].reset_index(drop=True),
@@ -101,7 +124,8 @@ def measured_like(mosaic: Mosaic, model: Mosaic, like: NDArray[np.int64]) -> Mos
         shown = model.modalities[name].present[like]
         measured = np.logical_and(part.measured[own], model.modalities[name].measured[other])
         some = np.asarray(measured.any(axis=1))
-        rows[name] = replace(part, row=np.where(shown & some[batch], part.row, np.int32(-1)), measured=measured)
+        row = np.where(shown & some[batch], part.row, np.int32(-1))
+        rows[name] = replace(part, row=row, measured=measured, padded=None)
     return replace(
         mosaic,
         batches=tuple(mosaic.batches[b] for b in own),

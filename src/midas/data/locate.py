@@ -46,38 +46,52 @@ def locate(
     support = LIKELIHOODS[schema.modality.likelihood].support
     columns = [schema.features.get_indexer(each.features).astype(np.int64) for each in opened]
     scans = [scan(each.source, support, each.part, cells.batch[each.positions], len(cells.batches)) for each in opened]
-    source_of, row = (np.full(len(cells.batch), -1, dtype=np.int32) for _ in range(2))
+    source_of, row, zeros = (np.full(len(cells.batch), -1, dtype=np.int32) for _ in range(3))
     is_count = schema.modality.likelihood != "gaussian"
     if is_count and any(len(found.empty) for found in scans) and not any(found.detected.any() for found in scans):
         msg = f"{opened[0].part.label}: expected counts, found zeros alone. Leave the modality out if it was not measured."
         raise CountsError(msg)
+    padded = _padded(opened, scans, cells)
     for i, (each, found) in enumerate(zip(opened, scans, strict=True)):
         at = each.positions
-        padded = _padded(found, cells.batch[at], len(cells.batches))
         _note_zeros(each, found, padded, cells, notes, hidden=is_count)
         source_of[at], row[at] = i, np.arange(len(at))
         if is_count:
-            row[at[padded[cells.batch[at]]]] = -1
+            hidden = at[padded[cells.batch[at]]]
+            zeros[hidden], row[hidden] = row[hidden], -1
     measured = measured_features(schema, opened, columns, scans, cells, source_of, row, given, notes)
     names, named = as_in_input(schema, [each.part for each in opened], columns)
-    return ModalityRows(tuple(each.source for each in opened), tuple(columns), source_of, row, measured, names, named)
+    return ModalityRows(
+        sources=tuple(each.source for each in opened),
+        columns=tuple(columns),
+        source_of=source_of,
+        row=row,
+        measured=measured,
+        input_names=names,
+        input_columns=named,
+        padded=zeros if (zeros >= 0).any() else None,
+    )
 
 
-def _padded(found: Scan, group: NDArray[np.int64], n_groups: int) -> NDArray[np.bool_]:
-    """Batches of which the object has cells, but none with a count: zeros that stand for 'not measured'."""
-    cells = np.bincount(group, minlength=n_groups)
-    empty = np.bincount(group[found.empty], minlength=n_groups)
-    padded: NDArray[np.bool_] = (cells > 0) & (cells == empty)
-    return padded if (cells > empty).any() else np.zeros(n_groups, dtype=bool)
+def _padded(opened: list[Opened], scans: list[Scan], cells: Cells) -> NDArray[np.bool_]:
+    """Batches that have cells of the modality, but none with a count, where others do: zeros that stand for 'not measured'."""
+    having, empty = np.zeros((2, len(cells.batches)), dtype=np.int64)
+    for each, found in zip(opened, scans, strict=True):
+        batch = cells.batch[each.positions]
+        having += np.bincount(batch, minlength=len(having))
+        empty += np.bincount(batch[found.empty], minlength=len(having))
+    padded: NDArray[np.bool_] = (having > 0) & (having == empty)
+    return padded if (having > empty).any() else np.zeros(len(having), dtype=bool)
 
 
 def _note_zeros(
     opened: Opened, found: Scan, padded: NDArray[np.bool_], cells: Cells, notes: list[str], *, hidden: bool
 ) -> None:
     """Say which batches (`padded`) and cells have no counts; `hidden` when such batches are taken as not measured."""
-    label = opened.part.label
-    if hidden and padded.any():
-        where = ", ".join(np.asarray(cells.batches)[padded])
+    label, here = opened.part.label, np.zeros(len(padded), dtype=bool)
+    here[cells.batch[opened.positions]] = True
+    if hidden and (padded & here).any():
+        where = ", ".join(np.asarray(cells.batches)[padded & here])
         notes.append(f"{label}: no cell of {where} has any count; taken as not measured there.")
     n_empty = int((found.empty & ~padded[cells.batch[opened.positions]]).sum())
     if n_empty:

@@ -37,6 +37,9 @@ class ModalityRows:
         Features of the schema as the input spells and orders them, then those that it lacks.
     input_columns
         The schema's column of each.
+    padded
+        For each cell, `(n_cells,)`, its row of zeros that was taken as not measured, -1 where there is none; None when the input
+        has no such rows, or these are parts of another mosaic.
     """
 
     sources: tuple[Source, ...]
@@ -46,6 +49,7 @@ class ModalityRows:
     measured: NDArray[np.bool_]
     input_names: pd.Index
     input_columns: NDArray[np.int64]
+    padded: NDArray[np.int32] | None = None
 
     @cached_property
     def as_stored(self) -> tuple[bool, ...]:
@@ -67,7 +71,7 @@ class ModalityRows:
             wanted = np.unique(row[mine])
             sources.append(MemorySource(source.rows(wanted)))
             row[mine] = np.searchsorted(wanted, row[mine])
-        return replace(self, sources=tuple(sources), source_of=source_of, row=row)
+        return replace(self, sources=tuple(sources), source_of=source_of, row=row, padded=None)
 
 
 @dataclass(frozen=True)
@@ -187,7 +191,7 @@ class Mosaic:
         modalities = {
             name: rows.load(index)
             if only is None or name in only
-            else replace(rows, row=np.full(len(index), -1, dtype=np.int32))
+            else replace(rows, row=np.full(len(index), -1, dtype=np.int32), padded=None)
             for name, rows in self.modalities.items()
         }
         return replace(self, names=self.names.take(index), batch=self.batch[index], modalities=modalities)

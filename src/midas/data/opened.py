@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +12,7 @@ from midas.data.blocks import peak_keys, read_peaks
 from midas.data.cells import Cells
 from midas.data.checks import describe_names
 from midas.data.parts import Part, counts_of
-from midas.data.sources import Source, open_source
+from midas.data.sources import BackedSource, ColumnsSource, Source, open_source
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,11 +42,21 @@ class Opened:
 
 def open_parts(parts: list[Part], cells: Cells, layer: str | None, notes: list[str]) -> list[Opened]:
     """Open the counts of all parts."""
-    sources = [open_source(counts_of(part, layer)) for part in parts]
+    sources = [_source_of(part, layer) for part in parts]
     return [
         Opened(part, source, _told_apart(part, notes), at)
         for part, source, at in zip(parts, sources, cells.positions, strict=True)
     ]
+
+
+def _source_of(part: Part, layer: str | None) -> Source:
+    if part.within is None or layer is not None:
+        return open_source(counts_of(part, layer))
+    adata, mine = part.within
+    whole = open_source(counts_of(replace(part, adata=adata), layer))
+    # A file by columns has been loaded by now.
+    columns = np.flatnonzero(mine)
+    return ColumnsSource(whole, columns) if isinstance(whole, BackedSource) else open_source(part.adata.X)
 
 
 def _told_apart(part: Part, notes: list[str]) -> pd.Index:

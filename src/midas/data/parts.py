@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -11,7 +11,7 @@ import pandas as pd
 from anndata import AnnData
 from mudata import MuData
 
-from midas.data.blocks import parse_peaks
+from midas.data.blocks import read_peaks
 from midas.data.checks import CountsError, describe_names
 from midas.modality import preset
 
@@ -40,12 +40,15 @@ class Part:
         What to call it in messages.
     batch
         Each cell's batch as text, in the order of `adata`.
+    within
+        Where `adata` is some of the features of an AnnData on disk: that, and which features.
     """
 
     name: str
     adata: AnnData
     label: str
     batch: pd.Series
+    within: tuple[AnnData, NDArray[np.bool_]] | None = None
 
 
 def take_apart(
@@ -149,16 +152,12 @@ def _of_anndata(
     adata: AnnData, label: str, batch_key: str | None, modalities: Mapping[str, Modality] | None
 ) -> list[Part]:
     told = len(modalities or ()) == 1 or "feature_types" in adata.var.columns
-    return [
-        _part(
-            name,
-            adata if mine.all() else adata[:, mine],
-            f"{label}modality {name!r}{'' if told else ' (guessed)'}",
-            batch_key,
-            None,
-        )
-        for name, mine in modalities_in(adata, modalities).items()
-    ]
+    parts = []
+    for name, mine in modalities_in(adata, modalities).items():
+        own = adata if mine.all() else adata[:, mine]
+        part = _part(name, own, f"{label}modality {name!r}{'' if told else ' (guessed)'}", batch_key, None)
+        parts.append(replace(part, within=(adata, mine)) if adata.isbacked and not mine.all() else part)
+    return parts
 
 
 def modalities_in(adata: AnnData, modalities: Mapping[str, Modality] | None) -> dict[str, NDArray[np.bool_]]:
@@ -174,7 +173,7 @@ def modalities_in(adata: AnnData, modalities: Mapping[str, Modality] | None) -> 
             return {str(name): (kinds == name).to_numpy() for name in kinds.unique()}
     if only is not None:
         return {only: whole}
-    return {"atac" if parse_peaks(adata.var_names) is not None else "rna": whole}
+    return {"atac" if read_peaks(adata.var_names) is not None else "rna": whole}
 
 
 def _part(name: str, adata: AnnData, label: str, batch_key: str | None, shared: pd.Series | None) -> Part:
@@ -191,14 +190,22 @@ def _part(name: str, adata: AnnData, label: str, batch_key: str | None, shared: 
             "column with batch_key=, or say batch_key=None if all cells are one batch."
         )
         raise KeyError(msg)
-    missing = batch.isna().to_numpy() | (batch.astype(str) == "").to_numpy()  # files may write a missing text as ""
+    batches = as_text(batch)
+    missing = batch.isna().to_numpy() | (batches == "")  # files may write a missing text as ""
     if missing.any():
         cells = describe_names(adata.obs_names[missing])
         msg = f"{label}: expected a batch for every cell, found none in {batch_key!r} for {cells}."
         raise ValueError(msg)
     if own is not None and shared is not None and (names := own_index(adata.obs_names)).is_unique:
-        _check_agreement(own.astype(str).set_axis(names), shared, label, batch_key)
-    return Part(name, adata, label, pd.Series(batch.astype(str).to_numpy(), index=adata.obs_names))
+        _check_agreement(pd.Series(batches, index=names), shared, label, batch_key)
+    return Part(name, adata, label, pd.Series(batches, index=adata.obs_names))
+
+
+def as_text(batch: pd.Series) -> NDArray[np.object_]:
+    """Names of batches as text: 1 and 1.0 are one batch, as whole numbers become floats beside missing ones."""
+    codes, values = pd.factorize(batch)
+    whole = [str(int(v)) if isinstance(v, float | np.floating) and v.is_integer() else str(v) for v in values]
+    return np.array([*whole, "nan"], dtype=object)[codes]
 
 
 def own_index(names: pd.Index) -> pd.Index:
@@ -209,7 +216,7 @@ def own_index(names: pd.Index) -> pd.Index:
 
 def _check_agreement(own: pd.Series, shared: pd.Series, label: str, batch_key: str) -> None:
     both = shared.reindex(own.index)
-    differ = both.notna().to_numpy() & (both.astype(str).to_numpy() != own.to_numpy())
+    differ = both.notna().to_numpy() & (as_text(both) != own.to_numpy())
     if differ.any():
         cells = describe_names(own.index[differ])
         msg = f"{label}: the global obs and the modality's obs disagree on {batch_key!r} for {cells}. Make them agree."
@@ -266,6 +273,22 @@ def _batches_differ(keys: list[pd.Index], parts: list[Part]) -> bool:
     """Whether one key stands in two batches: a barcode that two cells happen to share."""
     pairs = pd.DataFrame({"key": np.concatenate(keys), "batch": np.concatenate([p.batch.to_numpy() for p in parts])})
     return bool(pairs.drop_duplicates()["key"].duplicated().any())
+
+
+def torn_cells(parts: list[Part]) -> pd.Index:
+    """Names that each modality has once, but which modalities put in different batches."""
+    table = pd.DataFrame(
+        {
+            "modality": np.repeat([p.name for p in parts], [len(p.batch) for p in parts]),
+            "cell": np.concatenate([p.adata.obs_names.astype(str) for p in parts]),
+            "batch": np.concatenate([p.batch.to_numpy() for p in parts]),
+        }
+    )
+    if table.duplicated(["modality", "cell"]).any():
+        return pd.Index([])
+    cells = table.drop_duplicates(["cell", "batch"])["cell"]
+    torn: pd.Index = pd.Index(cells[cells.duplicated()].unique())
+    return torn
 
 
 def counts_of(part: Part, layer: str | None) -> Any:  # noqa: ANN401 - whatever AnnData holds

@@ -76,7 +76,7 @@ def read_mosaic(
         modalities = {part.name: like.kinds[part.name] for part in parts if part.name in like.kinds}
     parts = wanted_parts(parts, schema, modalities, notes)
     _check_measured(measured, {part.name for part in parts} | set(() if known is None else known.modalities))
-    cells = number_cells(parts, order)
+    cells = number_cells(parts, order, notes)
     opened = open_parts(parts, cells, layer, notes)
     give_back()  # what matching the names took
     own = own_features(opened, modalities) if schema is None else dict(schema.modalities)

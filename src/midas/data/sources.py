@@ -153,6 +153,31 @@ class BackedSource:
         return block if len(run) == end - first else block[run - first]
 
 
+class ColumnsSource:
+    """Some columns of a matrix on disk: one modality of an AnnData that holds several."""
+
+    on_disk = True
+    positive = False  # nobody has looked
+
+    def __init__(self, whole: BackedSource, columns: NDArray[np.int64]) -> None:
+        self._whole = whole
+        self._columns = columns
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self._whole.shape[0], len(self._columns)
+
+    @property
+    def entries(self) -> int:
+        """Stored numbers of all columns, as these have to be read."""
+        return self._whole.entries
+
+    def rows(self, index: NDArray[np.signedinteger[Any]]) -> sp.csr_matrix:
+        """Read the rows `index`, in that order."""
+        return sp.csr_matrix(self._whole.rows(index)[:, self._columns])
+
+
 def _file_of(dataset: Any) -> Path | None:  # noqa: ANN401 - as BackedSource
     file = getattr(getattr(getattr(dataset, "group", dataset), "file", None), "filename", None)
     return Path(file) if file is not None and Path(file).is_file() else None

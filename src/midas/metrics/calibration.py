@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 def reliability(confidence: ArrayLike, correct: ArrayLike, *, n_bins: int = 10) -> pd.DataFrame:
     """How often labels are right, by their confidence: ``confidence``, ``accuracy`` and ``n`` of each bin with cells.
 
+    Cells without confidence (NaN) do not count: such have no label either, as those without latents in
+    :func:`midas.transfer.label_cells`.
+
     Examples
     --------
     >>> midas.metrics.reliability([0.9, 0.8, 0.3], [True, True, False]).shape[0] > 0
@@ -24,6 +27,9 @@ def reliability(confidence: ArrayLike, correct: ArrayLike, *, n_bins: int = 10) 
     if p.shape != hit.shape or ((p < 0) | (p > 1)).any():
         msg = f"Expected a confidence from 0 to 1 for each label, found shapes {p.shape} and {hit.shape}, or other values."
         raise ValueError(msg)
+    p, hit = p[~np.isnan(p)], hit[~np.isnan(p)]
+    if not len(p):
+        raise ValueError("Expected a label with a confidence or more, found none.")
     place = np.minimum((p * n_bins).astype(int), n_bins - 1)
     table = pd.DataFrame({"confidence": p, "accuracy": hit.astype(float), "bin": place})
     found = table.groupby("bin").agg(
@@ -34,6 +40,8 @@ def reliability(confidence: ArrayLike, correct: ArrayLike, *, n_bins: int = 10) 
 
 def calibration_error(confidence: ArrayLike, correct: ArrayLike, *, n_bins: int = 10) -> float:
     """Expected calibration error: mean over labels of the distance of accuracy and confidence in their bin; 0 is best.
+
+    Cells without confidence (NaN) do not count.
 
     Examples
     --------

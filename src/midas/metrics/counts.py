@@ -24,7 +24,7 @@ def feature_correlation(
     Parameters
     ----------
     predicted, true
-        `(n_cells, n_features)`.
+        `(n_cells, n_features)`; values that are not finite do not count.
     log1p
         Whether to compare log1p of the counts.
     measured
@@ -38,22 +38,13 @@ def feature_correlation(
     >>> round(midas.metrics.feature_correlation(2 * true, true, log1p=False), 2)
     1.0
     """
-    a, b = _dense(predicted), _dense(true)
-    if a.shape != b.shape:
-        msg = f"Expected predicted and true counts of one shape, found {a.shape} and {b.shape}."
-        raise ValueError(msg)
+    a, b, mask = _counted(predicted, true, measured)
     if log1p:
-        a, b = np.log1p(np.maximum(a, 0)), np.log1p(b)
-    a, b = a - a.mean(0), b - b.mean(0)
-    spread, truth = np.sqrt((a**2).sum(0)), np.sqrt((b**2).sum(0))
-    counted = truth > 0
-    if measured is not None:
-        counted &= np.asarray(measured, dtype=bool)
-    if not counted.any():
+        a, b = _log1p(a), _log1p(b)
+    r = _pearson(a, b, mask, 0)
+    if np.isnan(r):
         raise ValueError("Expected at least one measured feature that varies, found none.")
-    with np.errstate(invalid="ignore", divide="ignore"):
-        r = np.where(spread > 0, (a * b).sum(0) / (spread * truth), 0.0)
-    return float(r[counted].mean())
+    return r
 
 
 @dataclass(frozen=True)
@@ -110,16 +101,10 @@ def count_scores(
     >>> midas.metrics.count_scores(true, true).to_dict()["r_counts_feature"]
     1.0
     """
-    a, b = _dense(predicted), _dense(true)
-    if a.shape != b.shape:
-        msg = f"Expected predicted and true counts of one shape, found {a.shape} and {b.shape}."
-        raise ValueError(msg)
-    mask = np.broadcast_to(True if measured is None else np.asarray(measured, dtype=bool), a.shape)
-    mask = mask & np.isfinite(a) & np.isfinite(b)
-    a, b = np.where(mask, a, 0.0), np.where(mask, b, 0.0)
+    a, b, mask = _counted(predicted, true, measured)
     binary = bool(np.isin(b[mask], (0, 1)).all())
     auroc, precision = _ranked(a, b, mask, n_ranked, seed) if binary and mask.any() else (np.nan, np.nan)
-    log_a, log_b = np.log1p(np.maximum(a, 0)), np.log1p(np.maximum(b, 0))
+    log_a, log_b = _log1p(a), _log1p(b)
     return CountScores(
         r_counts_cell=_pearson(a, b, mask, 1),
         r_counts_feature=_pearson(a, b, mask, 0),
@@ -128,6 +113,24 @@ def count_scores(
         auroc=auroc,
         average_precision=precision,
     )
+
+
+def _counted(
+    predicted: ArrayLike | sp.spmatrix, true: ArrayLike | sp.spmatrix, measured: ArrayLike | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+    """Both as dense arrays with 0 where a value does not count, and which do."""
+    a, b = _dense(predicted), _dense(true)
+    if a.shape != b.shape:
+        msg = f"Expected predicted and true counts of one shape, found {a.shape} and {b.shape}."
+        raise ValueError(msg)
+    mask = np.broadcast_to(True if measured is None else np.asarray(measured, dtype=bool), a.shape)
+    mask = mask & np.isfinite(a) & np.isfinite(b)
+    return np.where(mask, a, 0.0), np.where(mask, b, 0.0), mask
+
+
+def _log1p(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    logged: NDArray[np.float64] = np.log1p(np.maximum(values, 0))
+    return logged
 
 
 def _pearson(a: NDArray[np.float64], b: NDArray[np.float64], mask: NDArray[np.bool_], axis: int) -> float:

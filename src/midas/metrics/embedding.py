@@ -11,6 +11,8 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import f1_score
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
+from midas.metrics.labels import complete, known_labels
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
@@ -64,15 +66,18 @@ def label_transfer_f1(
 ) -> float:
     """F1 of labels that k nearest neighbours carry from one embedding to another, from 0 to 1.
 
+    Cells without a label (NaN) neither give one nor are judged.
+
     Examples
     --------
     >>> z, labels = np.repeat([[0.0], [9.0]], 20, axis=0), ["B"] * 20 + ["T"] * 20
     >>> midas.metrics.label_transfer_f1(z, labels, z, labels)
     1.0
     """
-    labels = np.asarray(source_labels)
-    known: Any = KNeighborsClassifier(min(k, len(labels)), weights=weights).fit(np.asarray(source), labels)
-    return float(f1_score(np.asarray(target_labels), known.predict(np.asarray(target)), average=average))
+    (given, gives), (truth, judged) = known_labels(source_labels), known_labels(target_labels)
+    voters: Any = KNeighborsClassifier(min(k, int(gives.sum())), weights=weights)
+    voters.fit(np.asarray(source)[gives], given[gives])
+    return float(f1_score(truth[judged], voters.predict(np.asarray(target)[judged]), average=average))
 
 
 def label_micro_f1(labels: ArrayLike, reference: ArrayLike, *, match: bool = False) -> float:
@@ -81,7 +86,7 @@ def label_micro_f1(labels: ArrayLike, reference: ArrayLike, *, match: bool = Fal
     Parameters
     ----------
     labels, reference
-        `(n_cells,)`.
+        `(n_cells,)`; cells that lack a label (NaN) in either do not count.
     match
         Whether names of clusters mean nothing: they are renamed one to one so that most cells agree.
 
@@ -90,7 +95,13 @@ def label_micro_f1(labels: ArrayLike, reference: ArrayLike, *, match: bool = Fal
     >>> midas.metrics.label_micro_f1(["B", "T", "T", "T"], ["B", "T", "T", "B"])
     0.75
     """
-    a, b = np.asarray(labels).astype(str), np.asarray(reference).astype(str)
+    (a, has), (b, judged) = known_labels(labels), known_labels(reference)
+    both = has & judged
+    if not both.any():
+        n, m = int(has.sum()), int(judged.sum())
+        msg = f"Expected cells that both labellings label, found {n:,} labelled in the first, {m:,} in the second, none in both."
+        raise ValueError(msg)
+    a, b = a[both], b[both]
     if not match:
         return float((a == b).mean())
     table = pd.crosstab(a, b).to_numpy()
@@ -136,14 +147,17 @@ def neighbourhood_overlap(a: ArrayLike, b: ArrayLike, ks: Sequence[int] = (10, 3
 def label_agreement(z: ArrayLike, labels: ArrayLike, *, k: int = 15) -> float:
     """Share of cells whose k nearest neighbours, by majority, have their label; 1 is perfect.
 
+    Cells without a label (NaN) are left out.
+
     Examples
     --------
     >>> z, labels = np.repeat([[0.0], [9.0]], 20, axis=0), ["B"] * 20 + ["T"] * 20
     >>> midas.metrics.label_agreement(z, labels)
     1.0
     """
-    classes, codes = np.unique(np.asarray(labels), return_inverse=True)
-    near = codes[_neighbours(z, k)]
+    types, known = known_labels(labels)
+    classes, codes = np.unique(types[known], return_inverse=True)
+    near = codes[_neighbours(np.asarray(z)[known], k)]
     votes = np.stack([(near == c).sum(1) for c in range(len(classes))], axis=1)
     return float((votes.argmax(1) == codes).mean())
 
@@ -159,7 +173,7 @@ def mixing(z: ArrayLike, batch: ArrayLike, *, k: int = 30) -> float:
     >>> bool(midas.metrics.mixing(z, ["a", "b"] * 100) > 0.9)
     True
     """
-    classes, codes = np.unique(np.asarray(batch), return_inverse=True)
+    classes, codes = np.unique(complete(batch, "batch"), return_inverse=True)
     if len(classes) == 1:
         return 1.0
     near = codes[_neighbours(z, k)]

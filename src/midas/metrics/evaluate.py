@@ -10,11 +10,13 @@ import pandas as pd
 
 from midas.metrics.counts import count_scores
 from midas.metrics.embedding import foscttm, label_transfer_f1
+from midas.metrics.labels import known_labels
 from midas.metrics.result import Result, Route, Values
 from midas.metrics.scib import scib
 from midas.metrics.scmib import ALIGNMENT, ModalityScores, ScmibScores, alignment, feature_space
 from midas.metrics.states import known_state, like_full, separation
 from midas.metrics.tasks import Task, sample
+from midas.metrics.tasks.record import UNLABELLED
 from midas.metrics.wnn import weighted_neighbours
 from midas.modality import preset
 
@@ -45,7 +47,7 @@ def evaluate(
     full
         What it made of the same cells with all modalities (the task ``full`` or ``paired``); None for no comparison.
     unlabelled
-        Labels that are none.
+        Labels that are none, beside ``unknown``, which the task calls cells whose label is missing.
     state_key
         Name of the true biological state in the truth's obsm, which simulated data have.
     n_cells
@@ -69,10 +71,10 @@ def evaluate(
     if missing.any():
         msg = f"Expected an embedding of all {len(cells)} cells, found none of {int(missing.sum())}."
         raise ValueError(msg)
-    labels, batch = task.labels.to_numpy(), task.batch.to_numpy()
+    unlabelled = (*unlabelled, UNLABELLED)
+    (labels, known), batch = known_labels(task.labels, unlabelled), task.batch.to_numpy()
     drawn = cells[sample(batch, n_cells, seed=seed)]
     counts = _translated(task, result, drawn, seed) | _imputed(task, result, drawn, seed)
-    known = ~np.isin(labels, list(unlabelled))
     space = _corrected_graph(task, result, cells[known], seed)
     scores = ScmibScores(
         embedding=scib(z, batch, labels, unlabelled=unlabelled, seed=seed),
@@ -250,11 +252,11 @@ def _taken_apart(task: Task, z: NDArray[np.float64], unlabelled: tuple[str, ...]
     sizes = {len(at) for at in parts.values()}
     if len(sizes) != 1:
         return found
-    labels = task.labels.to_numpy()
+    labels, has_label = known_labels(task.labels, unlabelled)
     closer, carried = [], []
     for a, b in combinations(parts.values(), 2):
         closer.append(foscttm(z[a], z[b]))
-        known = ~np.isin(labels[a], list(unlabelled))
+        known = has_label[a]
         for x, y in ((a[known], b[known]), (b[known], a[known])):
             carried.append(label_transfer_f1(z[x], labels[x], z[y], labels[y]))
     return {"split_foscttm": float(np.mean(closer)), "split_label_f1": float(np.mean(carried))}

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from midas.metrics.labels import known_labels
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
@@ -74,6 +76,7 @@ def fold_changes(
     r"""Natural log fold change of each feature in each type against the rest, types x features.
 
     :math:`\log \frac{\bar x_{\text{type}} + \varepsilon}{\bar x_{\text{rest}} + \varepsilon}` of mean counts.
+    Cells whose label is missing (NaN) or one of `unlabelled` take no part.
 
     Examples
     --------
@@ -81,15 +84,15 @@ def fold_changes(
     >>> midas.metrics.fold_changes([[4, 1], [4, 1], [1, 1]], ["a", "a", "b"], pseudocount=0).round(2).loc["a"].tolist()
     [1.39, 0.0]
     """
-    x, types = np.asarray(counts, dtype=np.float64), np.asarray(labels).astype(str)
+    x, (types, known) = np.asarray(counts, dtype=np.float64), known_labels(labels, unlabelled)
     if len(x) != len(types):
         msg = f"Expected a label for each of {len(x)} cells, found {len(types)}."
         raise ValueError(msg)
-    names = np.setdiff1d(types, list(unlabelled))
+    names = np.unique(types[known])
     if len(names) < 2:
         msg = f"Expected two types or more, found {', '.join(names) or 'none'}."
         raise ValueError(msg)
-    groups = pd.Categorical(types, categories=names).codes.astype(np.int64)
+    groups = np.where(known, np.searchsorted(names, types), -1)
     return pd.DataFrame(group_fold_changes(x, groups, len(names), pseudocount=pseudocount), index=names)
 
 

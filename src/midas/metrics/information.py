@@ -12,6 +12,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from midas.metrics.labels import known_labels
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
@@ -29,7 +31,7 @@ def information(
     x
         `(n_cells, dim)`.
     labels
-        Of the cells; those with fewer cells than folds do not count.
+        Of the cells; those with fewer cells than folds do not count, nor cells without a label (NaN).
     classifier
         15 nearest neighbours, or logistic regression of standardised dimensions.
     folds
@@ -43,7 +45,8 @@ def information(
     >>> bool(midas.metrics.information(x, labels) > 0.9)
     True
     """
-    points, names = np.asarray(x, dtype=np.float64), np.asarray(labels).astype(str)
+    points, (names, known) = np.asarray(x, dtype=np.float64), known_labels(labels)
+    points, names = points[known], names[known]
     classes, codes, sizes = np.unique(names, return_inverse=True, return_counts=True)
     kept = (sizes >= folds)[codes]
     if (sizes >= folds).sum() < 2:

@@ -20,6 +20,7 @@ from scipy.stats import chi2
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from midas.metrics import scib_package
+from midas.metrics.labels import cells_by_label, complete, known_labels
 from midas.metrics.neighbours import Neighbours, neighbours
 from midas.metrics.scib_package import CLUSTER_K, KBET_K, LISI_K
 
@@ -109,7 +110,7 @@ def scib(
     batch, labels
         Of each cell.
     unlabelled
-        Labels that are none: their cells are left out. A graph must be made without them.
+        Labels that are none, as missing ones (NaN) are: their cells are left out. A graph must be made without them.
     seed
         Of the clustering.
     engine
@@ -138,8 +139,7 @@ def scib(
     if engine not in get_args(Engine):
         msg = f"Expected an engine out of {', '.join(get_args(Engine))}, found {engine!r}."
         raise ValueError(msg)
-    batches, types = np.asarray(batch).astype(str), np.asarray(labels).astype(str)
-    known = ~np.isin(types, list(unlabelled))
+    batches, (types, known) = complete(batch, "batch"), known_labels(labels, unlabelled)
     if isinstance(x, Neighbours):
         graph = x
         if not known.all():
@@ -188,7 +188,7 @@ def lisi(graph: Neighbours, groups: ArrayLike, *, perplexity: float = _PERPLEXIT
     perplexity, at most a third of the neighbours; the index is :math:`1 / \sum_g (\sum_{j \in g} p_j)^2`.
     """
     graph = graph.first(LISI_K)
-    names, codes = np.unique(np.asarray(groups).astype(str), return_inverse=True)
+    names, codes = np.unique(complete(groups, "group"), return_inverse=True)
     weight = _perplexity_weights(graph.distances[:, 1:], min(perplexity, graph.k / 3))
     near = codes[graph.indices[:, 1:]]
     shares = np.stack([(weight * (near == g)).sum(1) for g in range(len(names))], axis=1)
@@ -198,22 +198,22 @@ def lisi(graph: Neighbours, groups: ArrayLike, *, perplexity: float = _PERPLEXIT
 
 def ilisi(graph: Neighbours, batch: ArrayLike) -> float:
     """Median LISI of batches, 0 for one among a cell's neighbours, 1 for all evenly."""
-    n = len(np.unique(np.asarray(batch)))
-    return float((np.median(lisi(graph, batch)) - 1) / (n - 1))
+    batches = complete(batch, "batch")
+    return float((np.median(lisi(graph, batches)) - 1) / (len(np.unique(batches)) - 1))
 
 
 def clisi(graph: Neighbours, labels: ArrayLike) -> float:
     """Median LISI of labels, 1 for one among a cell's neighbours, 0 for all evenly."""
-    n = len(np.unique(np.asarray(labels)))
-    return float((n - np.median(lisi(graph, labels))) / (n - 1))
+    types = complete(labels, "label")
+    n = len(np.unique(types))
+    return float((n - np.median(lisi(graph, types))) / (n - 1))
 
 
 def graph_connectivity(graph: Neighbours, labels: ArrayLike) -> float:
     """Mean over labels of the share of its cells in the largest strongly connected component, of 15 neighbours."""
-    adjacency, types = graph.first(CLUSTER_K).adjacency(), np.asarray(labels)
+    adjacency = graph.first(CLUSTER_K).adjacency()
     shares = []
-    for label in np.unique(types):
-        of = np.flatnonzero(types == label)
+    for of in cells_by_label(labels).values():
         component = connected_components(adjacency[of][:, of], connection="strong")[1]
         shares.append(np.bincount(component).max() / len(of))
     return float(np.mean(shares))
@@ -235,12 +235,11 @@ def kbet(graph: Neighbours, batch: ArrayLike, labels: ArrayLike, *, alpha: float
     alpha
         Level of the test.
     """
-    weights, types = graph.first(KBET_K).connectivities(), np.asarray(labels)
-    batches = np.unique(np.asarray(batch), return_inverse=True)[1]
+    weights = graph.first(KBET_K).connectivities()
+    batches = np.unique(complete(batch, "batch"), return_inverse=True)[1]
     scores = []
-    for label in np.unique(types):
-        of = np.flatnonzero(types == label)
-        sizes = np.bincount(batches[of])
+    for cells in cells_by_label(labels).values():
+        of, sizes = cells, np.bincount(batches[cells])
         if len(of) < 10 or (sizes > 0).sum() == 1:
             continue
         k = int(min(70, max(10, len(of) / (sizes > 0).sum() // 4)))
@@ -273,20 +272,24 @@ def leiden(graph: Neighbours, *, resolutions: Sequence[float] = RESOLUTIONS, see
 
 def best_clustering(clusters: NDArray[np.int64], labels: ArrayLike) -> NDArray[np.int64]:
     """Choose out of `(n_resolutions, n_cells)` the clustering that has the highest NMI (arithmetic mean), `(n_cells,)`."""
-    best: NDArray[np.int64] = clusters[int(np.argmax([normalized_mutual_info_score(labels, of) for of in clusters]))]
+    types, known = known_labels(labels)
+    nmi = [normalized_mutual_info_score(types[known], of[known]) for of in clusters]
+    best: NDArray[np.int64] = clusters[int(np.argmax(nmi))]
     return best
 
 
 def nmi_ari(clusters: NDArray[np.int64], labels: ArrayLike) -> tuple[float, float]:
     """NMI and ARI of :func:`best_clustering`."""
-    best = best_clustering(clusters, labels)
-    return float(normalized_mutual_info_score(labels, best)), float(adjusted_rand_score(labels, best))
+    types, known = known_labels(labels)
+    types, best = types[known], best_clustering(clusters, labels)[known]
+    return float(normalized_mutual_info_score(types, best)), float(adjusted_rand_score(types, best))
 
 
 def isolated_label_f1(clusters: NDArray[np.int64], labels: ArrayLike, batch: ArrayLike) -> float:
     """Best F1 of any cluster of any clustering as a guess of a label, mean over the labels found in the fewest batches."""
-    types = np.asarray(labels).astype(str)
-    in_batches = pd.crosstab(types, np.asarray(batch).astype(str)).gt(0).sum(axis=1)
+    types, known = known_labels(labels)
+    types, clusters = types[known], clusters[:, known]
+    in_batches = pd.crosstab(types, complete(batch, "batch")[known]).gt(0).sum(axis=1)
     isolated = in_batches.index[in_batches == in_batches.min()]
     return float(np.mean([max(_best_f1(of, types == label) for of in clusters) for label in isolated]))
 

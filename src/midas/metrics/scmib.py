@@ -13,6 +13,7 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import silhouette_samples
 
 from midas.metrics.embedding import foscttm, label_transfer_f1
+from midas.metrics.labels import cells_by_label, known_labels
 from midas.metrics.scib import BATCH_SCORES, BIO_SCORES, ScibScores
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def modality_asw(latents: Mapping[str, ArrayLike], labels: ArrayLike) -> float:
     latents
         By modality, `(n_cells, dim)`, the same cells.
     labels
-        Of the cells.
+        Of the cells; those without one (NaN) do not count.
 
     Examples
     --------
@@ -112,10 +113,9 @@ def modality_asw(latents: Mapping[str, ArrayLike], labels: ArrayLike) -> float:
     >>> round(midas.metrics.modality_asw({"rna": c, "adt": c}, np.repeat(["B", "T"], 50)), 2)
     0.98
     """
-    types = np.asarray(labels)
     scores = []
-    for label in np.unique(types):
-        mine = [np.asarray(x)[types == label] for x in latents.values()]
+    for cells in cells_by_label(labels).values():
+        mine = [np.asarray(x)[cells] for x in latents.values()]
         modality = np.repeat(np.arange(len(mine)), len(mine[0]))
         if len(mine) > 1 and len(modality) > len(mine):
             scores.append(float((1 - np.abs(silhouette_samples(np.concatenate(mine), modality))).mean()))
@@ -134,7 +134,7 @@ def alignment(
     labels
         Of the cells.
     unlabelled
-        Labels that are none; such cells count for FOSCTTM alone.
+        Labels that are none, as missing ones (NaN) are; such cells count for FOSCTTM alone.
 
     Returns
     -------
@@ -147,8 +147,7 @@ def alignment(
     1.0
     """
     arrays = {name: np.asarray(x, dtype=np.float64) for name, x in latents.items()}
-    types = np.asarray(labels).astype(str)
-    known = ~np.isin(types, list(unlabelled))
+    types, known = known_labels(labels, unlabelled)
     # Both ways of a pair are in foscttm, so unordered pairs give the mean over ordered ones.
     closer = [foscttm(arrays[a], arrays[b]) for a, b in combinations(arrays, 2)]
     of = {name: x[known] for name, x in arrays.items()}

@@ -9,6 +9,7 @@ import pandas as pd
 
 from midas.metrics.embedding import label_micro_f1, neighbourhood_overlap
 from midas.metrics.information import canonical_correlation, information, recovered
+from midas.metrics.labels import known_labels
 from midas.metrics.neighbours import neighbours
 from midas.metrics.result import Result
 from midas.metrics.scib import best_clustering, leiden
@@ -31,8 +32,8 @@ def separation(task: Task, result: Result, unlabelled: tuple[str, ...], seed: in
     c = result.embedding.of(task.truth.obs_names)
     found = {"batch_in_c": _information(c, task.batch.to_numpy(), seed), "type_in_u": _NAN}
     if result.technical is not None and task.labels is not None:
-        u, labels = result.technical.of(task.truth.obs_names), task.labels.to_numpy()
-        kept = np.isfinite(u).all(1) & ~np.isin(labels, list(unlabelled))
+        u, (labels, known) = result.technical.of(task.truth.obs_names), known_labels(task.labels, unlabelled)
+        kept = np.isfinite(u).all(1) & known
         found["type_in_u"] = _information(u[kept], labels[kept], seed)
     return found
 
@@ -68,8 +69,8 @@ def like_full(
         raise ValueError(msg)
     overlap = neighbourhood_overlap(z[kept], other[kept], OVERLAP_KS)
     found |= {f"full_overlap_{k}": float(overlap[k]) for k in OVERLAP_KS if k < kept.sum()}
-    types = task.labels.to_numpy()
-    kept &= ~np.isin(types, list(unlabelled))
+    types, known = known_labels(task.labels, unlabelled)
+    kept &= known
     if len(set(types[kept])) > 1:
         named, reference = (_named(x[kept], types[kept], seed) for x in (z, other))
         found["full_label_f1"] = label_micro_f1(named, reference)

@@ -81,7 +81,7 @@ def along_pseudotime(
     kind = None if color is None else column_of(data, color)[there]
     text, names = (None, []) if kind is None else names_of(kind)
     axes = panels(len(chosen), ax, (3.4 + (legend_size(names) if len(chosen) == 1 else 0), 2.9))
-    palette = palette_of(data.uns, color or "", names)
+    palette = {} if color is None or kind is None else palette_of(data.uns, color, kind)
     shades = "C0" if text is None else [palette.get(str(name), GREY) for name in text]
     for d, panel in zip(chosen, axes, strict=True):
         panel.scatter(time[there], z[there, d], c=shades, s=8, linewidths=0, alpha=0.7, rasterized=True)

@@ -182,7 +182,7 @@ def _draw(
     # Drawn in random order, so that no group lies on top of the others.
     order = np.random.default_rng(seed).permutation(np.flatnonzero(np.isfinite(xy).all(1)))
     for (name, values), panel in zip(columns.items(), axes, strict=True):
-        palette = palette_of(mdata.uns, name, names_of(values)[1])
+        palette = palette_of(mdata.uns, name, values)
         points(panel, xy[order], values.iloc[order], palette, legend_too=True)
         panel.set(title=name, xlabel=labels[0], ylabel=labels[1])
         if not pd.api.types.is_numeric_dtype(values) and len(palette) > MAX_LEGEND:

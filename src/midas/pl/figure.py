@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from midas.files import replacing
 from midas.natural import natural
 
 if TYPE_CHECKING:
@@ -58,10 +59,16 @@ def panels(n: int, ax: Axes | None, size: tuple[float, float], columns: int = 4)
 
 
 def write(ax: Axes, save: str | Path | None) -> None:
-    """Write the figure that the axes are of."""
-    if save is not None:
-        figure: Any = ax.figure
-        figure.savefig(save, dpi=150, bbox_inches="tight")
+    """Write the figure that the axes are of, whole or not at all; folders on the way are made."""
+    if save is None:
+        return
+    figure: Any = ax.figure
+    target = Path(save)
+    if not target.suffix:
+        # Matplotlib would add the format's suffix to the temporary name, which then could not be found.
+        target = target.with_name(f"{target.name.rstrip('.')}.{figure.canvas.get_default_filetype()}")
+    with replacing(target) as scratch:
+        figure.savefig(scratch, dpi=150, bbox_inches="tight")
 
 
 def names_of(values: pd.Series | ArrayLike) -> tuple[NDArray[np.object_], list[str]]:
@@ -87,11 +94,17 @@ def colours(n: int) -> list[Any]:
     return [wheel[i % len(wheel)] for i in range(n)]
 
 
-def palette_of(uns: Any, column: str, names: Sequence[str]) -> dict[str, Any]:  # noqa: ANN401 - uns of a data object
+def palette_of(uns: Any, column: str, values: pd.Series) -> dict[str, Any]:  # noqa: ANN401 - uns of a data object
     """Colour of each group: what scanpy keeps in ``uns["<column>_colors"]``, if it is there and long enough."""
+    names = names_of(values)[1]
     kept = uns.get(f"{column}_colors") if hasattr(uns, "get") else None
-    own = list(kept) if kept is not None and len(kept) >= len(names) else colours(len(names))
-    return dict(zip(names, own, strict=False))
+    # Scanpy keeps a colour for each category, used or not, and makes sorted categories of text.
+    categorical = isinstance(values.dtype, pd.CategoricalDtype)
+    categories = [str(name) for name in values.cat.categories] if categorical else sorted(names)
+    if kept is None or len(kept) < len(categories):
+        return dict(zip(names, colours(len(names)), strict=True))
+    own = dict(zip(categories, kept, strict=False))
+    return {name: own[name] for name in names}
 
 
 def legend_size(names: Sequence[str]) -> float:

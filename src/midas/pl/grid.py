@@ -11,6 +11,8 @@ import pandas as pd
 
 from midas.pl.embedding import layout, points
 from midas.pl.figure import GREY, MAX_LEGEND, colours, names_of, plotter, shorten, write
+from midas.tl.inputs import by_cell, same_cells
+from midas.tl.latents import JOINT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,7 +36,8 @@ def grid(
     Parameters
     ----------
     latents
-        Embeddings of the same cells by modality and under ``joint``, as :func:`midas.tl.latents` gives them.
+        Embeddings of the same cells by modality and under ``joint``, as :func:`midas.tl.latents` gives them. Tables are matched
+        to the joint one by the names of the cells, arrays are taken in its order.
     batch, color
         Batch and group of each cell, in the order of the embeddings, or by name for embeddings that are tables.
     batches
@@ -60,9 +63,9 @@ def grid(
     >>> midas.pl.grid({"rna": rna, "adt": adt, "joint": rna}, batch, kind).shape
     (3, 2)
     """
-    tables = {name: np.asarray(z, dtype=np.float64) for name, z in latents.items()}
-    index = next((z.index for z in latents.values() if isinstance(z, pd.DataFrame)), None)
-    of, kind = (_series(values, index, len(next(iter(tables.values())))) for values in (batch, color))
+    tables, index = same_cells(latents, JOINT)
+    n = len(next(iter(tables.values())))
+    of, kind = _series(batch, index, n, "batch"), _series(color, index, n, "color")
     text, there = names_of(of)
     columns = there if batches is None else [str(name) for name in batches]
     if not set(columns) <= set(there):
@@ -98,9 +101,9 @@ def grid(
     return found
 
 
-def _series(values: pd.Series | ArrayLike, index: pd.Index | None, n: int) -> pd.Series:
-    if isinstance(values, pd.Series) and index is not None:
-        return values.set_axis(values.index.astype(str)).reindex(index.astype(str))
+def _series(values: pd.Series | ArrayLike, index: pd.Index | None, n: int, what: str) -> pd.Series:
+    if isinstance(values, pd.Series) and index is not None and not isinstance(values.index, pd.RangeIndex):
+        return by_cell(values, index, what)
     series = values if isinstance(values, pd.Series) else pd.Series(np.asarray(values))
     if len(series) != n:
         msg = f"Expected one value for each of {n:,} cells, found {len(series):,}."

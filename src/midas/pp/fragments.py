@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from anndata import AnnData
 
 from midas.io import DataFileError
-from midas.pp.regions import names_of, natural_order, regions
+from midas.pp.regions import names_of, natural_order, regions, spelled_like
 from midas.pp.samples import csr, members
 
 if TYPE_CHECKING:
@@ -61,11 +61,12 @@ def count_fragments(path: str | Path, peaks: pd.Index, barcodes: pd.Index) -> An
         raise ValueError(
             "Expected peaks that do not overlap each other, found some that do. Join them with merge_peaks."
         )
-    shape = (len(barcodes), len(peaks))
+    shape, chroms = (len(barcodes), len(peaks)), set(table["chrom"])
     total = members(np.full(len(barcodes), -1, dtype=np.int64), len(peaks))  # nothing yet
     seen: tuple[set[str], int] = (set(), 0)
     for block in _blocks(Path(path)):
         cell = barcodes.get_indexer(pd.Index(block["barcode"]))
+        block["chrom"] = spelled_like(block["chrom"], chroms)
         seen = (seen[0] | set(block["chrom"].unique()), seen[1] + int((cell >= 0).sum()))
         mine = block[cell >= 0]
         for column, shift in (("start", 0), ("end", -1)):
@@ -73,7 +74,7 @@ def count_fragments(path: str | Path, peaks: pd.Index, barcodes: pd.Index) -> An
             hit = at >= 0
             ones = np.ones(int(hit.sum()), dtype=np.float32)
             total = csr(total + sp.csr_matrix((ones, (cell[cell >= 0][hit], order[at[hit]])), shape=shape))
-    _check_seen(Path(path), seen, barcodes, set(table["chrom"]))
+    _check_seen(Path(path), seen, barcodes, chroms)
     var = table.set_index(names_of(table))
     var.index = pd.Index(peaks.astype(str))
     return AnnData(csr(total), obs=pd.DataFrame(index=barcodes.astype(str)), var=var)

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 from anndata import AnnData
+from anndata.utils import make_index_unique
 from mudata import MuData
 
 from midas.data.checks import scan
 from midas.data.measured import flags_in
-from midas.data.parts import Part, counts_of
+from midas.data.parts import Part, as_text, counts_of, rows_in
 from midas.data.sources import open_source
-from midas.io import DataFileError
 from midas.keys import MEASURED_PREFIX
 from midas.modality import PRESETS
 from midas.pp.arrays import arrays_of
-from midas.pp.mtx import find_mtx, read_mtx
+from midas.pp.folders import in_folder
+from midas.pp.mtx import MtxFiles, read_mtx
 from midas.pp.read import by_modality, read_any
 from midas.pp.samples import Sample, csr, listed
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 Source: TypeAlias = str | Path | AnnData | MuData
 
@@ -69,9 +73,16 @@ def collect(
     if not pairs:
         raise ValueError("Expected files or folders to prepare, found none.")
     samples: list[Sample] = []
+    layers: set[str] = set()  # that the objects have
     for number, (name, source) in enumerate(pairs, 1):
-        for data, label, kind, fallback in _open(source, number):
-            samples += _samples(data, label, kind, name, fallback, batch_key, layer)
+        for opened in _open(source, number):
+            layers |= opened.layers
+            samples += _samples(opened, name, batch_key, layer)
+    if layer is not None and layer not in layers:
+        msg = (
+            f"Expected a layer {layer!r} in some of the input, found the layers: {', '.join(sorted(layers)) or 'none'}."
+        )
+        raise ValueError(msg)
     kept = [sample for sample in samples if sample.modality in PRESETS]
     if not kept:
         found = listed(sorted({sample.modality for sample in samples}))
@@ -91,66 +102,57 @@ def named(source: Source) -> tuple[str | None, Source]:
     return None, source
 
 
-def _open(source: Source, number: int) -> list[tuple[AnnData | MuData, str, str, str]]:
-    """Read what one source holds: the data, what to call it, its kind, and the name of its batch if nothing better is said."""
+@dataclass(frozen=True)
+class _Opened:
+    """What one file or object holds.
+
+    Attributes
+    ----------
+    data
+        All of it.
+    label
+        What to call it in messages.
+    kind
+        Of the file, in words.
+    batch
+        Name of its batch if nothing better is said.
+    notes
+        What the user should know.
+    """
+
+    data: AnnData | MuData
+    label: str
+    kind: str
+    batch: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def layers(self) -> set[str]:
+        """Names of its layers, in any modality."""
+        parts = self.data.mod.values() if isinstance(self.data, MuData) else [self.data]
+        return {str(name) for adata in parts for name in adata.layers}
+
+
+def _open(source: Source, number: int) -> list[_Opened]:
     if isinstance(source, AnnData | MuData):
-        return [(source, f"object {number}", type(source).__name__, f"batch{number}")]
+        return [_Opened(source, f"object {number}", type(source).__name__, f"batch{number}")]
     if not isinstance(source, str | Path):
         msg = f"Expected a file, a folder, an AnnData or a MuData, found {type(source).__name__}."
         raise TypeError(msg)
     path = Path(source)
-    return _open_folder(path) if path.is_dir() else [(*_read(path), _batch_name(path))]
+    if not path.is_dir():
+        return [_read(path)]
+    found, notes = in_folder(path)
+    first, *others = [_read(each) for each in found]
+    return [replace(first, notes=tuple(notes)), *others]
 
 
-def _read(path: Path) -> tuple[AnnData | MuData, str, str]:
-    data, kind = read_any(path)
-    return data, str(path), kind
-
-
-def _open_folder(folder: Path) -> list[tuple[AnnData | MuData, str, str, str]]:
-    """A matrix, or several, or folders and files that hold one sample each."""
-    here = find_mtx(folder)
-    if here:
-        return [
-            (read_mtx(f), str(f.matrix if f.prefix else folder), "mtx", f.prefix.rstrip("._- ") or _batch_name(folder))
-            for f in here
-        ]
-    inside = [
-        path
-        for path in sorted(folder.iterdir())
-        if (path.is_dir() and _holds_samples(path)) or path.suffix in {".h5", ".h5ad", ".h5mu"}
-    ]
-    inside = _without_raw(inside)
-    if not inside:
-        there = listed(sorted(path.name for path in folder.iterdir())) or "nothing"
-        msg = (
-            f"{folder}: expected a folder with matrix.mtx, barcodes.tsv and features.tsv, or one that holds such folders or "
-            f".h5, .h5ad or .h5mu files, found {there}."
-        )
-        raise DataFileError(msg)
-    return [
-        opened
-        for path in inside
-        for opened in (_open_folder(path) if path.is_dir() else [(*_read(path), _batch_name(path))])
-    ]
-
-
-def _holds_samples(folder: Path) -> bool:
-    found = any(find_mtx(folder)) or any(p.suffix in {".h5", ".h5ad", ".h5mu"} for p in folder.iterdir())
-    return found or any(p.is_dir() and _holds_samples(p) for p in folder.iterdir())
-
-
-def _without_raw(paths: list[Path]) -> list[Path]:
-    """Of the output of Cell Ranger, take the filtered cells alone, and the .h5 file rather than the folder of the same name."""
-    names = {path.name for path in paths}
-    filtered = any("filtered" in name and "bc_matrix" in name for name in names)
-    if not filtered:
-        return paths
-    return [
-        path
-        for path in paths
-        if "filtered" in path.name and "bc_matrix" in path.name and not (path.is_dir() and f"{path.name}.h5" in names)
-    ]
+def _read(place: Path | MtxFiles) -> _Opened:
+    if isinstance(place, MtxFiles):
+        label = str(place.matrix if place.prefix else place.folder)
+        return _Opened(read_mtx(place), label, "mtx", place.prefix.rstrip("._- ") or _batch_name(place.folder))
+    data, kind = read_any(place)
+    return _Opened(data, str(place), kind, _batch_name(place))
 
 
 def _batch_name(path: Path) -> str:
@@ -166,50 +168,56 @@ def _batch_name(path: Path) -> str:
     return "batch1"
 
 
-def _samples(
-    data: AnnData | MuData,
-    label: str,
-    kind: str,
-    name: str | None,
-    fallback: str,
-    batch_key: str,
-    layer: str | None,
-) -> list[Sample]:
+def _samples(opened: _Opened, name: str | None, batch_key: str, layer: str | None) -> list[Sample]:
     """Cut one object by modality and batch, and check its counts."""
-    notes: list[str] = []
-    if isinstance(data, AnnData) and not data.obs_names.is_unique:
-        data = data.copy()
-        notes.append(f"{label}: {int(data.obs_names.duplicated().sum()):,} barcodes occur again; they got -1, -2, ...")
-        data.obs_names_make_unique()
-    samples = []
-    if isinstance(data, AnnData):
+    data, label, kind, notes = opened.data, opened.label, opened.kind, list(opened.notes)
+    if layer is not None and layer not in opened.layers and not isinstance(data, MuData):
+        notes += [f"{label}: there is no layer {layer!r}; the counts were taken from X."] if opened.layers else []
+        layer = None
+    if isinstance(data, AnnData) and layer is None:
         data = _raw_counts(data, label, notes)
+    samples = []
     for modality, adata in by_modality(data).items():
         if modality not in PRESETS:
-            samples.append(Sample(label, kind, name or fallback, modality, adata, tuple(notes)))
+            samples.append(Sample(label, kind, name or opened.batch, modality, adata, tuple(notes)))
             continue
         counts = _checked(adata, modality, label, layer)
         obs = _obs(data, adata)
-        batch = _batch(obs, name, fallback, batch_key, label)
+        batch = _batch(obs, name, opened.batch, batch_key, label)
         arrays = arrays_of(data, adata)
-        for one in batch.unique():
-            cells = (batch == one).to_numpy()
-            columns = _measured(adata, str(one))
+        for one in dict.fromkeys(batch):
+            cells = batch == one
+            columns = _measured(adata, one)
+            told = obs.loc[cells].drop(columns=[batch_key], errors="ignore")
+            told.index = _told_apart(told.index, data, f"{label}, {modality}, batch {one!r}", notes)
             part = AnnData(
                 counts[cells][:, columns],
-                obs=obs.loc[cells].drop(columns=[batch_key], errors="ignore"),
+                obs=told,
                 var=adata.var.loc[columns, [c for c in adata.var if not str(c).startswith(MEASURED_PREFIX)]],
                 obsm={key: values[cells] for key, values in arrays.items()},
             )
             # A slash would part the names of columns in the file.
-            samples.append(Sample(label, kind, str(one).replace("/", "_"), modality, part, tuple(notes)))
+            samples.append(Sample(label, kind, one.replace("/", "_"), modality, part, tuple(notes)))
             notes = []
     return samples
 
 
+def _told_apart(names: pd.Index, data: AnnData | MuData, label: str, notes: list[str]) -> pd.Index:
+    """Number the cells of one batch that share a name, unless modalities are to be matched by it."""
+    if names.is_unique:
+        return names
+    if isinstance(data, MuData):
+        repeated = listed(names[names.duplicated()].unique().tolist())
+        msg = f"{label}: expected each cell once, found repeated names: {repeated}. Give them unique names."
+        raise ValueError(msg)
+    notes.append(f"{label}: {int(names.duplicated().sum()):,} barcodes occur again; they got -1, -2, ...")
+    unique: pd.Index = make_index_unique(names)
+    return unique
+
+
 def _raw_counts(adata: AnnData, label: str, notes: list[str]) -> AnnData:
     """Take the counts from ``raw`` where X was normalised and raw was not."""
-    if adata.raw is None or _whole(adata.X) or not _whole(adata.raw.X):
+    if adata.raw is None or (adata.X is not None and _whole(adata.X)) or not _whole(adata.raw.X):
         return adata
     notes.append(f"{label}: X is no counts; the counts were taken from raw.")
     return AnnData(adata.raw.X, obs=adata.obs, var=adata.raw.var, obsm=dict(adata.obsm))
@@ -221,14 +229,10 @@ def _whole(matrix: Any) -> bool:  # noqa: ANN401 - whatever AnnData holds
 
 
 def _checked(adata: AnnData, modality: str, label: str, layer: str | None) -> sp.csr_matrix:
-    """Find the counts, refuse what is none, and what has repeated cells."""
+    """Find the counts, and refuse what is none."""
     part = Part(modality, adata, f"{label}, {modality}", pd.Series("", index=adata.obs_names))
     counts = counts_of(part, layer if layer in adata.layers else None)
     scan(open_source(counts), "counts", part, np.zeros(adata.n_obs, dtype=np.int64), 1)
-    if not adata.obs_names.is_unique:
-        repeated = listed(adata.obs_names[adata.obs_names.duplicated()].tolist())
-        msg = f"{label}, {modality}: expected each cell once, found repeated names: {repeated}. Give them unique names."
-        raise ValueError(msg)
     return csr(counts)
 
 
@@ -236,23 +240,25 @@ def _obs(data: AnnData | MuData, adata: AnnData) -> pd.DataFrame:
     """Columns of the cells, those of the MuData first."""
     own: pd.DataFrame = adata.obs.copy()
     if isinstance(data, MuData):
-        shared = data.obs
-        if not shared.index.is_unique:
-            return own
-        for column in shared.columns:
-            if ":" not in str(column):  # copies of the modalities' own columns
-                own[column] = shared[column].reindex(own.index)
+        at = rows_in(data, next(name for name, each in data.mod.items() if each is adata))
+        if at is None and data.obs_names.is_unique:
+            at = data.obs_names.get_indexer(adata.obs_names)
+        if at is not None:
+            for column in data.obs.columns:
+                if ":" not in str(column):  # copies of the modalities' own columns
+                    own[column] = data.obs[column].array[at]
     return own
 
 
-def _batch(obs: pd.DataFrame, name: str | None, fallback: str, batch_key: str, label: str) -> pd.Series:
+def _batch(obs: pd.DataFrame, name: str | None, fallback: str, batch_key: str, label: str) -> NDArray[np.object_]:
+    """Name of each cell's batch."""
     if name is not None or batch_key not in obs.columns:
-        return pd.Series(name or fallback, index=obs.index)
+        return np.full(len(obs), name or fallback, dtype=object)
     batch = obs[batch_key]
     if batch.isna().any():
         msg = f"{label}: expected a batch for every cell in {batch_key!r}, found {int(batch.isna().sum()):,} without."
         raise ValueError(msg)
-    return batch.astype(str)
+    return as_text(batch)
 
 
 def _measured(adata: AnnData, batch: str) -> np.ndarray:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import anndata as ad
 import mudata as md
-import numpy as np
 import pandas as pd
 
+from midas.columns import writable
 from midas.data.joint import joint
 from midas.keys import MEASURED_PREFIX
 from midas.pp.arrays import joined_arrays
@@ -89,7 +89,7 @@ def _joined(batches: Batches, wanted: pd.Index | None) -> ad.AnnData:
     whole = ad.concat(bare, join="outer", fill_value=0)
     order = var.index if wanted is None else wanted[wanted.isin(var.index)]
     whole = whole[:, order].copy()
-    whole.X, whole.obs = csr(whole.X), _writable(whole.obs)
+    whole.X, whole.obs = csr(whole.X), writable(whole.obs)
     whole.var = var.loc[order]
     for key, values in joined_arrays(batches, whole.obs_names).items():
         whole.obsm[key] = values
@@ -123,19 +123,4 @@ def _obs(mdata: md.MuData, parts: Mapping[str, ad.AnnData], batch_key: str) -> p
             else:
                 obs[column] = values
     first = [BARCODE, batch_key]
-    return _writable(obs[[*first, *(column for column in obs.columns if column not in first)]])
-
-
-def _writable(frame: pd.DataFrame) -> pd.DataFrame:
-    """Give columns of mixed kinds one that files can hold: values may be missing where a batch lacks the column."""
-    out = frame.copy()
-    for column in out.select_dtypes(object).columns:
-        values, there = out[column], out[column].notna()
-        kind = pd.api.types.infer_dtype(values[there], skipna=True)
-        if kind == "boolean":
-            out[column] = values.astype("boolean")
-        elif kind in {"integer", "floating", "mixed-integer-float"}:
-            out[column] = pd.to_numeric(values)
-        elif kind != "string":
-            out[column] = values.map(str).where(there, np.nan)
-    return out
+    return writable(obs[[*first, *(column for column in obs.columns if column not in first)]])

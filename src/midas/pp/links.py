@@ -9,7 +9,7 @@ import pandas as pd
 
 from midas.io import DataFileError
 from midas.pp.extra import needs
-from midas.pp.regions import regions
+from midas.pp.regions import regions, spelled_like
 from midas.pp.samples import listed
 
 _COLUMNS = ["peak", "gene", "distance"]
@@ -142,10 +142,7 @@ def _by_place(peaks: pd.Index, genes: pd.DataFrame, upstream: int, downstream: i
     place = regions(peaks)
     genes = genes.reset_index(drop=True)
     chroms = set(place["chrom"])
-    if not chroms & set(genes["chrom"]):
-        # Ensembl writes 1 where UCSC writes chr1.
-        with_chr = any(chrom.startswith("chr") for chrom in chroms)
-        genes = genes.assign(chrom=("chr" + genes["chrom"]) if with_chr else genes["chrom"].str.removeprefix("chr"))
+    genes = genes.assign(chrom=spelled_like(genes["chrom"], chroms))
     if not chroms & set(genes["chrom"]):
         found = listed(sorted(set(genes["chrom"])), 3)
         msg = f"Expected genes on the chromosomes of the peaks ({listed(sorted(chroms), 3)}), found {found}."

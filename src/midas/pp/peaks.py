@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from midas.data.blocks import read_peaks
 from midas.pp.cutoffs import Cutoffs
 from midas.pp.regions import autosomes, merged, names_of, natural_order, overlapping, read_bed, regions
-from midas.pp.samples import Batches, Step, check_batches, csr, members
+from midas.pp.samples import Batches, Step, as_texts, check_batches, csr, listed, members
 
 if TYPE_CHECKING:
     import scipy.sparse as sp
@@ -62,8 +63,9 @@ def merge_peaks(
     """
     check_batches(batches)
     cutoffs = cutoffs or Cutoffs()
+    batches, notes = _without_odd(batches)
     tables = {batch: regions(pd.Index(a.var_names.astype(str)), f"batch {batch!r}") for batch, a in batches.items()}
-    notes = _same_style(tables)
+    notes += _same_style(tables)
     everything = pd.concat(tables.values(), ignore_index=True)
     wanted = autosomes(everything["chrom"].unique()) if chromosomes is None else set(chromosomes)
     black = _blacklist(blacklist, everything)
@@ -152,6 +154,21 @@ def select_peaks(batches: Batches, *, cutoffs: Cutoffs | None = None) -> tuple[p
     return names[keep], (msg,) if n < min(_FEW_PEAKS, len(values) / 10) else ()
 
 
+def _without_odd(batches: Batches) -> tuple[dict[str, AnnData], list[str]]:
+    """Leave out what is no peak among features most of which are: spike-ins, windows without a place."""
+    kept, notes = {}, []
+    for batch, adata in batches.items():
+        read = read_peaks(pd.Index(adata.var_names.astype(str)))
+        odd = np.zeros(adata.n_vars, dtype=bool) if read is None else (read["start"] < 0).to_numpy()
+        if odd.any():
+            notes.append(
+                f"Batch {batch!r}: {int(odd.sum()):,} of {adata.n_vars:,} features of the peaks are called otherwise "
+                f"({listed(list(adata.var_names[odd]))}) and are left out."
+            )
+        kept[batch] = adata[:, ~odd] if odd.any() else adata
+    return kept, notes
+
+
 def inside(table: pd.DataFrame, union: pd.DataFrame) -> NDArray[np.int64]:
     """Find the region of the union (disjoint, sorted) that each region lies in; -1 for none."""
     code = np.full(len(table), -1, dtype=np.int64)
@@ -170,7 +187,7 @@ def _onto(adata: AnnData, code: NDArray[np.int64], union: pd.DataFrame) -> AnnDa
     counts: sp.csr_matrix = csr(csr(adata.X) @ members(code, len(union)))[:, there]
     var = union.iloc[there].set_index(names_of(union)[there])
     if "gene" in adata.var.columns:
-        var["gene"] = adata.var["gene"].astype(str).to_numpy()[first]
+        var["gene"] = np.asarray(as_texts(adata.var["gene"]))[first]
     return AnnData(counts, obs=adata.obs.copy(), var=var, obsm=dict(adata.obsm))
 
 

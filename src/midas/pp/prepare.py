@@ -232,6 +232,7 @@ def _peaks(
     for batch, path in fragments.items():
         cells = next(kept[name][batch] for name in ("atac", "rna", "adt") if batch in kept.get(name, {}))
         counted = count_fragments(path, union, cells.obs_names)
+        counted.obsm.update(own[batch].obsm if batch in own else {})
         counted.obs = cells.obs.drop(columns=["n_counts", "n_features", "mito"], errors="ignore")
         batches[batch] = counted
         notes.append(f"Batch {batch!r}: fragments were counted on all {len(union):,} joint peaks.")

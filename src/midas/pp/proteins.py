@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 from anndata import AnnData
 
-from midas.pp.samples import Batches, Step, check_batches, listed, summed
+from midas.pp.samples import Batches, Step, as_texts, check_batches, listed, summed
 from midas.pp.tables import read_table
 
 _COLUMNS = ("protein", "genes", "aliases")
@@ -255,7 +255,7 @@ def harmonise_proteins(
         kept.var["original_name"] = kept.var_names.astype(str)
         proteins = [table.find(name) for name in kept.var_names]
         names = [p.name if p.known else unknown.setdefault(squeeze(p.name), p.name) for p in proteins]
-        told = kept.var["gene"].astype(str) if "gene" in kept.var.columns else [""] * kept.n_vars
+        told = as_texts(kept.var["gene"]) if "gene" in kept.var.columns else [""] * kept.n_vars
         kept.var["genes"] = [";".join(p.genes) if p.known else t for p, t in zip(proteins, told, strict=True)]
         joined = pd.Series(kept.var_names.astype(str)).groupby(names, sort=False).agg("+".join)
         several = [f"{name} ({joined[name]})" for name in joined.index if "+" in joined[name] and names.count(name) > 1]

@@ -10,7 +10,7 @@ import pandas as pd
 from anndata import AnnData
 from mudata import MuData
 
-from midas.data.blocks import parse_peaks
+from midas.data.blocks import read_peaks
 from midas.io import DataFileError, read_file
 from midas.modality import PRESETS, preset
 from midas.pp.extra import needs
@@ -90,9 +90,19 @@ def by_modality(data: AnnData | MuData) -> dict[str, AnnData]:
 
     An AnnData without ``var["feature_types"]`` is peaks when its names are peaks, proteins when most of its names are
     proteins, and RNA otherwise.
+
+    Raises
+    ------
+    ValueError
+        When two modalities of a MuData have names of one.
     """
     if isinstance(data, MuData):
-        return {canonical(name): adata for name, adata in data.mod.items()}
+        names = {name: canonical(name) for name in data.mod}
+        same = [name for name in names if list(names.values()).count(names[name]) > 1]
+        if same:
+            msg = f"Expected one name for one modality, found {' and '.join(same)}. Give it the same name everywhere."
+            raise ValueError(msg)
+        return {names[name]: adata for name, adata in data.mod.items()}
     return {
         name: data if mine.all() else data[:, mine].copy() for name, mine in _columns(data).items() if mine.any()
     } or {"rna": data}
@@ -110,7 +120,7 @@ def _columns(adata: AnnData) -> dict[str, NDArray[np.bool_]]:
         return {str(kind): (kinds == kind).to_numpy() for kind in kinds.unique()}
     whole = np.ones(adata.n_vars, dtype=bool)
     names = pd.Index(adata.var_names.astype(str))
-    if adata.n_vars and parse_peaks(names) is not None:
+    if adata.n_vars and read_peaks(names) is not None:
         return {"atac": whole}
     return {"adt" if looks_like_proteins(names) else "rna": whole}
 

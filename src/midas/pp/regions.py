@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from midas.data.blocks import parse_peaks
+from midas.data.blocks import read_peaks
 from midas.io import DataFileError
 from midas.natural import natural
 from midas.pp.extra import needs
@@ -35,16 +35,26 @@ def regions(names: pd.Index, label: str = "peaks") -> pd.DataFrame:
     ValueError
         Naming those that are no peaks.
     """
-    parts = parse_peaks(names)
-    if parts is None:
-        wrong = [name for name in names if parse_peaks(pd.Index([name])) is None]
-        msg = f"{label}: expected names of peaks such as chr1:100-600, found {listed(wrong)}."
+    parts = read_peaks(names)
+    if parts is None or (parts["start"] < 0).any():
+        wrong = names if parts is None else names[(parts["start"] < 0).to_numpy()]
+        msg = f"{label}: expected names of peaks such as chr1:100-600, found {listed(list(wrong))}."
         raise ValueError(msg)
     backwards = (parts["end"] <= parts["start"]).to_numpy()
     if backwards.any():
         msg = f"{label}: expected peaks that end after their start, found {listed(list(names[backwards]))}."
         raise ValueError(msg)
     return parts
+
+
+def spelled_like(chroms: pd.Series, known: set[str]) -> pd.Series:
+    """Write chromosomes as `known` ones are, where none is: Ensembl writes 1 for what UCSC writes chr1."""
+    there = set(chroms.unique())
+    if not known & there and known & {f"chr{name}" for name in there}:
+        return "chr" + chroms
+    if not known & there and known & {name.removeprefix("chr") for name in there}:
+        return chroms.str.removeprefix("chr")
+    return chroms
 
 
 def autosomes(chroms: Iterable[str]) -> set[str]:

@@ -72,6 +72,11 @@ def csr(matrix: Any) -> sp.csr_matrix:  # noqa: ANN401 - whatever AnnData holds
     return counts
 
 
+def as_texts(values: pd.Series) -> list[str]:
+    """Give a column as text, ``""`` where nothing is said."""
+    return ["" if missing else str(value) for value, missing in zip(values, values.isna(), strict=True)]
+
+
 def summed(adata: AnnData, names: pd.Index) -> AnnData:
     """Sum columns that get the same name; the order of the first of each is kept, and so is its row of var.
 

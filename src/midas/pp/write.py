@@ -13,9 +13,13 @@ import scipy.sparse as sp
 from anndata import AnnData
 from scipy.io import mmwrite
 
-from midas.files import replacing
+from midas.data.checks import scan
+from midas.data.parts import Part, counts_of
+from midas.data.sources import open_source
+from midas.files import holds_only, replacing
 from midas.pp.samples import csr
 
+_MTX = ("matrix.mtx.gz", "barcodes.tsv.gz", "features.tsv.gz")
 _TYPES = {"rna": "Gene Expression", "adt": "Antibody Capture", "atac": "Peaks"}
 
 
@@ -34,6 +38,10 @@ def write_10x(path: str | Path, parts: Mapping[str, AnnData]) -> None:
     ------
     ValueError
         When the cells differ.
+    CountsError
+        When values are no raw counts, which is all that these files are for.
+    FileExistsError
+        When `path` is a folder that holds anything but such files.
 
     Examples
     --------
@@ -48,11 +56,18 @@ def write_10x(path: str | Path, parts: Mapping[str, AnnData]) -> None:
         raise ValueError(
             "Expected the same cells in the same order in all modalities, found others. Give those in common."
         )
-    counts = sp.hstack([csr(adata.X) for adata in parts.values()], format="csr")
+    counts = sp.hstack([_counts(name, adata) for name, adata in parts.items()], format="csr")
     features = pd.concat([_features(name, adata) for name, adata in parts.items()], ignore_index=True)
-    with replacing(Path(path)) as scratch:
-        write = _write_h5 if Path(path).suffix == ".h5" else _write_mtx
-        write(scratch, csr(counts), cells, features)
+    is_file = Path(path).suffix == ".h5"
+    with replacing(Path(path), replaceable=None if is_file else holds_only(*_MTX)) as scratch:
+        (_write_h5 if is_file else _write_mtx)(scratch, csr(counts), cells, features)
+
+
+def _counts(name: str, adata: AnnData) -> sp.csr_matrix:
+    part = Part(name, adata, f"modality {name!r}", pd.Series("", index=adata.obs_names))
+    counts = counts_of(part, None)
+    scan(open_source(counts), "counts", part, np.zeros(adata.n_obs, dtype=np.int64), 1)
+    return csr(counts)
 
 
 def _features(name: str, adata: AnnData) -> pd.DataFrame:
@@ -82,7 +97,8 @@ def _write_h5(target: Path, counts: sp.csr_matrix, cells: pd.Index, features: pd
 
 def _write_mtx(target: Path, counts: sp.csr_matrix, cells: pd.Index, features: pd.DataFrame) -> None:
     target.mkdir()
-    with gzip.open(target / "matrix.mtx.gz", "wb") as file:
+    matrix, barcodes, table = (target / name for name in _MTX)
+    with gzip.open(matrix, "wb") as file:
         mmwrite(file, sp.coo_matrix(counts.T.astype(np.int32)))  # type: ignore[arg-type]
-    pd.Series(cells).to_csv(target / "barcodes.tsv.gz", index=False, header=False)
-    features.to_csv(target / "features.tsv.gz", sep="\t", index=False, header=False)
+    pd.Series(cells).to_csv(barcodes, index=False, header=False)
+    features.to_csv(table, sep="\t", index=False, header=False)

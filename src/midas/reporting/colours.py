@@ -200,10 +200,13 @@ def _markers(mosaic: Mosaic, modality: str, cells: NDArray[np.int64], groups: ND
     x = measured_counts(mosaic, modality, cells[mine]).astype(np.float64)
     if mosaic.schema.modalities[modality].modality.transform == "log1p":
         x = x.log1p()
-    seen = mosaic.modalities[modality].measured[mosaic.batch[cells[mine]]].astype(np.float64)
     member = np.eye(int(groups.max()) + 1)[groups[mine]]
-    total, square, count = np.asarray(x.sum(0)).ravel(), np.asarray(x.multiply(x).sum(0)).ravel(), seen.sum(0)
-    size = member.T @ seen
+    # What was measured depends on the batch alone: an array of cells x features may not fit in memory.
+    measured = mosaic.modalities[modality].measured
+    number = np.zeros((member.shape[1], len(measured)))
+    np.add.at(number, (groups[mine], mosaic.batch[cells[mine]]), 1)
+    size = number @ measured.astype(np.float64)
+    total, square, count = np.asarray(x.sum(0)).ravel(), np.asarray(x.multiply(x).sum(0)).ravel(), size.sum(0)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = total / count
         spread = np.sqrt(np.maximum(square / count - mean**2, 0))

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from sklearn.neighbors import NearestNeighbors
 
-from midas.tl.inputs import as_text, by_cell, group_names
+from midas.tl.inputs import as_text, by_cell, group_names, same_cells
 from midas.tl.latents import JOINT
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def modality_contributions(
     ----------
     latents
         Embeddings of the same cells by modality, and the joint one under ``joint``, as :func:`midas.tl.latents` gives them.
+        Tables are matched to the joint one by the names of the cells, arrays are taken in its order.
     groups
         Cluster of each cell: a Series by cell name, or values in the order of the embeddings. NaN for cells of none.
     k
@@ -72,14 +73,8 @@ def modality_contributions(
     if JOINT not in latents or len(latents) < 2:
         msg = f"Expected latents of {JOINT!r} and of one modality or more, found {', '.join(latents) or 'none'}."
         raise KeyError(msg)
-    tables = {name: np.asarray(z, dtype=np.float64) for name, z in latents.items()}
-    if len({len(z) for z in tables.values()}) > 1:
-        sizes = ", ".join(f"{name} {len(z):,}" for name, z in tables.items())
-        msg = f"Expected latents of the same cells, found numbers of cells {sizes}."
-        raise ValueError(msg)
-    joint = latents[JOINT]
-    cells = joint.index.astype(str) if isinstance(joint, pd.DataFrame) else pd.RangeIndex(len(tables[JOINT]))
-    of = by_cell(groups, cells, "groups")
+    tables, cells = same_cells(latents, JOINT)
+    of = by_cell(groups, pd.RangeIndex(len(tables[JOINT])) if cells is None else cells, "groups")
     whole = np.flatnonzero(np.all([np.isfinite(z).all(1) for z in tables.values()], axis=0))
     if len(whole) < 3:
         have = ", ".join(f"{name} {int(np.isfinite(z).all(1).sum()):,}" for name, z in tables.items())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from midas.data.checks import describe_names
@@ -92,7 +93,7 @@ def gene_set_enrichment(
         ranked = row.dropna().astype(float)
         ranked.index = ranked.index.astype(str).str.upper()
         # A name that stands for several genes counts once, by the strongest.
-        ranked = ranked.loc[ranked.abs().sort_values(ascending=False, kind="stable").index]
+        ranked = ranked.iloc[np.argsort(-ranked.abs().to_numpy(), kind="stable")]
         ranked = ranked[~ranked.index.duplicated()].sort_values(ascending=False, kind="stable")
         result = gseapy.prerank(
             rnk=ranked,

@@ -43,6 +43,45 @@ def by_cell(values: pd.Series | ArrayLike, cells: pd.Index, what: str) -> pd.Ser
     return pd.Series(array, index=cells)
 
 
+def same_cells(
+    latents: Mapping[str, pd.DataFrame | ArrayLike], first: str
+) -> tuple[dict[str, NDArray[np.float64]], pd.Index | None]:
+    """Give embeddings of the same cells in one order, each `(n_cells, dim)`, and the cells' names, None without tables.
+
+    Tables are matched by the names of their rows to that of `first`, or to the first one if that is none; anything else has to
+    come in its order.
+    """
+    names = {name: z.index.astype(str) for name, z in latents.items() if isinstance(z, pd.DataFrame)}
+    main = first if first in names else next(iter(names), "")
+    cells, found = names.get(main), {}
+    for name, z in latents.items():
+        array = np.asarray(z, dtype=np.float64)
+        found[name] = array if cells is None or name not in names else array[_matched(name, names[name], main, cells)]
+    if len({len(z) for z in found.values()}) > 1:
+        sizes = ", ".join(f"{name} {len(z):,}" for name, z in found.items())
+        msg = f"Expected latents of the same cells, found numbers of cells {sizes}."
+        raise ValueError(msg)
+    return found, cells
+
+
+def _matched(name: str, own: pd.Index, main: str, cells: pd.Index) -> slice | NDArray[np.int64]:
+    """Rows of the table `name`, whose cells are `own`, in the order of `cells`, those of the table `main`."""
+    if own.equals(cells):
+        return slice(None)
+    if not own.is_unique:
+        twice = describe_names(own[own.duplicated()])
+        msg = f"Expected latents of {name!r} with one row per cell, found names that occur twice: {twice}."
+        raise ValueError(msg)
+    at: NDArray[np.int64] = own.get_indexer(cells)
+    if (at < 0).any():
+        msg = (
+            f"Expected latents of {name!r} with all {len(cells):,} cells of those of {main!r}, found no row for "
+            f"{int((at < 0).sum()):,}: {describe_names(cells[at < 0])}. Add rows of NaN for cells without a place."
+        )
+        raise KeyError(msg)
+    return at
+
+
 def group_names(groups: pd.Series) -> list[str]:
     """Groups in order: of the categories where there are any, else sorted; empty ones and NaN left out."""
     there = groups.dropna()

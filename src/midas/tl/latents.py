@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from midas.data.combine import aligned
 from midas.data.mosaic import Mosaic
 
 if TYPE_CHECKING:
@@ -47,9 +48,15 @@ def latents(model: MIDAS, data: MosaicData | Mosaic | None = None, *, part: Part
 
 
 def mosaic_of(model: MIDAS, data: MosaicData | Mosaic | None) -> Mosaic:
-    """Read new cells, or take the model's own."""
+    """Read new cells, or take the model's own.
+
+    Raises
+    ------
+    ValueError
+        When there are none, or they were read for another model.
+    """
     if isinstance(data, Mosaic):
-        return data
+        return aligned(data, model.schema)
     if data is not None:
         return model.read(data, batch_key=model.batch_key, layer=model.layer)
     if model.mosaic is None:

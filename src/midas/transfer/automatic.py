@@ -78,7 +78,7 @@ def labels(
     Parameters
     ----------
     reference, query, mode
-        As in :func:`map_query`.
+        As in :func:`map_query`. The seed of a :class:`midas.transfer.Query` is that of the labels too.
     columns
         Columns of the reference's obs.
     config
@@ -95,4 +95,5 @@ def labels(
     >>> len(found) == mdata.n_obs, "cell_type_transferred" in found
     (True, True)
     """
-    return label_cells(map_query(reference, query, mode=mode), columns, config=config).table
+    seed = query.seed if isinstance(query, Query) else 0
+    return label_cells(map_query(reference, query, mode=mode), columns, config=config, seed=seed).table

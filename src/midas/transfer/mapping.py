@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import anndata as ad
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
     from midas.data import Mosaic, MosaicData
     from midas.model import MIDAS
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -249,8 +253,12 @@ def reference_to_query(reference: MIDAS, query: Query | MosaicData) -> Mapped:
 def together(reference: AnnData, query: AnnData) -> AnnData:
     """One table of reference and query cells; see :class:`Mapped`."""
     parts = [reference.copy(), query.copy()]
-    for part, origin in zip(parts, ("reference", "query"), strict=True):
+    for part, other, origin in zip(parts, (query, reference), ("reference", "query"), strict=True):
         part.obs[keys.ORIGIN] = origin
+        for column in part.obs.columns.difference(other.obs.columns):
+            # Missing values of the other's cells would turn cluster 1 into 1.0.
+            if part.obs[column].dtype.kind in "biu":
+                part.obs[column] = part.obs[column].convert_dtypes(convert_string=False)
     with warnings.catch_warnings():  # a cell of the query may bear the name of one of the reference's
         warnings.filterwarnings("ignore", message=".*names are not unique")
         both = ad.concat(parts, join="outer")
@@ -324,8 +332,30 @@ def _read(reference: MIDAS, q: Query, options: TransferConfig, *, keep_batches: 
             f"{', '.join(own.schema.modalities)}."
         )
         raise ValueError(msg)
+    if keep_batches:
+        own = _named_apart(own, reference.schema.batches)
     schema = extended(reference.schema, own.schema, keep_batches=keep_batches, add_features=options.add_features)
     return recast(own, schema.suited_to(reference.config.network))
+
+
+def _named_apart(own: Mosaic, taken: Sequence[str]) -> Mosaic:
+    """Rename batches that are called like one of the reference's: a name in common does not make them one batch."""
+    names = list(own.batches)
+    for i, name in enumerate(names):
+        number = 1
+        while names[i] in taken or names[i] in names[:i]:
+            names[i] = f"{name} (query)" if number == 1 else f"{name} (query {number})"
+            number += 1
+    new = {old: name for old, name in zip(own.batches, names, strict=True) if old != name}
+    if not new:
+        return own
+    note = (
+        f"Batches of the query are called like some of the reference's and were renamed: "
+        f"{', '.join(f'{old} is {name}' for old, name in new.items())}."
+    )
+    logger.warning(note)
+    schema = replace(own.schema, batches=tuple(new.get(name, name) for name in own.schema.batches))
+    return replace(own, schema=schema, batches=tuple(names), notes=(*own.notes, note))
 
 
 def _model_of(reference: MIDAS, mosaic: Mosaic, q: Query) -> MIDAS:

@@ -182,7 +182,8 @@ def _column(reference: AnnData, name: str, known: NDArray[np.bool_], config: Lab
     check_columns(reference, [name])
     values = reference.obs[name]
     text = values.astype(str)
-    labelled = (values.notna() & ~text.str.lower().isin(config.unlabelled)).to_numpy() & known
+    none = {name.lower() for name in config.unlabelled}
+    labelled = (values.notna() & ~text.str.lower().isin(none)).to_numpy() & known
     if not labelled.any():
         msg = f"Expected labels in the reference's column {name!r}, found none (all missing, or meaning unknown)."
         raise ValueError(msg)

@@ -12,7 +12,7 @@ import scipy.sparse as sp
 
 from midas.metrics.tasks.build import joined, subset
 from midas.metrics.tasks.draw import THIN
-from midas.metrics.tasks.record import Task
+from midas.metrics.tasks.record import UNLABELLED, Task
 
 
 def thinned(task: Task, fraction: float, *, modalities: Sequence[str] | None = None, seed: int = 0) -> Task:
@@ -59,14 +59,14 @@ def without_types(task: Task, *, unlabelled: Sequence[str] = ("unknown",)) -> Ta
     task
         With labels.
     unlabelled
-        Labels that are no types.
+        Labels that are no types, beside ``unknown``, which the task calls cells whose label is missing.
     """
     if task.labels is None:
         raise ValueError("Expected a task with labels, found one without. Name their column with label_key=.")
     batch, labels = task.batch.to_numpy(), task.labels.to_numpy()
     batches = sorted(set(batch))
     table = pd.crosstab(labels, batch)
-    common = table[(table > 0).sum(axis=1) > 1].drop(index=list(unlabelled), errors="ignore")
+    common = table[(table > 0).sum(axis=1) > 1].drop(index=[*unlabelled, UNLABELLED], errors="ignore")
     types = common.sum(axis=1).sort_values(ascending=False, kind="stable").index.tolist()
     gone = np.zeros(len(batch), dtype=bool)
     left = (table > 0).sum(axis=1)

@@ -1,0 +1,48 @@
+"""What is no label: missing ones and those that say so, for all metrics alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+
+def known_labels(labels: ArrayLike, unlabelled: Sequence[str] = ()) -> tuple[NDArray[np.str_], NDArray[np.bool_]]:
+    """Labels as text, and which cells have one, both `(n_cells,)`: not those with NaN, None or one of `unlabelled`.
+
+    Examples
+    --------
+    >>> from midas.metrics.labels import known_labels
+    >>> known_labels(["B", float("nan"), "unknown", "T"], ["unknown"])[1].tolist()
+    [True, False, False, True]
+    """
+    # As objects, since among texts numpy would make the type "nan" of NaN.
+    values = np.asarray(labels, dtype=object)
+    text: NDArray[np.str_] = values.astype(str)
+    return text, ~(pd.isna(values) | np.isin(text, list(unlabelled)))
+
+
+def cells_by_label(labels: ArrayLike) -> dict[str, NDArray[np.int64]]:
+    """Cells of each label by position, labels sorted; cells without a label are in none."""
+    text, known = known_labels(labels)
+    return {str(name): np.flatnonzero(known & (text == name)) for name in np.unique(text[known])}
+
+
+def complete(values: ArrayLike, what: str) -> NDArray[np.str_]:
+    """Values that every cell must have, such as batches, as text.
+
+    Raises
+    ------
+    ValueError
+        Where one is missing.
+    """
+    text, known = known_labels(values)
+    if not known.all():
+        msg = f"Expected a {what} for each of {len(text):,} cells, found none for {int((~known).sum()):,}. Leave them out."
+        raise ValueError(msg)
+    return text

@@ -1,0 +1,39 @@
+"""Any column of obs can be written and read again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+
+from midas.columns import writable
+
+COLUMNS = {
+    "day": (
+        pd.to_datetime(["2024-02-29 00:00", None, "2024-03-01 12:00"]),
+        ["2024-02-29", None, "2024-03-01 12:00:00"],
+    ),
+    "took": (pd.to_timedelta([1, 2, None], unit="h"), ["0 days 01:00:00", "0 days 02:00:00", None]),
+    "month": (pd.PeriodIndex(["2024-01", "2024-02", "2024-03"], freq="M"), ["2024-01", "2024-02", "2024-03"]),
+    "days": (pd.Categorical(pd.to_datetime(["2024-02-29"] * 3)), ["2024-02-29"] * 3),
+    "mixed": ([1, "a", None], ["1", "a", None]),
+    "yes": ([True, None, False], [True, None, False]),
+    "number": ([1, None, 2.5], [1.0, None, 2.5]),
+    "text": (["a", None, "b"], ["a", None, "b"]),
+    "none": ([None, None, None], [None, None, None]),
+    "_index": ([1, 2, 3], [1, 2, 3]),
+}
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_a_column_comes_back_from_a_file(name: str, tmp_path: Path) -> None:
+    given, expected = COLUMNS[name]
+    table = pd.DataFrame({name: pd.Series(given).array}, index=["a", "b", "c"])
+    before = table.copy()
+    ad.AnnData(np.ones((3, 1)), obs=writable(table)).write_h5ad(tmp_path / "x.h5ad")
+    found = ad.read_h5ad(tmp_path / "x.h5ad").obs[name.strip("_")]
+    assert [None if pd.isna(value) else value for value in found] == expected
+    pd.testing.assert_frame_equal(table, before)
