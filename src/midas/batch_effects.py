@@ -7,6 +7,7 @@ against what cells of the same biological state count in the others.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -24,6 +25,10 @@ _MOST_OF_BATCH: Final = 300  # cells that stand for a batch: their mean is sharp
 _MOST: Final = 30_000  # and for all batches together
 _MOST_FEATURES: Final = 5_000  # whose mean difference is compared: many batches times all peaks would not fit in memory
 _NEIGHBOURS: Final = 10  # whose mean count is what a batch counts in a state
+# Pairs of batches for which the mean of all modalities stands in a modality's own scale: the mean of few pairs tells little, and
+# of a modality that two batches alone have, it would call any difference a usual one.
+_PAIRS_FOR_A_SCALE: Final = 2.0
+_LEAST_SCALE: Final = math.log(2)  # batches that differ twice as much as by chance, or less, are hardly apart
 
 
 def batch_distances(mosaic: Mosaic, c: NDArray[np.float32], *, seed: int) -> NDArray[np.float32]:
@@ -40,16 +45,16 @@ def batch_distances(mosaic: Mosaic, c: NDArray[np.float32], *, seed: int) -> NDA
 
     Returns
     -------
-    `(n_batches, n_batches)`, in the order of the mosaic's batches: mean squared difference of features that both measured, on the
-    encoders' scale, over its mean of all pairs; mean over the modalities that both have. 0 of a batch with itself; NaN where two
-    share no modality, or one has no cells.
+    `(n_batches, n_batches)`, in the order of the mosaic's batches: the logarithm of how many times more two batches differ than
+    chance makes them, over about its mean of all pairs (log 2 at least); mean over the modalities that both have. 0 of a batch
+    with itself, or with one that counts alike; NaN where two share no modality, or one has no cells.
     """
     n = len(mosaic.batches)
     order = mosaic.canonical_order()
     order = order[np.isfinite(c[order]).all(1)]
     rng = np.random.default_rng([seed, 13])
     most = max(1, min(_MOST_OF_BATCH, _MOST // max(1, n)))
-    total, shared = np.zeros((n, n)), np.zeros((n, n))
+    effects: list[tuple[NDArray[np.int64], NDArray[np.float64]]] = []
     for name, rows in mosaic.modalities.items():
         there = order[rows.present[order]]
         members = {int(code): there[mosaic.batch[there] == code] for code in np.unique(mosaic.batch[there])}
@@ -63,34 +68,55 @@ def batch_distances(mosaic: Mosaic, c: NDArray[np.float32], *, seed: int) -> NDA
         features = np.arange(rows.measured.shape[1])
         if len(features) > _MOST_FEATURES:
             features = np.sort(rng.choice(features, _MOST_FEATURES, replace=False))
-        apart = _apart(mosaic, name, c, members, features)
-        scale = apart[~np.eye(len(codes), dtype=bool)]
-        scale = scale[np.isfinite(scale)]
-        if len(scale) and scale.mean() > 0:
-            at = np.ix_(codes, codes)
-            total[at] += np.nan_to_num(apart / scale.mean())
-            shared[at] += np.isfinite(apart)
+        effects.append((codes, _effects(mosaic, name, c, members, features)))
+    return _on_one_scale(effects, n)
+
+
+def _on_one_scale(effects: list[tuple[NDArray[np.int64], NDArray[np.float64]]], n: int) -> NDArray[np.float32]:
+    """Mean of the modalities' effects, each over the usual one, between all `n` batches.
+
+    Parameters
+    ----------
+    effects
+        Of each modality the batches that have it, and their effects.
+    """
+    of_pairs = [effect[np.triu_indices(len(codes), 1)] for codes, effect in effects]
+    of_pairs = [pairs[np.isfinite(pairs)] for pairs in of_pairs]
+    every = np.concatenate([np.empty(0), *of_pairs])
+    usual = every.mean() if len(every) else _LEAST_SCALE
+    total, shared = np.zeros((n, n)), np.zeros((n, n))
+    for (codes, effect), pairs in zip(effects, of_pairs, strict=True):
+        mean = (pairs.sum() + _PAIRS_FOR_A_SCALE * usual) / (len(pairs) + _PAIRS_FOR_A_SCALE)
+        at = np.ix_(codes, codes)
+        total[at] += np.nan_to_num(effect / max(mean, _LEAST_SCALE))
+        shared[at] += np.isfinite(effect)
     with np.errstate(invalid="ignore"):
         distances: NDArray[np.float32] = (total / np.where(shared > 0, shared, np.nan)).astype(np.float32)
     np.fill_diagonal(distances, 0)
     return distances
 
 
-def _apart(
+def _effects(
     mosaic: Mosaic,
     modality: str,
     c: NDArray[np.float32],
     members: dict[int, NDArray[np.int64]],
     features: NDArray[np.int64],
 ) -> NDArray[np.float64]:
-    """Mean squared difference of each two batches over those of `features` that both measured; NaN where there is none."""
+    """How much more each two batches differ in those of `features` that both measured than chance makes them.
+
+    Returns
+    -------
+    `(n, n)` logarithm of the ratio, 0 where they differ no more than by chance; NaN where they have no feature in common.
+    """
     measured = mosaic.modalities[modality].measured[list(members)][:, features].astype(np.float64)
     cells = np.concatenate(list(members.values()))
     of = np.repeat(np.arange(len(members)), [len(some) for some in members.values()])
-    own, expected = np.zeros_like(measured), np.zeros_like(measured)
+    own, expected, error = np.zeros((3, *measured.shape))
     for row, some in enumerate(members.values()):
         x = _on_encoder_scale(mosaic, modality, some)[:, features]
         own[row] = np.asarray(x.mean(0)).ravel()
+        error[row] = (np.asarray(x.multiply(x).mean(0)).ravel() - np.square(own[row])) / len(some)
         near = Index(c[some]).find(c[cells], _NEIGHBOURS)[1]
         # What this batch counts in the states of each batch's cells: their neighbours' mean, summed up as weights of its cells.
         weights = sp.csr_matrix(
@@ -102,9 +128,13 @@ def _apart(
     effect = (own - expected / sizes / np.maximum(measured.sum(0), 1)) * measured
     squared = np.square(effect)
     sums = squared @ measured.T + measured @ squared.T - 2 * effect @ effect.T
-    n_both = measured @ measured.T
-    apart: NDArray[np.float64] = np.maximum(sums, 0) / np.where(n_both > 0, n_both, np.nan)
-    return apart
+    # Squared error of the difference of two means: what chance alone makes of it.
+    chance = (error * measured) @ measured.T
+    chance += chance.T
+    both = measured @ measured.T > 0
+    ratio = np.maximum(sums, 0) / np.where(chance > 0, chance, 1.0)
+    effects: NDArray[np.float64] = np.where(both, np.log1p(np.maximum(ratio - 1, 0)), np.nan)
+    return effects
 
 
 def _on_encoder_scale(mosaic: Mosaic, modality: str, cells: NDArray[np.int64]) -> sp.csr_matrix:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from midas.data.mosaic import Mosaic
     from midas.nn import VAE
 
-_CELLS: Final = 4000
+MOST_CELLS: Final = 4000
+"""Enough to tell how often a reading errs."""
 _FEWEST: Final = 100  # tell nothing of how often a reading errs
 _MOST_COMBINATIONS: Final = 31  # of five modalities; of more, the smallest and the largest
 
@@ -63,8 +64,8 @@ def read_by_combination(vae: VAE, mosaic: Mosaic, rows: NDArray[np.int64] | None
         Of the choice of cells.
     """
     order = mosaic.canonical_order()
-    if len(order) > _CELLS:
-        order = order[np.sort(np.random.default_rng([seed, 15]).choice(len(order), _CELLS, replace=False))]
+    if len(order) > MOST_CELLS:
+        order = order[np.sort(np.random.default_rng([seed, 15]).choice(len(order), MOST_CELLS, replace=False))]
     some = mosaic.load(order)
     present = {name: part.present for name, part in some.modalities.items()}
     found = {}

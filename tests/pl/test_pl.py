@@ -13,8 +13,12 @@ import mudata as md
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.sparse import csr_matrix
 
 from midas import MIDAS, pl, tl
+from midas.pl.features import counts_of
+from midas.pl.figure import MAX_LEGEND, colours
+from midas.transfer import Cut
 
 mpl.use("Agg")
 
@@ -60,8 +64,63 @@ def test_missing_groups_are_named_and_missing_cells_left_out() -> None:
     adata = embedded(["b", "a", None, "a"])
     adata.obsm["X_midas_u"][1] = np.nan
     (ax,) = pl.embedding(adata, "kind")
-    assert entries(ax) == ["a", "b", "not known"]
+    assert entries(ax) == ["a", "b", "no label"]
     assert sum(len(c.get_offsets()) for c in ax.collections) == 3
+
+
+def test_cells_without_a_label_look_like_no_group() -> None:
+    (ax,) = pl.embedding(embedded([*"abcdefgh", "unknown", None, "unknown"]), "kind")
+    assert entries(ax)[-2:] == ["unknown", "no label"]
+    assert len(ax.collections[0].get_offsets()) == 1  # drawn first, so behind the others
+    spread = np.ptp(np.array([mpl.colors.to_rgb(c) for c in colours(MAX_LEGEND)]), axis=1)
+    assert spread.min() > 0.05
+    assert len(set(map(tuple, colours(MAX_LEGEND)))) == MAX_LEGEND
+
+
+def with_proteins() -> md.MuData:
+    cells = [f"cell{i}" for i in range(6)]
+    rna, adt = ad.AnnData(csr_matrix(np.arange(12).reshape(6, 2))), ad.AnnData(np.eye(4, 2, dtype=np.float32))
+    rna.obs_names, adt.obs_names = cells, cells[2:][::-1]
+    rna.var_names, adt.var_names = ["CD4", "CD8A"], ["CD4", "CD3"]
+    rna.var["measured_b"] = [False, True]
+    with md.set_options(pull_on_update=False):
+        mdata = md.MuData({"rna": rna, "adt": adt, "rna_imputed": rna.copy()})
+    mdata.obs["batch"] = ["a", "b"] * 3
+    mdata.obsm["X_midas_u"] = np.random.default_rng(0).normal(size=(6, 2))
+    return mdata
+
+
+def test_features_are_colours() -> None:
+    mdata = with_proteins()
+    found = {name: counts_of(mdata, name, "batch").tolist() for name in ("CD8A", "rna:CD4", "adt:CD4", "CD3")}
+    nan = pytest.approx(np.nan, nan_ok=True)
+    assert found["CD8A"] == [1, 3, 5, 7, 9, 11]
+    assert found["rna:CD4"] == [0, nan, 4, nan, 8, nan]
+    assert found["adt:CD4"] == [nan, nan, 0, 0, 0, 1]
+    assert counts_of(mdata, "rna:CD4", None).tolist() == [0, 2, 4, 6, 8, 10]
+    axes = pl.embedding(mdata, ["batch", "rna:CD4"])
+    assert axes[1].get_title() == "rna:CD4, log1p"
+    assert [len(c.get_offsets()) for c in axes[1].collections] == [3, 3]
+    np.testing.assert_allclose(np.sort(axes[1].collections[1].get_array()), np.log1p([0, 4, 8]))
+    with pytest.raises(KeyError, match=r"found 2: in rna, adt. Write modality:feature"):
+        pl.embedding(mdata, "CD4")
+    with pytest.raises(KeyError, match=r"called 'rna:CD3', found neither: obs has batch, the modalities are rna, adt"):
+        pl.embedding(mdata, "rna:CD3")
+    del mdata.obs["batch"]
+    with pytest.raises(KeyError, match=r"batches in obs\['batch'\], as some did not measure the feature"):
+        pl.embedding(mdata, "rna:CD4")
+
+
+def test_features_of_one_modality_are_read_from_disk(tmp_path: Path) -> None:
+    adata = embedded(["a"] * 5)
+    adata.var_names = ["chr1:1-9", "chr1:20-30"]
+    adata.X = csr_matrix(np.arange(10, dtype=np.float32).reshape(5, 2))
+    adata.write_h5ad(tmp_path / "x.h5ad")
+    backed = ad.read_h5ad(tmp_path / "x.h5ad", backed="r")
+    assert counts_of(backed, "chr1:20-30", "batch").tolist() == [1, 3, 5, 7, 9]
+    backed.file.close()
+    adata.X = adata.X.toarray() - 1  # scaled values are no counts
+    assert pl.embedding(adata, "chr1:1-9")[0].get_title() == "chr1:1-9"
 
 
 def test_many_groups_get_a_legend_of_several_columns_or_none() -> None:
@@ -78,7 +137,7 @@ def test_one_pair_of_axes_takes_one_panel() -> None:
     assert pl.embedding(adata, "kind", ax=ax) == [ax]
     with pytest.raises(ValueError, match="one panel"):
         pl.embedding(adata, ["kind", "modalities"], ax=ax)
-    with pytest.raises(KeyError, match="columns other"):
+    with pytest.raises(KeyError, match="a feature called 'other', found neither: obs has kind"):
         pl.embedding(adata, "other")
 
 
@@ -186,7 +245,11 @@ def test_scores_show_their_cut() -> None:
     ax = pl.unknown_score([0.1, np.nan, 0.8], 0.5, groups=["a", "a", None])
     assert ax.lines[0].get_xdata()[0] == 0.5
     assert ax.get_title().startswith("1 of 2 cells")
-    assert entries(ax) == ["a", "not known"]
+    assert entries(ax) == ["a", "no label"]
+    assert pl.unknown_score([0.1, 0.8], Cut(0.5, 5.0)).get_title() == "1 of 2 cells (50%) above 0.50"
+    ax = pl.unknown_score([0.1, 0.8], threshold=Cut(np.inf, 1.0))
+    assert ax.get_title() == "no cut: none of 2 cells called unknown"
+    assert not ax.lines
     ax = pl.accessibility(pd.Series([0.0, 0.3, 0.1]))
     assert ax.get_title() == "1 of 3 cells (33%) below 2%"
     assert sum(bar.get_height() for bar in ax.patches) == 3

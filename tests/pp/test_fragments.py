@@ -71,5 +71,7 @@ def test_files_that_cannot_be_meant_are_refused(tmp_path: Path) -> None:
     path.write_text("chr1 10 20\n")
     with pytest.raises(DataFileError, match="expected a file of fragments"):
         pp.count_fragments(path, PEAKS, cells)
-    with pytest.raises(DataFileError, match="expected a file of fragments"):
+    with pytest.raises(DataFileError, match=r"none.tsv.gz: expected a file of fragments .*, found no such file"):
         pp.count_fragments(tmp_path / "none.tsv.gz", PEAKS, cells)
+    with pytest.raises(DataFileError, match="found a folder"):
+        pp.count_fragments(tmp_path, PEAKS, cells)

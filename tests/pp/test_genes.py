@@ -33,7 +33,9 @@ def test_features_need_half_of_the_cells_or_many() -> None:
     full = np.full(60, 3)
     batches = {"a": rna({"both": full, "a": full}), "b": rna({"both": full, "b": full})}
     assert pp.select_genes(batches).genes.tolist() == ["both"]
-    assert "2 genes are left out" in pp.select_genes(batches).notes[0]
+    assert pp.select_genes(batches).notes == (
+        "Genes left out: 2 that only batches with 60 of the 120 cells or fewer found so often.",
+    )
     assert len(pp.select_genes(batches, cutoffs=pp.Cutoffs(min_measured=0.49)).genes) == 3
     assert len(pp.select_genes(batches, cutoffs=pp.Cutoffs(min_measured_cells=59)).genes) == 3
     assert len(pp.select_genes(batches, cutoffs=pp.Cutoffs(min_measured_cells=60)).genes) == 1
@@ -60,6 +62,18 @@ def test_variable_genes_are_ranked_over_batches() -> None:
     assert four.genes.tolist() == ["g003", "g005", "g007", "g009"]
     with_protein = pp.select_genes(batches, keep=["g100"], cutoffs=cutoffs)
     assert with_protein.genes.tolist() == ["g003", "g005", "g100"]
+
+
+def test_every_gene_left_out_is_accounted_for() -> None:
+    rng = np.random.default_rng(0)
+    batches = {"a": variable(rng, 300, [3, 5]), "b": variable(rng, 300, [3, 5])[:, 1:].copy()}
+    batches["a"].X[:, 10:14], batches["b"].X[:, 9:13] = 0, 0
+    found = pp.select_genes(batches, cutoffs=pp.Cutoffs(n_genes=50))
+    (note,) = found.notes
+    assert "Genes left out: 4 that no batch found in 1% of its cells, with 2 counts for each cell of that 1%; " in note
+    assert "; 1 that only batches with 300 of the 600 cells or fewer found so often; " in note
+    assert note.endswith("; 145 that vary less than the 50 genes kept.")
+    assert len(found.genes) == 200 - 4 - 1 - 145
 
 
 def test_so_few_genes_that_no_trend_can_be_fitted() -> None:

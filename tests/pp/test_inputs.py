@@ -118,7 +118,7 @@ def test_other_features_are_left_out_and_said() -> None:
 def test_repeated_barcodes_of_one_matrix_are_told_apart() -> None:
     found = collect([one(["a", "a", "b"], ["g"], None)])[0]
     assert found.adata.obs_names.tolist() == ["a", "a-1", "b"]
-    assert "1 barcodes occur again" in found.notes[0]
+    assert "1 barcode occurs again" in found.notes[0]
 
 
 def test_barcodes_of_several_batches_stay_as_they_are() -> None:

@@ -27,7 +27,7 @@ def test_ids_become_symbols_that_another_batch_tells() -> None:
     step = pp.match_genes({"a": rna(["CD4", "CD8A"], [A, B]), "b": rna([f"{B}.7", f"{C}.12_PAR_Y", f"{A}.1"])})
     assert step.batches["b"].var_names.tolist() == ["CD8A", C, "CD4"]
     assert step.batches["b"].var["original_name"].tolist()[0] == f"{B}.7"
-    assert any("1 Ensembl IDs have no known symbol" in note for note in step.notes)
+    assert any("1 Ensembl ID has no known symbol" in note for note in step.notes)
 
 
 def test_symbols_can_be_given() -> None:
@@ -52,7 +52,7 @@ def test_repeated_names_are_summed() -> None:
     found = step.batches["a"]
     assert found.var_names.tolist() == ["TBCE", "CD4"]
     assert found.X.toarray().tolist() == [[101, 10]]
-    assert "counts of 1 repeated gene names were summed: 'TBCE'" in step.notes[0]
+    assert "counts of 1 repeated gene name were summed: 'TBCE'" in step.notes[0]
 
 
 def test_two_species_are_refused() -> None:

@@ -69,7 +69,7 @@ def test_a_blacklist_takes_joined_peaks(tmp_path: Path) -> None:
     peaks = atac("chr1:100-200", "chr1:300-400", "chr2:100-200")
     step = pp.merge_peaks({"a": peaks}, blacklist=tmp_path / "black.bed")
     assert step.batches["a"].var_names.tolist() == ["chr1:100-200", "chr2:100-200"]
-    assert "1 joined peaks lie on the blacklist" in step.notes[0]
+    assert "1 joined peak on the blacklist" in step.notes[0]
     (tmp_path / "black.bed").write_text("1\t390\t395\n")
     with pytest.raises(ValueError, match="blacklist with chromosomes of the peaks, such as chr1, found 1"):
         pp.merge_peaks({"a": peaks}, blacklist=tmp_path / "black.bed")

@@ -137,7 +137,7 @@ def test_poor_cells_go_with_all_they_have(folder: Path) -> None:
     report = pp.report_of(pp.prepare(["d1.h5"]))
     assert [(p.cells_kept, dict(p.dropped)) for p in report.parts] == [
         (70, {"under 3 genes": 10}),
-        (65, {"under 1 protein counts": 5, "with poor RNA": 10}),
+        (65, {"under 1 protein count": 5, "with poor RNA": 10}),
     ]
 
 
@@ -248,6 +248,18 @@ ERRORS: dict[str, tuple[Callable[[Path], object], list[str], str]] = {
     "fragments unnamed": (nothing, ["d3.h5", "--fragments", "y.gz"], "--fragments: expected batch=path"),
     "output is input": (nothing, ["d1.h5", "-o", "d1.h5"], "expected the result to end in .h5mu"),
     "bad proteins": (nothing, ["d1.h5", "--proteins", "tiny.toml"], "tiny.toml: expected a table of proteins"),
+    "no proteins": (
+        nothing,
+        ["d1.h5", "--proteins", "gone.csv"],
+        "protein, genes, aliases, found no such file. Check the path.",
+    ),
+    "no blacklist": (nothing, ["d3.h5", "--blacklist", "gone.bed"], "(chromosome, start, end), found no such file."),
+    "no genes": (nothing, ["d3.h5", "--gtf", "gone.gtf"], "gone.gtf: expected a GTF file, found no such file."),
+    "no proteins left": (
+        nothing,
+        ["d1=d1.h5", "--min-protein-counts", "99999", "--min-genes", "99999"],
+        "under 99,999 protein counts. Lower min_genes, min_protein_counts",
+    ),
     "bad links": (
         nothing,
         ["d3.h5", "--links", "tiny.toml"],
@@ -324,7 +336,7 @@ def test_a_missing_gene_is_no_gene() -> None:
     adata.var["gene"] = np.nan
     step = pp.harmonise_proteins({"a": adata})
     assert step.batches["a"].var["gene"].tolist() == ["CD3E", ""]
-    assert any("1 proteins have no known gene: 'some new thing'" in note for note in step.notes)
+    assert any("1 protein has no known gene: 'some new thing'" in note for note in step.notes)
 
 
 def test_dates_can_be_written(tmp_path: Path) -> None:

@@ -131,9 +131,9 @@ def test_a_panel_in_two_spellings() -> None:
     assert found["c"].var["gene"].tolist() == ["", "PTPRC"]
     assert a.var_names.tolist()[0] == "CD4-1"
     said = " ".join(step.notes)
-    assert "1 isotype controls were dropped: 'IgG1_control'" in said
+    assert "1 isotype control was dropped: 'IgG1_control'" in said
     assert "summed: 'CD4 (CD4-1+CD4-2)'" in said
-    assert "1 proteins have no known gene: 'MyOwn-X1'" in said
+    assert "1 protein has no known gene: 'MyOwn-X1'" in said
 
 
 def test_possible_twins_are_named_not_merged() -> None:
@@ -204,6 +204,6 @@ def test_a_table_of_ones_own_may_be_short_and_separated_by_tabs(text: str, tmp_p
 
 def test_a_table_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "bad.csv").write_text("a,b\n1,2\n1,2,3\n", encoding="utf-8")
-    for name in ("bad.csv", "gone.csv"):
-        with pytest.raises(DataFileError, match=rf"{name}: expected a table of proteins .*, found something else"):
+    for name, found in {"bad.csv": "something else", "gone.csv": "no such file"}.items():
+        with pytest.raises(DataFileError, match=rf"{name}: expected a table of proteins .*, found {found}"):
             pp.protein_table(tmp_path / name)

@@ -38,6 +38,13 @@ def test_defaults_are_scaled_to_small_selections() -> None:
     assert pp.check_cells(wide, "rna").keep.tolist() == [False, False]
 
 
+def test_isotype_controls_are_no_proteins() -> None:
+    adata = cells([2, 1, 0], [0, 0, 9], genes=["CD3", "CD4", "IgG1_control_TotalSeqB"])
+    found = pp.check_cells(adata, "adt")
+    assert dict(found.dropped) == {"under 1 protein count": 1}
+    assert found.metrics.to_numpy().tolist() == [[3, 2], [0, 0]]
+
+
 def test_explicit_zeros_are_no_genes() -> None:
     adata = cells([1, 1, 1], genes=["a", "b", "c"])
     adata.X = csr_matrix(adata.X)

@@ -210,8 +210,13 @@ def test_a_group_that_was_not_measured_can_be_compared(mdata: md.MuData, fitted:
 def test_groups_are_matched_by_name(world: tuple[md.MuData, MIDAS]) -> None:
     mdata, model = world
     kinds, test = mdata.obs["cell_type"], tl.Comparison(draws=5)
-    a, b = (tl.differential_features(model, "rna", g, test=test) for g in (kinds, kinds[::-1]))
-    pd.testing.assert_frame_equal(a, b)
+    a, *others = (tl.differential_features(model, "rna", g, test=test) for g in (kinds, kinds[::-1], "cell_type"))
+    for other in others:
+        pd.testing.assert_frame_equal(a, other)
+    of_new = tl.differential_features(model, "rna", "cell_type", data=mdata[::-1].copy(), test=test)
+    assert set(of_new["group"]) == set(a["group"])
+    with pytest.raises(KeyError, match=r"Expected a column 'celltype' in obs, found: .*cell_type"):
+        tl.differential_features(model, "rna", "celltype")
     with pytest.raises(ValueError, match=r"Comparison\.draws"):
         tl.Comparison(draws=1)
     with pytest.raises(ValueError, match="two groups"):

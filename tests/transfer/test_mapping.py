@@ -278,3 +278,39 @@ def test_real_replay_and_what_the_query_would_have_shown(fitted: MIDAS, query: m
     assert sorted(shown.mosaic.cells) == sorted(replay.mosaic.cells)
     only = shown.mosaic.combinations().to_numpy() == "rna"
     assert 10 < only.sum() < 60
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_few_features_make_a_query_less_sure(way: Way, fitted: MIDAS, query: md.MuData) -> None:
+    """The reference's cells are read by what the query measured, so that the confidence is of such readings."""
+    few = {"rna": query["rna"][:, :6].copy()}
+    found, whole = way(fitted, asked(few)), way(fitted, asked({"rna": query["rna"]}))
+    assert found.readings is not None
+    assert whole.readings is not None
+    by_few, by_all = found.readings.of("rna"), whole.readings.of("rna")
+    assert by_few is not None
+    assert by_all is not None
+    z = found.reference.obsm[keys.LATENT]
+    far = [
+        np.nanmean(np.square(c - z[readings.rows]).sum(1))
+        for c, readings in ((by_few, found.readings), (by_all, whole.readings))
+    ]
+    assert far[0] > far[1]
+    if way in (query_to_reference, reciprocal):  # the next query may have more of them
+        assert found.model.learned.readings is not found.readings
+
+
+def test_a_reference_without_counts_makes_cells_to_be_read_by_few_features(saved: Path, query: md.MuData) -> None:
+    found = encode(MIDAS.load(saved), asked({"rna": query["rna"][:, :6].copy()}))
+    assert found.readings is not None
+    assert found.readings.of("rna") is not None
+
+
+def test_cells_without_a_count_get_no_label(fitted: MIDAS, query: md.MuData, caplog: pytest.LogCaptureFixture) -> None:
+    rna = query["rna"].copy()
+    rna.X = sp.csr_matrix(rna.X.toarray() * (np.arange(rna.n_obs) > 2)[:, None])
+    found = encode(fitted, asked({"rna": rna}))
+    assert "3 cells have no count of any feature of the reference" in caplog.text
+    labels_ = label_cells(found, "cell_type").table
+    assert labels_.loc[rna.obs_names[:3]].drop(columns="cell_type_unknown_score").isna().all(axis=None)
+    assert labels_["cell_type_confidence"].notna().sum() == rna.n_obs - 3

@@ -74,7 +74,7 @@ class ModalityRows:
         return replace(self, sources=tuple(sources), source_of=source_of, row=row, padded=None)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Mosaic:
     """Cells, batches and counts, matched by name.
 
@@ -237,3 +237,7 @@ class Mosaic:
             code: "+".join(name for i, name in enumerate(parts) if code >> i & 1) for code in np.unique(codes).tolist()
         }
         return pd.Series(codes).map(labels)
+
+    def __repr__(self) -> str:
+        parts = ", ".join(f"{name} ({part.n_features:,})" for name, part in self.schema.modalities.items())
+        return f"Mosaic: {self.n_cells:,} cells, {len(self.batches):,} batches, {parts}"

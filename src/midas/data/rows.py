@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from midas.data.mosaic import Mosaic
 
-_ROWS_AT_ONCE = 4096
+# At most so many rows, and so many values, measured or not, at a time.
+_ROWS_AT_ONCE, _VALUES_AT_ONCE = 4096, 20_000_000
 
 
 def measured_counts(mosaic: Mosaic, modality: str, cells: NDArray[np.int64]) -> sp.csr_matrix:
@@ -28,8 +29,9 @@ def measured_counts(mosaic: Mosaic, modality: str, cells: NDArray[np.int64]) -> 
 
 def _blocks(mosaic: Mosaic, modality: str, cells: NDArray[np.int64]) -> Iterator[sp.csr_matrix]:
     width = mosaic.schema.modalities[modality].n_features
-    for start in range(0, len(cells), _ROWS_AT_ONCE):
-        index = cells[start : start + _ROWS_AT_ONCE]
+    rows = min(_ROWS_AT_ONCE, max(1, _VALUES_AT_ONCE // max(1, width)))
+    for start in range(0, len(cells), rows):
+        index = cells[start : start + rows]
         part = gather(mosaic, index, frozenset({modality})).counts.get(modality)
         if part is None:
             yield _empty(len(index), width)

@@ -10,7 +10,19 @@ import numpy as np
 import pandas as pd
 
 from midas import keys
-from midas.pl.figure import GREY, axes_for, bare, legend, legend_size, names_of, palette_of, panels, shorten, write
+from midas.pl.figure import (
+    GREY,
+    axes_for,
+    bare,
+    legend,
+    legend_size,
+    names_of,
+    palette_of,
+    panels,
+    shorten,
+    with_missing,
+    write,
+)
 from midas.tl.inputs import column_of, embedding_of
 
 if TYPE_CHECKING:
@@ -89,7 +101,7 @@ def along_pseudotime(
         panel.set(xlabel="pseudotime", ylabel=f"{basis}_{d + 1}")
         bare(panel)
     last_of_row = axes[min(len(axes), 4) - 1]
-    legend(last_of_row, palette)
+    legend(last_of_row, with_missing(palette, kind is not None and bool(kind.isna().any())))
     write(axes[0], save)
     return axes
 

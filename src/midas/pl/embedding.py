@@ -1,4 +1,4 @@
-"""The embedding in two dimensions."""
+"""The embedding in two dimensions, coloured by columns of obs or by features."""
 
 from __future__ import annotations
 
@@ -11,7 +11,19 @@ import pandas as pd
 from mudata import MuData
 
 from midas import keys
-from midas.pl.figure import GREY, MAX_LEGEND, legend, legend_size, names_of, palette_of, panels, write
+from midas.pl.features import counts_of, measured_parts
+from midas.pl.figure import (
+    GREY,
+    MAX_LEGEND,
+    is_number,
+    legend,
+    legend_size,
+    names_of,
+    palette_of,
+    panels,
+    with_missing,
+    write,
+)
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -26,11 +38,12 @@ def umap(
     color: str | Sequence[str],
     *,
     basis: str = keys.LATENT,
+    batch_key: str | None = "batch",
     seed: int = 0,
     ax: Axes | None = None,
     save: str | Path | None = None,
 ) -> list[Axes]:
-    """Draw a UMAP of an embedding, one panel per column of obs.
+    """Draw a UMAP of an embedding, one panel per column of obs or feature.
 
     Parameters
     ----------
@@ -38,9 +51,13 @@ def umap(
         With ``obsm[basis]``. The coordinates are kept in ``obsm["X_midas_umap"]`` (or the like) and used again.
     color
         Columns of obs; numbers get a colour scale, everything else a legend. ``modalities`` stands for the combination of
-        modalities that each cell has, unless obs has such a column. Colours in ``uns["<column>_colors"]`` are used.
+        modalities that each cell has, unless obs has such a column. Colours in ``uns["<column>_colors"]`` are used. What is no
+        column is a feature: ``rna:CD8A``, or ``CD8A`` where one modality has it; drawn is log1p of its counts. Cells without
+        a value, or whose batch did not measure the feature, are grey and behind the others.
     basis
         Which embedding: ``X_midas`` for the biological state, ``X_midas_u`` for the technical noise.
+    batch_key
+        Column of obs with the batches that ``var["measured_<batch>"]`` speaks of.
     seed
         Of the layout.
     ax
@@ -50,7 +67,7 @@ def umap(
 
     Returns
     -------
-    The axes, one per column.
+    The axes, one per column or feature.
 
     Examples
     --------
@@ -62,7 +79,7 @@ def umap(
     >>> axes[0].get_title(), adata.obsm["X_midas_umap"].shape
     ('batch', (40, 2))
     """
-    columns = _columns(mdata, color, basis)
+    columns = _columns(mdata, color, basis, batch_key)
     return _draw(mdata, columns, _layout(mdata, basis, seed), ("UMAP 1", "UMAP 2"), seed, ax, save)
 
 
@@ -71,24 +88,25 @@ def embedding(
     color: str | Sequence[str],
     *,
     basis: str = keys.TECHNICAL,
+    batch_key: str | None = "batch",
     dimensions: tuple[int, int] = (1, 2),
     ax: Axes | None = None,
     save: str | Path | None = None,
 ) -> list[Axes]:
-    """Draw two dimensions of an embedding as they are, one panel per column of obs.
+    """Draw two dimensions of an embedding as they are, one panel per column of obs or feature.
 
     The technical noise u has two dimensions by default, so this shows all of it.
 
     Parameters
     ----------
-    mdata, color, basis, ax, save
+    mdata, color, basis, batch_key, ax, save
         As in :func:`umap`.
     dimensions
         Which two, counted from 1.
 
     Returns
     -------
-    The axes, one per column.
+    The axes, one per column or feature.
 
     Examples
     --------
@@ -99,7 +117,7 @@ def embedding(
     >>> midas.pl.embedding(adata, "batch")[0].get_xlabel()
     'X_midas_u 1'
     """
-    columns = _columns(mdata, color, basis)
+    columns = _columns(mdata, color, basis, batch_key)
     z = np.asarray(mdata.obsm[basis])
     if not all(1 <= d <= z.shape[1] for d in dimensions):
         msg = f"Expected dimensions from 1 to {z.shape[1]}, found {dimensions}."
@@ -120,23 +138,31 @@ def combinations(mdata: MuData | AnnData) -> pd.Series:
     """
     if not isinstance(mdata, MuData):
         return pd.Series("all", index=mdata.obs_names)
-    decoded = {keys.all_cells(name, layer) for name in mdata.mod for layer in (keys.IMPUTED, keys.CORRECTED)}
-    has = {name: mdata.obs_names.isin(part.obs_names) for name, part in mdata.mod.items() if name not in decoded}
+    has = {name: mdata.obs_names.isin(part.obs_names) for name, part in measured_parts(mdata).items()}
     text = [
         "+".join(name for name, there in zip(has, row, strict=True) if there) for row in zip(*has.values(), strict=True)
     ]
     return pd.Series([name or np.nan for name in text], index=mdata.obs_names)
 
 
-def _columns(mdata: MuData | AnnData, color: str | Sequence[str], basis: str) -> dict[str, pd.Series]:
-    wanted = [color] if isinstance(color, str) else list(color)
-    missing = [name for name in wanted if name not in mdata.obs.columns and name != MODALITIES]
-    if missing or basis not in mdata.obsm:
-        sought = f"columns {', '.join(missing)} in obs" if missing else f"an embedding {basis!r} in obsm"
-        there = ", ".join(map(str, mdata.obs.columns if missing else mdata.obsm.keys()))
-        msg = f"Expected {sought}, found: {there or 'none'}."
+def _columns(
+    mdata: MuData | AnnData, color: str | Sequence[str], basis: str, batch_key: str | None
+) -> dict[str, pd.Series]:
+    """Values of each panel, by its title."""
+    if basis not in mdata.obsm:
+        msg = f"Expected an embedding {basis!r} in obsm, found: {', '.join(map(str, mdata.obsm)) or 'none'}."
         raise KeyError(msg)
-    return {name: mdata.obs[name] if name in mdata.obs.columns else combinations(mdata) for name in wanted}
+    found: dict[str, pd.Series] = {}
+    for name in [color] if isinstance(color, str) else color:
+        if name in mdata.obs.columns:
+            found[name] = mdata.obs[name]
+        elif name == MODALITIES:
+            found[name] = combinations(mdata)
+        else:
+            values = counts_of(mdata, name, batch_key)
+            # Below zero there are no counts, but values that someone scaled: drawn as they are.
+            found |= {name: values} if (values < 0).any() else {f"{name}, log1p": np.log1p(values)}
+    return found
 
 
 def layout(z: NDArray[Any], seed: int) -> NDArray[np.float32]:
@@ -177,27 +203,27 @@ def _draw(
     ax: Axes | None,
     save: str | Path | None,
 ) -> list[Axes]:
-    wide = [0.0 if pd.api.types.is_numeric_dtype(v) else legend_size(names_of(v)[1]) for v in columns.values()]
+    wide = [0.0 if is_number(v) else legend_size(names_of(v)[1]) for v in columns.values()]
     axes = panels(len(columns), ax, (4.0 + max(wide, default=0.0), 3.8))
     # Drawn in random order, so that no group lies on top of the others.
     order = np.random.default_rng(seed).permutation(np.flatnonzero(np.isfinite(xy).all(1)))
     for (name, values), panel in zip(columns.items(), axes, strict=True):
-        palette = palette_of(mdata.uns, name, values)
+        palette = {} if is_number(values) else palette_of(mdata.uns, name, values)
         points(panel, xy[order], values.iloc[order], palette, legend_too=True)
         panel.set(title=name, xlabel=labels[0], ylabel=labels[1])
-        if not pd.api.types.is_numeric_dtype(values) and len(palette) > MAX_LEGEND:
+        if len(palette) > MAX_LEGEND:
             panel.set_title(f"{name} ({len(palette)} groups)")
     write(axes[0], save)
     return axes
 
 
 def points(ax: Axes, xy: NDArray[Any], values: pd.Series, palette: dict[str, Any], *, legend_too: bool = False) -> None:
-    """Draw cells, coloured by groups or by numbers; grey where the value is missing."""
+    """Draw cells, coloured by groups or by numbers; grey, and behind the others, where the value is missing."""
     size = float(np.clip(30_000 / max(1, len(xy)), 1, 12))
     style: dict[str, Any] = {"s": size, "linewidths": 0, "rasterized": True}
     missing = values.isna().to_numpy()
     ax.scatter(xy[missing, 0], xy[missing, 1], color=GREY, **style)
-    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
+    if is_number(values):
         dots = ax.scatter(xy[~missing, 0], xy[~missing, 1], c=values[~missing], cmap="viridis", **style)
         if legend_too:
             ax.figure.colorbar(dots, ax=ax, shrink=0.7)
@@ -205,5 +231,5 @@ def points(ax: Axes, xy: NDArray[Any], values: pd.Series, palette: dict[str, Any
         text, _ = names_of(values)
         ax.scatter(xy[~missing, 0], xy[~missing, 1], c=[palette[name] for name in text[~missing]], **style)
         if legend_too:
-            legend(ax, {**palette, **({"not known": GREY} if missing.any() else {})})
+            legend(ax, with_missing(palette, bool(missing.any())))
     ax.set(xticks=[], yticks=[])

@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import ArrayLike, NDArray
 
-GREY = "#c8c8c8"  # of what is not known
+GREY = "#c8c8c8"  # of cells without a value, and of nothing else
+NO_VALUE = "no label"  # what a legend calls them: "unknown" is a label that data have
 LINE = "#444444"
-MAX_LEGEND = 60  # more groups than this cannot be told apart by colour
+MAX_LEGEND = 54  # more groups than this cannot be told apart by colour
 _PER_COLUMN = 18
+_PALEST = 0.05  # difference of the channels, from 0 to 1, below which a colour is a grey
 
 
 def plotter() -> Any:  # noqa: ANN401 - the module matplotlib.pyplot
@@ -71,6 +73,16 @@ def write(ax: Axes, save: str | Path | None) -> None:
         figure.savefig(scratch, dpi=150, bbox_inches="tight")
 
 
+def is_number(values: pd.Series) -> bool:
+    """Whether values get a colour scale, rather than a legend."""
+    return bool(pd.api.types.is_numeric_dtype(values)) and not pd.api.types.is_bool_dtype(values)
+
+
+def with_missing(palette: dict[str, Any], missing: bool) -> dict[str, Any]:  # noqa: FBT001 - said by its name
+    """Add the cells without a value to the groups of a legend."""
+    return {**palette, NO_VALUE: GREY} if missing else palette
+
+
 def names_of(values: pd.Series | ArrayLike) -> tuple[NDArray[np.object_], list[str]]:
     """Group of each cell as text, None where unknown, and the groups in order (of categories, else sorted)."""
     series = values if isinstance(values, pd.Series) else pd.Series(np.asarray(values))
@@ -83,14 +95,13 @@ def names_of(values: pd.Series | ArrayLike) -> tuple[NDArray[np.object_], list[s
 
 
 def colours(n: int) -> list[Any]:
-    """Colours of `n` groups; they repeat after 60."""
+    """Colours of `n` groups, none of them grey; they repeat after 54."""
     import matplotlib as mpl  # noqa: PLC0415
 
-    if n <= 10:
-        return [mpl.colormaps["tab10"](i) for i in range(n)]
-    # Strong colours before their pale relatives.
+    # Strong colours before their pale relatives; the first are those of tab10.
     wheel = [mpl.colormaps["tab20"](i) for i in (*range(0, 20, 2), *range(1, 20, 2))]
     wheel += [mpl.colormaps[name](i) for name in ("tab20b", "tab20c") for i in range(20)]
+    wheel = [colour for colour in wheel if max(colour[:3]) - min(colour[:3]) > _PALEST]
     return [wheel[i % len(wheel)] for i in range(n)]
 
 

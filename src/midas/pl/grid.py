@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from midas.pl.embedding import layout, points
-from midas.pl.figure import GREY, MAX_LEGEND, colours, names_of, plotter, shorten, write
+from midas.pl.figure import MAX_LEGEND, colours, names_of, plotter, shorten, with_missing, write
 from midas.tl.inputs import by_cell, same_cells
 from midas.tl.latents import JOINT
 
@@ -125,6 +125,6 @@ def _legend(figure: Any, palette: dict[str, Any], *, missing: bool) -> None:  # 
         return
     from matplotlib.lines import Line2D  # noqa: PLC0415
 
-    shown = {**palette, **({"not known": GREY} if missing else {})}
+    shown = with_missing(palette, missing)
     handles = [Line2D([], [], marker="o", linestyle="", color=c, markersize=5, label=n) for n, c in shown.items()]
     figure.legend(handles=handles, loc="outside right center", frameon=False, fontsize=8, ncols=-(-len(handles) // 24))

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from midas.pl.figure import GREY, axes_for, bare, colours, legend, legend_size, names_of, write
+from midas.pl.figure import GREY, axes_for, bare, colours, legend, legend_size, names_of, with_missing, write
+from midas.transfer.unknown import Cut
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,7 +22,7 @@ _CUT = "#b02020"
 
 def unknown_score(
     score: pd.Series | ArrayLike,
-    threshold: float,
+    threshold: float | Cut,
     *,
     groups: pd.Series | ArrayLike | None = None,
     bins: int = 40,
@@ -35,7 +36,8 @@ def unknown_score(
     score
         For each cell, on any scale, the higher the stranger; NaN is left out.
     threshold
-        Cells above it are called unknown: usually where the two Gaussians of a mixture cross.
+        Cells above it are called unknown: usually where the two Gaussians of a mixture cross. A number, or the
+        ``cut`` of what :func:`midas.transfer.label_cells` gives; infinite for no cut.
     groups
         Known types to colour by; in the order of `score`.
     bins
@@ -58,10 +60,15 @@ def unknown_score(
     values, text, names = _scored(score, groups)
     ax = axes_for(ax, (5 + legend_size(names), 3.4))
     _bars(ax, values, text, names, np.linspace(min(0.0, values.min()), max(1.0, values.max()), bins + 1))
-    above = int((values > threshold).sum())
-    ax.axvline(threshold, color=_CUT, ls="--", lw=1.2)
+    at = threshold.threshold if isinstance(threshold, Cut) else threshold
+    above = int((values > at).sum())
+    title = f"{above:,} of {len(values):,} cells ({above / len(values):.0%}) above {at:.2f}"
+    if np.isfinite(at):
+        ax.axvline(at, color=_CUT, ls="--", lw=1.2)
+    else:
+        title = f"no cut: none of {len(values):,} cells called unknown"
     ax.set(xlabel="unknown score", ylabel="cells")
-    ax.set_title(f"{above:,} of {len(values):,} cells ({above / len(values):.0%}) above {threshold:.2f}", fontsize=10)
+    ax.set_title(title, fontsize=10)
     write(ax, save)
     return ax
 
@@ -147,5 +154,5 @@ def _bars(
     stack = [*([rest] if len(rest) else []), *(values[text == name] for name in names)]
     shades = [*([GREY if names else "C0"] if len(rest) else []), *palette.values()]
     ax.hist(stack, edges.tolist(), stacked=True, color=shades)
-    legend(ax, {**palette, **({"not known": GREY} if len(rest) and names else {})})
+    legend(ax, with_missing(palette, bool(len(rest) and names)))
     bare(ax)

@@ -24,7 +24,7 @@ class Cutoffs:
         0.3 where over 10,000 genes were measured, and no limit in a selection of genes, where the share means little. For nuclei
         and blood less is usual, for heart and muscle more.
     min_protein_counts
-        Least number of protein counts of a cell.
+        Least number of protein counts of a cell, those of isotype controls left out.
     min_peaks
         Least number of accessible peaks of a cell; None for 200, or 0.1% of the peaks where that is fewer.
     min_gene_cells

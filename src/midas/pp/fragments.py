@@ -14,6 +14,7 @@ from anndata import AnnData
 from midas.io import DataFileError
 from midas.pp.regions import names_of, natural_order, regions, spelled_like
 from midas.pp.samples import csr, members
+from midas.pp.tables import unreadable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -96,8 +97,7 @@ def _blocks(path: Path) -> Iterator[pd.DataFrame]:
             compression="gzip" if path.suffix in {".gz", ".bgz"} else None,
         )
     except (ValueError, OSError, EOFError) as error:
-        msg = f"{path}: expected a file of fragments (chromosome, start, end, barcode), found something else ({error})."
-        raise DataFileError(msg) from error
+        raise unreadable(path, "a file of fragments (chromosome, start, end, barcode)", error) from error
 
 
 def _within(chroms: pd.Series, sites: NDArray[np.int64], place: pd.DataFrame) -> NDArray[np.int64]:

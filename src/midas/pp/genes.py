@@ -13,7 +13,7 @@ from anndata import AnnData
 
 from midas.pp.cutoffs import Cutoffs
 from midas.pp.extra import needs
-from midas.pp.samples import Batches, check_batches, csr, listed
+from midas.pp.samples import Batches, check_batches, counted, csr, listed
 
 if TYPE_CHECKING:
     import scipy.sparse as sp
@@ -88,12 +88,7 @@ def select_genes(batches: Batches, *, keep: Iterable[str] = (), cutoffs: Cutoffs
         table.iloc[votes, 2] += adata.n_obs
     total = sum(adata.n_obs for adata in batches.values())
     enough = (table["cells"] > cutoffs.min_measured * total) | (table["cells"] > cutoffs.min_measured_cells)
-    notes = []
-    few = int((~enough & (table["votes"] > 0) & ~table["protein"]).sum())
-    if few:
-        least = min(cutoffs.min_measured * total, cutoffs.min_measured_cells)
-        notes.append(f"{few:,} genes are left out: the batches that found them hold no more than {least:,.0f} cells.")
-    notes += _rank(batches, table, enough, cutoffs)
+    notes = _rank(batches, table, enough, cutoffs)
     ranked = table[enough].sort_values(["variable", "rank"], ascending=[False, True], kind="stable")
     best = ranked.index[: cutoffs.n_genes]
     table["kept"] = table.index.isin(best) | table["protein"]
@@ -104,7 +99,21 @@ def select_genes(batches: Batches, *, keep: Iterable[str] = (), cutoffs: Cutoffs
             "min_gene_cells or min_measured."
         )
         raise ValueError(msg)
-    return GeneSelection(table.index[table["kept"]], table, tuple(notes))
+    return GeneSelection(table.index[table["kept"]], table, (*_left_out(table, enough, total, cutoffs), *notes))
+
+
+def _left_out(table: pd.DataFrame, enough: pd.Series, total: int, cutoffs: Cutoffs) -> list[str]:
+    """Say why genes are not kept, each counted once."""
+    gone, voted = ~table["kept"], table["votes"] > 0
+    least = int(min(cutoffs.min_measured * total, cutoffs.min_measured_cells))
+    share, counts = f"{100 * cutoffs.min_gene_cells:.3g}%", cutoffs.min_gene_counts
+    reasons = {
+        f"no batch found in {share} of its cells, with {counts:g} counts for each cell of that {share}": gone & ~voted,
+        f"only batches with {least:,} of the {total:,} cells or fewer found so often": gone & voted & ~enough,
+        f"vary less than the {counted(cutoffs.n_genes, 'gene', 'genes')} kept": gone & enough,
+    }
+    parts = [f"{int(which.sum()):,} that {reason}" for reason, which in reasons.items() if which.any()]
+    return [f"Genes left out: {'; '.join(parts)}."] if parts else []
 
 
 def _found(adata: AnnData, cutoffs: Cutoffs) -> NDArray[np.bool_]:

@@ -24,7 +24,7 @@ from midas.pp.arrays import arrays_of
 from midas.pp.folders import in_folder
 from midas.pp.mtx import MtxFiles, read_mtx
 from midas.pp.read import by_modality, read_any
-from midas.pp.samples import Sample, csr, listed
+from midas.pp.samples import Sample, counted, csr, listed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -210,7 +210,8 @@ def _told_apart(names: pd.Index, data: AnnData | MuData, label: str, notes: list
         repeated = listed(names[names.duplicated()].unique().tolist())
         msg = f"{label}: expected each cell once, found repeated names: {repeated}. Give them unique names."
         raise ValueError(msg)
-    notes.append(f"{label}: {int(names.duplicated().sum()):,} barcodes occur again; they got -1, -2, ...")
+    said = counted(int(names.duplicated().sum()), "barcode occurs again", "barcodes occur again")
+    notes.append(f"{label}: {said}; -1, -2, ... were put behind.")
     unique: pd.Index = make_index_unique(names)
     return unique
 

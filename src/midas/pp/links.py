@@ -11,6 +11,7 @@ from midas.io import DataFileError
 from midas.pp.extra import needs
 from midas.pp.regions import regions, spelled_like
 from midas.pp.samples import listed
+from midas.pp.tables import unreadable
 
 _COLUMNS = ["peak", "gene", "distance"]
 
@@ -41,8 +42,7 @@ def read_genes(gtf: str | Path) -> pd.DataFrame:
         table = table[table["feature"] == "gene"]
         start, end = table["start"].astype(np.int64) - 1, table["end"].astype(np.int64)
     except (ValueError, OSError, EOFError) as error:
-        msg = f"{gtf}: expected a GTF file, found something else ({error})."
-        raise DataFileError(msg) from error
+        raise unreadable(gtf, "a GTF file", error) from error
     gene_id = table["attributes"].str.extract(r'gene_id "([^"]+)"')[0]
     symbol = table["attributes"].str.extract(r'gene_name "([^"]+)"')[0].fillna(gene_id)
     if not len(table) or gene_id.isna().all():

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from midas.pp.samples import Batches, Step, check_batches, listed, summed
+from midas.pp.samples import Batches, Step, check_batches, counted, listed, summed
 
 _ENSEMBL = re.compile(r"^(?P<id>ENS(?P<species>[A-Z]*)G\d{6,})(?:\.\d+)?(?P<par>_PAR_Y)?$")
 _SYMBOL_COLUMNS = (
@@ -73,15 +73,16 @@ def match_genes(batches: Batches, *, symbols: Mapping[str, str] | None = None) -
         folded = int((final != names[batch]).sum())
         if folded:
             also = " Most of its genes: is it another species?" if folded > len(final) / 2 else ""
-            notes.append(f"Batch {batch!r}: {folded:,} genes were matched without regard to case.{also}")
+            said = counted(folded, "gene was", "genes were")
+            notes.append(f"Batch {batch!r}: {said} matched without regard to case.{also}")
         unnamed = int(final.str.match(_ENSEMBL).sum())
         if unnamed:
-            notes.append(f"Batch {batch!r}: {unnamed:,} Ensembl IDs have no known symbol and stay as they are.")
+            said = counted(unnamed, "Ensembl ID has", "Ensembl IDs have")
+            notes.append(f"Batch {batch!r}: {said} no known symbol: left as found.")
         repeated = final[final.duplicated()].unique().tolist()
         if repeated:
-            notes.append(
-                f"Batch {batch!r}: counts of {len(repeated):,} repeated gene names were summed: {listed(repeated)}."
-            )
+            said = counted(len(repeated), "repeated gene name", "repeated gene names")
+            notes.append(f"Batch {batch!r}: counts of {said} were summed: {listed(repeated)}.")
         made = adata.copy()
         made.var["original_name"] = adata.var_names.astype(str)
         out[batch] = summed(made, final)

@@ -14,7 +14,7 @@ from anndata import AnnData
 from midas.data.blocks import read_peaks
 from midas.pp.cutoffs import Cutoffs
 from midas.pp.regions import autosomes, merged, names_of, natural_order, overlapping, read_bed, regions
-from midas.pp.samples import Batches, Step, as_texts, check_batches, csr, listed, members
+from midas.pp.samples import Batches, Step, as_texts, check_batches, counted, csr, listed, members
 
 if TYPE_CHECKING:
     import scipy.sparse as sp
@@ -76,7 +76,8 @@ def merge_peaks(
     keep = _allowed(joined, wanted, cutoffs)
     if black is not None:
         hit = overlapping(joined, black)
-        notes.append(f"{int(hit.sum()):,} joined peaks lie on the blacklist and are left out.")
+        said = counted(int(hit.sum()), "joined peak", "joined peaks")
+        notes.append(f"Left out: {said} on the blacklist.")
         keep &= ~hit
     union = joined[keep].reset_index(drop=True)
     if not len(union):
@@ -88,11 +89,11 @@ def merge_peaks(
         raise ValueError(msg)
     if dropped:
         where = "the autosomes" if chromosomes is None else "the chromosomes named"
-        notes.append(
-            f"{dropped:,} peaks off {where} or outside of {cutoffs.min_width} to {cutoffs.max_width} bp are left out."
-        )
+        limits = f"off {where} or outside of {cutoffs.min_width} to {cutoffs.max_width} bp"
+        notes.append(f"Left out: {counted(dropped, 'peak', 'peaks')} {limits}.")
     if int((~keep).sum()) and black is None:
-        notes.append(f"{int((~keep).sum()):,} joined peaks are wider than {cutoffs.max_width:,} bp and are left out.")
+        wide = counted(int((~keep).sum()), "joined peak", "joined peaks")
+        notes.append(f"Left out: {wide} wider than {cutoffs.max_width:,} bp.")
     out = {}
     for batch, adata in batches.items():
         code = inside(tables[batch], union)

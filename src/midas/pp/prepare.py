@@ -209,7 +209,10 @@ def _clean(samples: list[Sample], cutoffs: Cutoffs) -> tuple[list[Sample], list[
         verdicts.append(replace(q, keep=keep, dropped=dropped))
     if not any(sample.adata.n_obs for sample in cleaned):
         found = "; ".join(f"{n:,} {reason}" for q in verdicts for reason, n in q.dropped.items())
-        msg = f"Expected cells that pass the cut-offs, found none: {found}. Lower min_genes, or raise max_mito."
+        msg = (
+            f"Expected cells that pass the cut-offs, found none: {found}. Lower min_genes, min_protein_counts or min_peaks, or "
+            "raise max_mito."
+        )
         raise ValueError(msg)
     return cleaned, verdicts
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 from anndata import AnnData
 
-from midas.pp.samples import Batches, Step, as_texts, check_batches, listed, summed
+from midas.pp.samples import Batches, Step, as_texts, check_batches, counted, listed, summed
 from midas.pp.tables import read_table
 
 _COLUMNS = ("protein", "genes", "aliases")
@@ -250,7 +250,8 @@ def harmonise_proteins(
         control = [drop_controls and is_control(name) for name in original]
         if any(control):
             dropped = [name for name, yes in zip(original, control, strict=True) if yes]
-            notes.append(f"Batch {batch!r}: {len(dropped)} isotype controls were dropped: {listed(dropped)}.")
+            said = counted(len(dropped), "isotype control was", "isotype controls were")
+            notes.append(f"Batch {batch!r}: {said} dropped: {listed(dropped)}.")
         kept = adata[:, [not yes for yes in control]].copy()
         kept.var["original_name"] = kept.var_names.astype(str)
         proteins = [table.find(name) for name in kept.var_names]
@@ -265,9 +266,8 @@ def harmonise_proteins(
     _link(out, genes)
     strangers = sorted({n for a in out.values() for n in a.var_names[a.var["gene"] == ""]})
     if strangers:
-        notes.append(
-            f"{len(strangers):,} proteins have no known gene: {listed(strangers)}. Extend the table of proteins."
-        )
+        said = counted(len(strangers), "protein has", "proteins have")
+        notes.append(f"{said} no known gene: {listed(strangers)}. Extend the table of proteins.")
     return Step(out, (*notes, *_lookalikes(out)))
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from midas.pp.cutoffs import Cutoffs
-from midas.pp.samples import csr
+from midas.pp.proteins import is_control
+from midas.pp.samples import counted, csr
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -32,7 +33,8 @@ class Quality:
     keep
         `(n_cells,)`, which cells pass.
     metrics
-        Cells x measures: ``n_counts``, ``n_features`` and, for RNA, ``mito`` (share of mitochondrial counts).
+        Cells x measures: ``n_counts``, ``n_features`` and, for RNA, ``mito`` (share of mitochondrial counts). Isotype controls,
+        which are no proteins, do not count.
     dropped
         Number of cells by the cut-off that they fail first, in words.
     notes
@@ -67,6 +69,10 @@ def check_cells(adata: AnnData, modality: str, cutoffs: Cutoffs | None = None) -
     """
     cutoffs = cutoffs or Cutoffs()
     counts = csr(adata.X)
+    if modality == "adt":
+        # They stick to empty droplets, too.
+        proteins = np.array([not is_control(name) for name in adata.var_names], dtype=bool)
+        counts = csr(counts[:, np.flatnonzero(proteins)])
     total = np.asarray(counts.sum(1), dtype=np.float64).ravel()
     found = np.diff(counts.indptr) - np.bincount(
         np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr))[counts.data == 0], minlength=counts.shape[0]
@@ -76,8 +82,8 @@ def check_cells(adata: AnnData, modality: str, cutoffs: Cutoffs | None = None) -
     tests: list[tuple[str, NDArray[np.bool_]]] = []
     if modality == "rna":
         least = _least(cutoffs.min_genes, "rna", adata.n_vars)
-        tests += [(f"under {least:,} genes", found < least)]
-        tests += [(f"under {cutoffs.min_counts:,} counts", total < cutoffs.min_counts)]
+        tests += [(f"under {counted(least, 'gene', 'genes')}", found < least)]
+        tests += [(f"under {counted(cutoffs.min_counts, 'count', 'counts')}", total < cutoffs.min_counts)]
         mito = np.asarray(adata.var_names.astype(str).str.upper().str.startswith("MT-"))
         if mito.any():
             share = np.asarray(counts[:, np.flatnonzero(mito)].sum(1)).ravel() / np.maximum(total, 1)
@@ -87,10 +93,11 @@ def check_cells(adata: AnnData, modality: str, cutoffs: Cutoffs | None = None) -
         elif adata.n_vars > _WHOLE:
             notes.append("No mitochondrial genes by name (MT-), so their share could not be looked at.")
     elif modality == "adt":
-        tests += [(f"under {cutoffs.min_protein_counts:,} protein counts", total < cutoffs.min_protein_counts)]
+        least = cutoffs.min_protein_counts
+        tests += [(f"under {counted(least, 'protein count', 'protein counts')}", total < least)]
     else:
         least = _least(cutoffs.min_peaks, "atac", adata.n_vars)
-        tests += [(f"under {least:,} peaks", found < least)]
+        tests += [(f"under {counted(least, 'peak', 'peaks')}", found < least)]
     if adata.n_obs > _UNFILTERED:
         notes.append(f"{adata.n_obs:,} barcodes: is this the unfiltered matrix? The filtered one is the better input.")
     keep = np.ones(adata.n_obs, dtype=bool)

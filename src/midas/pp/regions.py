@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 
 from midas.data.blocks import read_peaks
-from midas.io import DataFileError
 from midas.natural import natural
 from midas.pp.extra import needs
 from midas.pp.samples import listed
+from midas.pp.tables import unreadable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -121,8 +121,7 @@ def read_bed(path: str | Path) -> pd.DataFrame:
         lines = ~table["chrom"].str.startswith(("track", "browser"))
         return table[lines].astype({"start": np.int64, "end": np.int64}).reset_index(drop=True)
     except (ValueError, OSError, EOFError) as error:
-        msg = f"{path}: expected a BED file (chromosome, start, end), found something else ({error})."
-        raise DataFileError(msg) from error
+        raise unreadable(path, "a BED file (chromosome, start, end)", error) from error
 
 
 def names_of(table: pd.DataFrame) -> pd.Index:

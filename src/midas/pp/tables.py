@@ -31,5 +31,21 @@ def read_table(file: str | Path, what: str, *, text: bool = False) -> pd.DataFra
         separator = "\t" if pd.read_csv(file, sep="\t", nrows=0).shape[1] > 1 else ","
         return pd.read_csv(file, sep=separator, dtype=str if text else None, keep_default_na=not text)
     except (ValueError, OSError, EOFError) as error:
-        msg = f"{file}: expected {what}, found something else ({error})."
-        raise DataFileError(msg) from error
+        raise unreadable(file, what, error) from error
+
+
+def unreadable(file: str | Path, what: str, error: Exception) -> DataFileError:
+    """Say why a file could not be read.
+
+    Parameters
+    ----------
+    what
+        What it should hold.
+    error
+        What reading it raised.
+    """
+    if isinstance(error, FileNotFoundError):
+        return DataFileError(f"{file}: expected {what}, found no such file. Check the path.")
+    if isinstance(error, IsADirectoryError):
+        return DataFileError(f"{file}: expected {what}, found a folder. Name the file in it.")
+    return DataFileError(f"{file}: expected {what}, found something else ({error}).")

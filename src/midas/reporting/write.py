@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from mudata import MuData
 
     from midas.model import MIDAS
+
+logger = logging.getLogger(__name__)
 
 
 def report(  # noqa: PLR0913 - one keyword each
@@ -83,6 +86,7 @@ def report(  # noqa: PLR0913 - one keyword each
     named = (columns, features)
     if any(isinstance(value, str) for value in named):
         raise TypeError("Expected columns and features as lists of names, found a single text. Put it in a list.")
+    logger.info("Writing the report ...")
     choices = Choices(None if columns is None else tuple(columns), label, tuple(features), cell_names, most_cells)
     content = gather_content(model, data, choices, seed=seed, title=title, command=command)
     text = render(content)

@@ -13,7 +13,7 @@ from midas.decoding import States, decode
 from midas.expect import expect
 from midas.likelihoods import LIKELIHOODS
 from midas.tl.discrepancy import model_error
-from midas.tl.inputs import as_text, by_cell, group_names, known_names
+from midas.tl.inputs import as_text, by_cell, column_of, group_names, known_names
 from midas.tl.latents import mosaic_of
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Comparison:
 def differential_features(
     model: MIDAS,
     modality: str,
-    groups: pd.Series | ArrayLike,
+    groups: str | pd.Series | ArrayLike,
     *,
     only: Sequence[str] | None = None,
     data: MosaicData | Mosaic | None = None,
@@ -94,7 +94,8 @@ def differential_features(
     modality
         What to decode. Its counts cannot be below zero, as logarithms are taken.
     groups
-        Group of each cell: a Series by cell name, or values in the order of the cells. NaN for cells that take no part.
+        Group of each cell: a column of obs of the cells compared, a Series by cell name, or values in the order of the cells.
+        NaN for cells that take no part.
     only
         Groups to report; None for all.
     data
@@ -116,7 +117,7 @@ def differential_features(
     >>> size = midas.simulate.SimulationConfig(n_cells=200, n_genes=60, n_peaks=80, n_proteins=10)
     >>> mdata = midas.simulate.mosaic(size)
     >>> model = midas.MIDAS(mdata, config=midas.Config.from_dict({"training": {"epochs": 2}})).fit(progress=False)
-    >>> found = midas.tl.differential_features(model, "rna", mdata.obs["lineage"], test=midas.tl.Comparison(draws=10))
+    >>> found = midas.tl.differential_features(model, "rna", "lineage", test=midas.tl.Comparison(draws=10))
     >>> found.shape, list(found.columns[:5])
     ((120, 10), ['group', 'feature', 'lfc', 'low', 'high'])
     """
@@ -128,8 +129,10 @@ def differential_features(
         msg = f"Expected a modality of counts, found {modality!r}, which is {model.kinds[modality].likelihood}."
         raise ValueError(msg)
     mosaic = mosaic_of(model, data)
+    index = mosaic.cells.astype(str)
+    # Rows of the mosaic's obs are numbered, so that they are named here.
+    of = column_of(mosaic, groups).set_axis(index) if isinstance(groups, str) else by_cell(groups, index, "groups")
     posterior = model.posterior(mosaic)
-    of = by_cell(groups, mosaic.cells.astype(str), "groups")
     members = _members(of, np.isfinite(posterior.mean).min(axis=1))
     wanted = list(members) if only is None else [str(name) for name in only]
     known_names(members, wanted, "groups")

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import ArrayLike, NDArray
 
+    from midas.data import Mosaic
+
 
 def by_cell(values: pd.Series | ArrayLike, cells: pd.Index, what: str) -> pd.Series:
     """Give one value per cell, in the order of `cells`.
@@ -132,7 +134,7 @@ def embedding_of(data: MuData | AnnData, basis: str) -> NDArray[np.float64]:
     return found
 
 
-def column_of(data: MuData | AnnData, name: str) -> pd.Series:
+def column_of(data: MuData | AnnData | Mosaic, name: str) -> pd.Series:
     """Take a column of obs."""
     if name not in data.obs.columns:
         there = ", ".join(map(str, data.obs.columns))

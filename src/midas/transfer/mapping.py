@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ from midas.training.loop import Surroundings
 from midas.transfer.config import Mode, TransferConfig
 from midas.transfer.extend import extended
 from midas.transfer.novelty import novelty
+from midas.transfer.panels import empty_cells, reread
 from midas.transfer.placing import Landmarks, groups_of
 from midas.transfer.replay import Replay, generated, real
 from midas.transfer.tune import replay_size, tune
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from midas.data import Mosaic, MosaicData
+    from midas.data.schema import MosaicSchema
     from midas.model import MIDAS
+    from midas.nn import VAE
 
 
 logger = logging.getLogger(__name__)
@@ -143,11 +146,16 @@ def encode(reference: MIDAS, query: Query | MosaicData) -> Mapped:
     """
     q = _as_query(query)
     mosaic = reference.read(q.data, batch_key=q.batch_key, measured=q.measured, layer=q.layer)
+    shared = [name for name in mosaic.batches if name in reference.schema.batches]
+    if shared:
+        logger.warning("Batches of the query are read as the reference's of the same name: %s.", ", ".join(shared))
     found = encode_cells(reference.vae, mosaic, reference.modalities)
     table = cell_table(mosaic, found, reference.config.network.dim_c)
     table.obs[keys.NOVELTY] = novelty(reference, mosaic)
     _settle(table, mosaic, _landmarks(reference, q.seed))
-    return Mapped(reference, together(reference.cells, table), "encode", reference.learned.readings)
+    _leave_out_empty(table, mosaic, reference)
+    readings = _readings(reference, reference, mosaic, q.seed) or reference.learned.readings
+    return Mapped(reference, together(reference.cells, table), "encode", readings)
 
 
 def transfer_model(reference: MIDAS, query: Query | MosaicData) -> MIDAS:
@@ -247,7 +255,12 @@ def reference_to_query(reference: MIDAS, query: Query | MosaicData) -> Mapped:
     there.obs = reference.cells.obs.iloc[rows].copy()
     table = _scored(reference, model)
     _settle(table, model.mosaic, Landmarks.of(there.obsm[keys.LATENT], q.seed))
-    return Mapped(model, together(there, table), "transfer", read_by_combination(model.vae, mosaic, seed=q.seed))
+    _leave_out_empty(table, model.mosaic, reference)
+    readings = _readings_of(
+        model.vae, model.mosaic, reference, lambda n: real(mosaic, _latents(there), n, q.seed), q.seed
+    )
+    readings = readings or read_by_combination(model.vae, mosaic, seed=q.seed)
+    return Mapped(model, together(there, table), "transfer", readings)
 
 
 def together(reference: AnnData, query: AnnData) -> AnnData:
@@ -281,17 +294,19 @@ def _beside_reference(reference: MIDAS, q: Query, mode: Mode) -> Mapped:
     tune(reference, model, mosaic, options, Surroundings(progress=q.progress), landmarks=landmarks, replay=replay)
     table = _scored(reference, model)
     _settle(table, mosaic, landmarks)  # What the tuned model leaves of the way.
+    _leave_out_empty(table, mosaic, reference)
     cells = together(reference.cells, table)
+    by_panel = _readings(reference, model, mosaic, q.seed)
     if counts is None:
         readings = reference.learned.readings
         model.remember(reference, cells, None, readings)
-        return Mapped(model, cells, mode, readings)
+        return Mapped(model, cells, mode, by_panel or readings)
     assert model.mosaic is not None
     old, rows = recast(counts[0], model.schema), counts[1]
     query = reference.cells.n_obs + np.arange(mosaic.n_cells)
     readings = read_by_combination(model.vae, old, rows, seed=q.seed)
     model.remember(reference, cells, (joined(old, model.mosaic), np.concatenate([rows, query])), readings)
-    return Mapped(model, cells, mode, readings)
+    return Mapped(model, cells, mode, by_panel or readings)
 
 
 def _scored(reference: MIDAS, model: MIDAS) -> AnnData:
@@ -302,13 +317,56 @@ def _scored(reference: MIDAS, model: MIDAS) -> AnnData:
     return table
 
 
+def _known_features(reference: MIDAS, schema: MosaicSchema) -> dict[str, NDArray[np.bool_]]:
+    """By modality, which features of a schema cells of the reference were measured in."""
+    found = {}
+    for name, panels in reference.learned.measured.items():
+        known = panels.columns[np.atleast_1d(panels.to_numpy(dtype=bool).any(0))]
+        found[name] = schema.modalities[name].features.isin(known)
+    return found
+
+
+def _readings(reference: MIDAS, model: MIDAS, query: Mosaic, seed: int) -> Readings | None:
+    """How the reference's cells are read by a query's features, where these are fewer."""
+
+    def cells(n: int) -> Replay:
+        if not reference.has_counts:
+            return _generated(reference, n, seed)
+        mosaic, rows = reference.counts()
+        found = _real(reference, (mosaic, rows), n, seed)
+        return replace(found, rows=rows[found.rows])
+
+    return _readings_of(model.vae, query, reference, cells, seed)
+
+
+def _readings_of(
+    vae: VAE, query: Mosaic, reference: MIDAS, cells: Callable[[int], Replay], seed: int
+) -> Readings | None:
+    return reread(vae, query, _known_features(reference, query.schema), cells, seed=seed)
+
+
+def _leave_out_empty(table: AnnData, query: Mosaic, reference: MIDAS) -> None:
+    """Take the place of cells away that have no count of anything that the reference knows."""
+    empty = empty_cells(query, _known_features(reference, query.schema))
+    empty &= np.isfinite(np.asarray(table.obsm[keys.LATENT])).all(1)
+    if empty.any():
+        logger.warning(
+            "%s cells have no count of any feature of the reference: they get no latents and no label.",
+            f"{int(empty.sum()):,}",
+        )
+        for key in (keys.LATENT, keys.TECHNICAL):
+            table.obsm[key][empty] = np.nan
+
+
 def _real(reference: MIDAS, counts: tuple[Mosaic, NDArray[np.int64]], n: int, seed: int) -> Replay:
     mosaic, rows = counts
-    return real(mosaic, _latents(reference)[rows], n, seed)
+    return real(mosaic, _latents(reference.cells)[rows], n, seed)
 
 
 def _generated(reference: MIDAS, n: int, seed: int) -> Replay:
-    return generated(reference, _latents(reference), reference.cells.obs[keys.BATCH].astype(str).to_numpy(), n, seed)
+    return generated(
+        reference, _latents(reference.cells), reference.cells.obs[keys.BATCH].astype(str).to_numpy(), n, seed
+    )
 
 
 def _landmarks(reference: MIDAS, seed: int) -> Landmarks:
@@ -319,8 +377,7 @@ def _settle(table: AnnData, query: Mosaic, landmarks: Landmarks) -> None:
     table.obsm[keys.LATENT] = landmarks.settle(table.obsm[keys.LATENT], groups_of(query))
 
 
-def _latents(reference: MIDAS) -> NDArray[np.float32]:
-    cells = reference.cells
+def _latents(cells: AnnData) -> NDArray[np.float32]:
     return np.concatenate([cells.obsm[keys.LATENT], cells.obsm[keys.TECHNICAL]], axis=1)
 
 

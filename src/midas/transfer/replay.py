@@ -33,17 +33,20 @@ class Replay:
         The cells.
     z
         Their posterior means in the reference, `(n_cells, dim_z)`.
+    rows
+        Which of the cells they were chosen from, or made after, each is, `(n_cells,)`.
     """
 
     mosaic: Mosaic
     z: NDArray[np.float32]
+    rows: NDArray[np.int64]
 
 
 def real(mosaic: Mosaic, z: NDArray[np.float32], n: int, seed: int) -> Replay:
     """Choose up to `n` of the reference's cells, evenly from its batches."""
     usable = np.flatnonzero(np.isfinite(z).all(1) & mosaic.measured_in(tuple(mosaic.modalities)))
     at = usable[evenly(mosaic.batch[usable], n, seed)]
-    return Replay(chosen(mosaic, at), z[at])
+    return Replay(chosen(mosaic, at), z[at], at)
 
 
 def generated(reference: MIDAS, z: NDArray[np.float32], batch: NDArray[np.object_], n: int, seed: int) -> Replay:
@@ -88,7 +91,7 @@ def generated(reference: MIDAS, z: NDArray[np.float32], batch: NDArray[np.object
         modalities=rows,
         obs=pd.DataFrame(index=range(n_made)),
     )
-    return Replay(mosaic, z[at])
+    return Replay(mosaic, z[at], at)
 
 
 def shown_for(query: Mosaic, replay: Replay, schema: MosaicSchema, seed: int) -> Replay:
@@ -105,4 +108,5 @@ def shown_for(query: Mosaic, replay: Replay, schema: MosaicSchema, seed: int) ->
     as_query = rng.random(cells.n_cells) < 0.5
     as_query &= hidden.measured_in(tuple(hidden.modalities))
     parts = [chosen(hidden, np.flatnonzero(as_query)), chosen(cells, np.flatnonzero(~as_query))]
-    return Replay(joined(*parts), np.concatenate([replay.z[as_query], replay.z[~as_query]]))
+    z, rows = (np.concatenate([values[as_query], values[~as_query]]) for values in (replay.z, replay.rows))
+    return Replay(joined(*parts), z, rows)

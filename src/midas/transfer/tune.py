@@ -85,7 +85,7 @@ def tune(
     weight = np.pad(weight, (0, mosaic.n_cells - len(weight)))
     anchor = Anchor(torch.from_numpy(target), torch.from_numpy(weight))
     config = tuning_config(reference.config, query.n_cells, mosaic.n_cells, options)
-    history = fit(
+    trained = fit(
         model.vae,
         model.discriminators,
         mosaic,
@@ -96,7 +96,7 @@ def tune(
         teach_first=options.teach_first if options.adversarial > 0 else 0,
     )
     model.vae.requires_grad_(requires_grad=True)
-    model.settle(history)
+    model.settle(trained)
 
 
 def tuning_config(config: Config, n_query: int, n_all: int, options: TransferConfig) -> Config:
