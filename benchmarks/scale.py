@@ -148,7 +148,7 @@ def train(store: Path, run: Run) -> None:
     cpu = time.process_time()
     plan = loop.plan_training(model.mosaic, config.training, 0)
     start(model.vae, model.mosaic, config.training.start)
-    history = loop.fit(model.vae, model.discriminators, model.mosaic, config, 0, loop.Surroundings(progress=False))
+    trained = loop.fit(model.vae, model.discriminators, model.mosaic, config, 0, loop.Surroundings(progress=False))
     each = (times[-1] - times[0]) / (len(times) - 1)
     found |= {
         "rate": plan.batch_size / each,
@@ -160,7 +160,7 @@ def train(store: Path, run: Run) -> None:
     print(json.dumps(found), file=sys.stderr, flush=True)  # what is known so far
     if run.impute or run.quality:
         started = time.perf_counter()
-        model.settle(history)
+        model.settle(trained)
         found |= {"encode": time.perf_counter() - started, "peak encode": peak_rss_mb()}
         print(json.dumps(found), file=sys.stderr, flush=True)
     for name in run.impute:

@@ -65,14 +65,14 @@ def test_rows_of_zeros_that_were_not_measured_are_imputed(fitted: MIDAS, mdata: 
 @pytest.mark.filterwarnings("ignore:Observation names are not unique")
 def test_one_name_for_cells_of_two_batches_is_refused(fitted: MIDAS, mdata: md.MuData) -> None:
     """Two modalities of two batches that happen to share a barcode: one row of obs, but two cells."""
-    rna, adt = mdata["rna"][:1].copy(), mdata["adt"][:1].copy()
-    rna.obs_names, adt.obs_names = ["AAAC"], ["AAAC"]
+    rna, adt = mdata["rna"][:3].copy(), mdata["adt"][:3].copy()
+    rna.obs_names, adt.obs_names = ["AAAC", "AAAG", "AAAT"], ["AAAC", "CCCG", "CCCT"]
     adt.obs["batch"] = "batch3"
     mixed = joined({"rna": rna, "adt": adt})
     with pytest.raises(ValueError, match=r"agree on the batch of a cell, found 1 cells with different ones: 'AAAC'"):
         fitted.annotate(mixed)
     found = fitted.read({"rna": rna, "adt": adt})
-    assert found.n_cells == 2
+    assert found.n_cells == 6
     assert any("1 names stand for one batch in one modality and for another" in note for note in found.notes)
 
 

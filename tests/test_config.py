@@ -135,3 +135,15 @@ def test_shares_may_add_up_to_one() -> None:
     assert ObjectiveConfig(adversarial_rise=0.9, adversarial_from=0.1).adversarial_from == 0.1
     with pytest.raises(ValueError, match="share from 0 to 1 - warmup"):
         TrainingConfig(warmup=0.9, decay=0.11)
+
+
+def test_weights_may_step_up() -> None:
+    objective = ObjectiveConfig(kl_rise=0.0, adversarial=30.0, adversarial_from=0.15, adversarial_rise=0.0)
+    assert [objective.at(progress).adversarial for progress in (0.0, 0.1, 0.15, 1.0)] == [0.0, 0.0, 30.0, 30.0]
+    assert objective.at(0.0).kl_c == objective.kl_c
+
+
+def test_types_are_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    ObjectiveConfig()
+    monkeypatch.setattr("midas.config.fields.get_type_hints", pytest.fail)
+    assert ObjectiveConfig(kl_u=3.0).kl_u == 3.0

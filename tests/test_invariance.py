@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import anndata as ad
 import mudata as md
@@ -14,8 +14,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers import by_name, simulated, tiny
-from midas import MIDAS
+from helpers import by_name, names, one, simulated, tiny
+from midas import MIDAS, InferenceConfig
 
 CONFIG = tiny(epochs=2, batch_size=64)
 
@@ -92,6 +92,21 @@ def expected(model: MIDAS) -> Results:
 def test_no_order_changes_a_result(expected: Results, seed: int, cells: bool, features: bool, modalities: bool) -> None:
     mdata = shuffled(source(), np.random.default_rng(seed), cells=cells, features=features, modalities=modalities)
     assert_close(results(MIDAS(mdata, config=CONFIG).fit(progress=False)), expected)
+
+
+def test_no_order_of_so_many_cells_that_some_stand_for_others_changes_a_result() -> None:
+    n = 1040  # of each batch: some of more than 1,000 are compared with others, means are taken of some of more than 2,000
+    cells, batch = names("c", 2 * n), ["a", "b"] * n
+    rna = one(cells, names("g", 12), batch)
+    rna.X = rna.X.multiply(np.linspace(0.2, 3, 2 * n)[:, None]).ceil().tocsr()  # early cells differ from late ones
+    config = tiny(epochs=1, batch_size=520, objective={"adversarial_from": 0.3, "adversarial_rise": 0.0})
+    config = replace(config, inference=InferenceConfig(neighbours=0, spread=False))
+    other = rna[np.random.default_rng(0).permutation(2 * n)].copy()
+    found, again = (
+        by_name(MIDAS({"rna": data}, config=config).fit(progress=False).latent(part="z"), data.obs_names)
+        for data in (rna, other)
+    )
+    pd.testing.assert_frame_equal(found, again, rtol=1e-4, atol=1e-5)
 
 
 def test_mispaired_proteins_change_nothing(expected: Results) -> None:

@@ -148,3 +148,13 @@ def test_names_in_the_log(case: tuple[MIDAS, Minibatch, Outputs]) -> None:
     expected = {f"reconstruction_{name}" for name in ("rna", "adt", "atac")}
     expected |= {"batch_reconstruction", "kl_c", "kl_u", "alignment", "depth", "total"}
     assert set(terms(case).named()) == expected
+
+
+@pytest.mark.parametrize("progress", [0.0, 0.1, 0.2, 0.7])
+def test_weights_rise_as_the_configuration_says(progress: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = ObjectiveConfig()
+    expected = Weights.of(config.at(progress))
+    monkeypatch.setattr(
+        "midas.config.objective.check_types", pytest.fail
+    )  # once a step would take longer than all else
+    assert Weights.of(config, progress) == expected

@@ -37,6 +37,10 @@ def test_presets_are_found_by_name_and_alias(name: str, expected: Modality | Non
         ({"transform": "clr"}, r"Expected a transform out of \('log1p', .*found 'clr'"),
         ({"blocks": "gene"}, r"Expected blocks out of \('none', 'chromosome'\), found 'gene'"),
         ({"weight": -1.0}, r"Expected a weight of 0 or more, found -1\.0"),
+        ({"likelihood": "bernoulli"}, "Expected the transform 'binarize' with .*'bernoulli'.*0 and 1, found 'log1p'"),
+        ({"likelihood": "bernoulli", "transform": "identity"}, "found 'identity'. Set transform='binarize'"),
+        ({"likelihood": "gaussian"}, "Expected the transform 'identity' with .*'gaussian'.*real values, found 'log1p'"),
+        ({"likelihood": "gaussian", "transform": "binarize"}, "found 'binarize'. Set transform='identity'"),
     ],
 )
 def test_impossible_modalities_are_refused(values: dict[str, Any], message: str) -> None:

@@ -8,9 +8,11 @@ from pathlib import Path
 import mudata as md
 import numpy as np
 import pytest
+import torch
 
 from helpers import files_under, simulated, tiny
 from midas import MIDAS, Config, NotFittedError, read_mosaic, simulate
+from midas.inference import device_of
 from networks import values
 
 
@@ -94,7 +96,20 @@ def test_wishes_that_cannot_be_met_are_refused(
 def test_a_model_says_what_it_is(fitted: MIDAS, mdata: md.MuData) -> None:
     assert repr(fitted) == "MIDAS: 120 cells, 3 batches, adt (6), atac (75), rna (30); fitted in 2 epochs"
     assert repr(MIDAS(mdata, config=tiny())).endswith("; not fitted")
-    assert set(fitted.provenance()) == {"version", "seed", "config"}
+    assert set(fitted.provenance()) == {"version", "seed", "config", "epochs", "interrupted"}
+
+
+def test_a_mosaic_says_what_it_is_in_one_line(mdata: md.MuData) -> None:
+    assert repr(read_mosaic(mdata)) == "Mosaic: 120 cells, 3 batches, adt (6), atac (75), rna (30)"
+
+
+def test_what_is_no_configuration_or_no_name_is_refused(fitted: MIDAS, mdata: md.MuData) -> None:
+    with pytest.raises(TypeError, match=r"found dict. Make one of a dict by midas\.Config\.from_dict"):
+        MIDAS(mdata, config={"training": {"epochs": 2}})  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"found PosixPath. Make one by midas\.Config\(\), or of a file"):
+        MIDAS(mdata, config=Path("tiny.toml"))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"Expected a modality by its name, out of adt, .*, found \['rna', 'adt'\]"):
+        fitted.impute(["rna", "adt"])  # type: ignore[arg-type]
 
 
 def test_notes_are_logged_once(mdata: md.MuData, caplog: pytest.LogCaptureFixture) -> None:
@@ -118,6 +133,34 @@ def test_a_simulated_mosaic_is_learnt() -> None:
     expected = np.log1p(truth.full["rna"].X.toarray()[hidden])
     correlation = np.corrcoef(np.log1p(values(found)[hidden]).ravel(), expected.ravel())[0, 1]
     assert correlation > 0.5
+
+
+def test_a_training_that_failed_leaves_nothing_to_the_next(mdata: md.MuData) -> None:
+    class Full:
+        def log_metrics(self, metrics: object, step: int | None = None) -> None:
+            raise OSError("No space left on device")
+
+    clean, failed = MIDAS(mdata, config=tiny()), MIDAS(mdata, config=tiny())
+    given = failed.vae
+    with pytest.raises(OSError, match="No space"):
+        failed.fit(progress=False, loggers=[Full()])
+    assert failed.vae is given  # whoever set weights finds them trained
+    np.testing.assert_array_equal(failed.fit(progress=False).latent(), clean.fit(progress=False).latent())
+
+
+def test_a_trained_model_trains_on(mdata: md.MuData) -> None:
+    model = MIDAS(mdata, config=tiny()).fit(progress=False)
+    networks, before, latent = model.vae, model.history["total"].iloc[0], model.latent()
+    model.fit(progress=False)
+    assert model.vae is networks
+    assert len(model.history) == 2
+    assert model.history["total"].iloc[0] < before
+    assert not np.allclose(model.latent(), latent)
+
+
+def test_a_model_is_loaded_to_the_device_that_it_asks_for(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)  # a GPU that could not be used
+    assert device_of(MIDAS.load(saved).vae) == torch.device("cpu")
 
 
 def test_a_mosaic_that_the_model_was_made_from_is_known(mdata: md.MuData) -> None:

@@ -12,7 +12,7 @@ from anndata import AnnData
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers import dense
+from helpers import dense, names, one
 from midas import MIDAS, keys, read_mosaic
 from midas.io import read_file, write_mudata
 from midas.sample import evenly, read_sampled, representative, sampled
@@ -80,3 +80,21 @@ def test_masks_of_features_are_kept(mdata: md.MuData) -> None:
     cells = AnnData(obs=obs, obsm={keys.LATENT: np.random.default_rng(0).normal(size=(120, 2))})
     again, at = read_sampled(sampled(mosaic, np.arange(120), cells, 50, 0), mosaic.schema)
     np.testing.assert_array_equal(dense(again, "rna").to_numpy(), dense(mosaic, "rna").iloc[at].to_numpy())
+
+
+def test_zeros_that_were_measured_are_in_a_sample_without_a_count(caplog: pytest.LogCaptureFixture) -> None:
+    """A protein that one cell of a batch shows, which is not in the sample, is measured in the others all the same."""
+    batch = np.array(["a"] * 110 + ["b"] * 110)
+    adt = one(names("c", 220), names("p", 5), batch)
+    adt.X = adt.X.toarray() + 1
+    adt.X[:110, 0] = np.arange(110) == 7
+    mosaic = read_mosaic({"adt": adt})
+    c = np.random.default_rng(0).normal(size=(220, 2))
+    c[7] = np.nan  # not to be drawn
+    cells = AnnData(obs=pd.DataFrame({keys.BATCH: batch}, index=mosaic.cells), obsm={keys.LATENT: c})
+    again, at = read_sampled(sampled(mosaic, np.arange(220), cells, 219, 0), mosaic.schema)
+    assert 7 not in at
+    assert mosaic.modalities["adt"].measured.all()
+    assert again.modalities["adt"].measured.all()
+    assert again.schema is mosaic.schema
+    assert "not measured" not in caplog.text

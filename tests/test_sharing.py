@@ -49,10 +49,12 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-@pytest.mark.parametrize("name", ["model.zip", "model.tar.gz", "flat.zip"])
+@pytest.mark.parametrize(
+    "name", ["model.zip", "model.tar.gz", "flat.zip", "model.zip?download=1", "model.tar.gz?x=.zip"]
+)
 def test_an_archive_on_the_web_is_loaded(name: str, web: tuple[Path, str], fitted: MIDAS) -> None:
     folder, address = web
-    found = MIDAS.load(f"{address}/{name}", sha256=sha256(folder / name))
+    found = MIDAS.load(f"{address}/{name}", sha256=sha256(folder / name.partition("?")[0]))
     assert found.schema.to_dict() == fitted.schema.to_dict()
     np.testing.assert_array_equal(found.cells.obsm["X_midas"], fitted.cells.obsm["X_midas"])
 
@@ -84,6 +86,18 @@ def test_an_archive_of_something_else(web: tuple[Path, str], tmp_path: Path) -> 
     shutil.make_archive(str(folder / "thesis"), "zip", tmp_path / "thesis")
     with pytest.raises(ModelFileError, match=r"expected an archive of one saved model, found 0 files model\.json"):
         fetch(f"{address}/thesis.zip", sha256=sha256(folder / "thesis.zip"))
+
+
+@pytest.mark.parametrize("name", ["model.zip", "model.tar.gz"])
+@pytest.mark.parametrize("kept", [0.0, 0.5])
+def test_a_damaged_archive_is_said_to_be_one(name: str, kept: float, web: tuple[Path, str]) -> None:
+    folder, address = web
+    content = (folder / name).read_bytes()
+    (folder / name).write_bytes(content[: int(kept * len(content))] or b"<html>Not found</html>")
+    with pytest.raises(
+        ModelFileError, match=r"expected a \.zip or \.tar\.gz archive of a saved model, found something else"
+    ):
+        fetch(f"{address}/{name}", sha256=sha256(folder / name))
 
 
 def test_the_hub_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:

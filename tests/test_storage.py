@@ -44,6 +44,12 @@ def test_a_saved_model_gives_the_same_bit_for_bit(fitted: MIDAS, mdata: md.MuDat
     np.testing.assert_array_equal(MIDAS.load(folder, mdata).latent(), fitted.latent())
 
 
+def test_others_may_read_a_model_as_they_may_read_new_files(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "new").touch()
+    usual = (tmp_path / "new").stat().st_mode
+    assert [(folder / name).stat().st_mode for name in FILES] == [usual] * len(FILES)
+
+
 def test_other_kinds_of_modalities_come_back(tmp_path: Path) -> None:
     kinds = {"surface": Modality("negative_binomial", "log1p", weight=0.5, aliases=("s",))}
     data = one([f"c{i}" for i in range(30)], ["p1", "p2"], ["b1", "b2"] * 15)

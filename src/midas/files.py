@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -61,6 +62,14 @@ def _put(made: Path, target: Path, aside: Path) -> None:
     except BaseException:
         aside.rename(target)
         raise
+
+
+def share(path: Path) -> None:
+    """Give a file the mode that new files get here: some libraries write theirs for their user alone."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        usual = Path(folder) / path.name
+        usual.touch()
+        path.chmod(stat.S_IMODE(usual.stat().st_mode))
 
 
 @contextmanager

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +33,10 @@ if TYPE_CHECKING:
 
     from midas.data.mosaic import Mosaic
     from midas.model import MIDAS
+    from midas.results import Layout
     from midas.transfer.mapping import Mapped
+
+logger = logging.getLogger(__name__)
 
 _READERS: dict[str, str] = {".h5mu": "a MuData", ".h5ad": "an AnnData"}
 
@@ -182,7 +187,7 @@ def write_mudata(target: Path, mdata: MuData) -> None:
     >>> Path("mosaic.h5mu").is_file()
     True
     """
-    with replacing(target) as scratch:
+    with replacing(target) as scratch, joining():
         mdata.write_h5mu(scratch)
 
 
@@ -235,37 +240,81 @@ def write_result(
     if mosaic is None:
         mosaic = model.read(data, batch_key=model.batch_key, layer=model.layer)
     model.embed(mdata, mosaic)
-    wanted = [layer for layer, on in ((keys.IMPUTED, impute), (keys.CORRECTED, correct)) if on]
-    every = np.flatnonzero(np.isfinite(mdata.obsm[keys.LATENT]).all(1))
-    partial = [name for name in model.modalities if not mosaic.modalities[name].present[every].all()]
-    extra = {
-        keys.all_cells(name, layer): (name, layer, all_layout(mosaic, name, every))
-        for layer in wanted
-        for name in partial
-    }
+    wanted = tuple(layer for layer, on in ((keys.IMPUTED, impute), (keys.CORRECTED, correct)) if on)
+    decoding = _Decoding.of(model, mosaic, mdata.obsm[keys.LATENT], wanted)
     with replacing(target) as scratch, joining():
-        frames = {key: frame(mosaic, name, layout) for key, (name, _, layout) in extra.items()}
         hollow = {name: _hollow(adata) if adata.isbacked else adata for name, adata in mdata.mod.items()}
-        _with_modalities(mdata, {**hollow, **frames}, model).write_h5mu(scratch)
+        _with_modalities(mdata, {**hollow, **decoding.frames()}, model).write_h5mu(scratch)
         with h5py.File(scratch, "r+") as file:
             for name, adata in mdata.mod.items():
                 if adata.isbacked:
                     _copy_counts(adata, file[f"mod/{name}"])
                 elif isinstance(data, AnnData) and data.isbacked:
                     _copy_columns(data, modalities_in(data, model.kinds)[name], file[f"mod/{name}"])
-            for layer in wanted:
-                for own in mdata.mod:
-                    name = name_in(model.schema, own)
-                    if name not in model.modalities:
-                        continue
-                    layout = own_layout(mosaic, name)
-                    blocks = model.stream(mosaic, name, layer, layout)
-                    write_dense(file[f"mod/{own}"].require_group("layers"), layer, layout.shape, blocks)
-            for key, (name, layer, layout) in extra.items():
-                write_dense(file[f"mod/{key}"], "X", layout.shape, model.stream(mosaic, name, layer, layout))
+            decoding.fill(file, mdata)
 
 
-def write_mapped(path: str | Path, data: MuData | AnnData, mapped: Mapped, labels: pd.DataFrame | None = None) -> None:
+@dataclass(frozen=True)
+class _Decoding:
+    """Counts that a result file gets: layers of the modalities that are there, and modalities of all cells.
+
+    Attributes
+    ----------
+    model, mosaic
+        Of which cells, by which model.
+    layers
+        ``imputed``, ``corrected``, both or none.
+    extra
+        By their name in the file, modalities of all cells: whose features, which layer, which cells.
+    """
+
+    model: MIDAS
+    mosaic: Mosaic
+    layers: tuple[str, ...]
+    extra: Mapping[str, tuple[str, str, Layout]]
+
+    @classmethod
+    def of(cls, model: MIDAS, mosaic: Mosaic, latent: NDArray[Any], layers: tuple[str, ...]) -> _Decoding:
+        """All cells that have a `latent`, in each modality that some of them lack."""
+        every = np.flatnonzero(np.isfinite(latent).all(1))
+        partial = [name for name in model.modalities if not mosaic.modalities[name].present[every].all()]
+        extra = {
+            keys.all_cells(name, layer): (name, layer, all_layout(mosaic, name, every))
+            for layer in layers
+            for name in partial
+        }
+        return cls(model, mosaic, layers, extra)
+
+    def frames(self) -> dict[str, AnnData]:
+        """All of the modalities of all cells but their values."""
+        return {key: frame(self.mosaic, name, layout) for key, (name, _, layout) in self.extra.items()}
+
+    def fill(self, file: h5py.File, mdata: MuData) -> None:
+        """Decode into the file that `mdata` and the frames were written to."""
+        for layer in self.layers:
+            for own in mdata.mod:
+                name = name_in(self.model.schema, own)
+                if name in self.model.modalities:
+                    layout = own_layout(self.mosaic, name)
+                    self._put(file[f"mod/{own}"].require_group("layers"), layer, (name, layer, layout))
+        for key, what in self.extra.items():
+            self._put(file[f"mod/{key}"], "X", what)
+
+    def _put(self, group: h5py.Group, key: str, what: tuple[str, str, Layout]) -> None:
+        name, layer, layout = what
+        logger.info("Decoding %s counts of %s (%s cells) ...", layer, name, f"{len(layout.cells):,}")
+        write_dense(group, key, layout.shape, self.model.stream(self.mosaic, name, layer, layout))
+
+
+def write_mapped(
+    path: str | Path,
+    data: MuData | AnnData,
+    mapped: Mapped,
+    labels: pd.DataFrame | None = None,
+    *,
+    impute: bool = False,
+    mosaic: Mosaic | None = None,
+) -> None:
     """Write a mapped query with its latents and transferred labels to an ``.h5mu`` file.
 
     Parameters
@@ -276,20 +325,37 @@ def write_mapped(path: str | Path, data: MuData | AnnData, mapped: Mapped, label
         The query.
     labels
         Table of :class:`midas.transfer.Labels`.
+    impute
+        Whether to add imputed counts of every modality of the model for the query's cells, as :func:`write_result` does.
+    mosaic
+        What the model read from `data`. Needed with `impute` where nothing was tuned (``encode``), and only there.
     """
     target = Path(path)
     check_target(target)
     mdata = data if isinstance(data, MuData) else _as_mudata(data.to_memory(), mapped.model)
     query = mapped.query
     check_rows(query.obs_names, mdata)
-    whole = _with_modalities(mdata, {}, mapped.model)
+    if mosaic is None:
+        mosaic = mapped.model.mosaic if mapped.mode != "encode" else None
+    if impute and mosaic is None:
+        raise ValueError(
+            "Expected mosaic= with impute=True, as the model that a query was encoded with does not hold it; found none. Give "
+            "mosaic=mapped.model.read(data)."
+        )
+    latent = np.asarray(query.obsm[keys.LATENT])
+    decoding = _Decoding.of(mapped.model, mosaic, latent, (keys.IMPUTED,)) if impute and mosaic is not None else None
+    whole = _with_modalities(mdata, {} if decoding is None else decoding.frames(), mapped.model)
     for key in (keys.LATENT, keys.TECHNICAL):
         whole.obsm[key] = np.asarray(query.obsm[key])
     if labels is not None:
         for name in labels.columns:
             whole.obs[name] = labels[name].to_numpy() if labels[name].dtype != "category" else labels[name].array
     whole.uns[keys.PROVENANCE]["mode"] = mapped.mode
-    write_mudata(target, whole)
+    with replacing(target) as scratch, joining():
+        whole.write_h5mu(scratch)
+        if decoding is not None:
+            with h5py.File(scratch, "r+") as file:
+                decoding.fill(file, mdata)
 
 
 def _as_mudata(adata: AnnData, model: MIDAS) -> MuData:

@@ -55,6 +55,8 @@ class Learned:
         Excess variance of counts, by modality.
     readings
         How some of the cells are read by fewer modalities; None where that is not known.
+    interrupted
+        Whether Ctrl-C ended the training.
     """
 
     standard_u: NDArray[np.float32]
@@ -65,6 +67,7 @@ class Learned:
     measured: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     spread: Mapping[str, Spread] = field(default_factory=dict)
     readings: Readings | None = None
+    interrupted: bool = False
 
     def borrowing(
         self, modality: str, mosaic: Mosaic, lacks: NDArray[np.bool_], *, k: int, seed: int, most: int = MOST_LENDERS

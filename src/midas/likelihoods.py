@@ -79,6 +79,7 @@ class Likelihood(ABC):
     """A distribution of counts. Stateless; per-feature parameters live in the decoder and are passed in."""
 
     support: ClassVar[Support] = "counts"
+    binary: ClassVar[bool] = False  # whether 0 and 1 are all the values that there are
     n_feature_parameters: ClassVar[int] = (
         0  # further numbers per feature (dispersion, log variance), learned, cell-free
     )
@@ -152,6 +153,8 @@ class Poisson(_Counts):
 
 class Bernoulli(Likelihood):
     """0/1 values with log odds eta; nothing is left out."""
+
+    binary = True
 
     def nll(self, eta: Tensor, flat: Tensor, values: Tensor, mask: Tensor | None, extra: Tensor | None) -> Tensor:
         return cast("Tensor", _ExponentialFamily.apply(eta, flat, values, mask, "bernoulli"))  # type: ignore[no-untyped-call]

@@ -68,9 +68,16 @@ class Weights:
     adversarial: float | Tensor
 
     @classmethod
-    def of(cls, config: ObjectiveConfig) -> Weights:
-        """Those of a configuration."""
-        return cls(config.batch_reconstruction, config.alignment, config.kl_c, config.kl_u, config.adversarial)
+    def of(cls, config: ObjectiveConfig, progress: float = 1.0) -> Weights:
+        """Those of a configuration once this share of all steps has been done."""
+        kl, adversarial = config.risen(progress)
+        return cls(
+            config.batch_reconstruction,
+            config.alignment,
+            kl * config.kl_c,
+            kl * config.kl_u,
+            adversarial * config.adversarial,
+        )
 
 
 def reconstruction(eta: Tensor, counts: Counts, modality: Modality, extra: Tensor | None) -> Tensor:

@@ -23,7 +23,8 @@ class Modality:
         Name of the distribution of the counts, one of :data:`midas.likelihoods.LIKELIHOODS`.
     transform
         What is done to the counts before they enter the encoder. ``binarize`` also turns the counts that are scored
-        into 0 and 1 (ATAC is Bernoulli on ``x > 0``: He et al. 2024, Methods).
+        into 0 and 1 (ATAC is Bernoulli on ``x > 0``: He et al. 2024, Methods); ``bernoulli`` needs it. Real values
+        (``gaussian``) need ``identity``.
     blocks
         ``chromosome`` gives every chromosome an encoder and a decoder of its own, ``none`` takes all features at once.
     depth
@@ -57,11 +58,23 @@ class Modality:
         if self.blocks not in get_args(Blocks):
             msg = f"Expected blocks out of {get_args(Blocks)}, found {self.blocks!r}."
             raise ValueError(msg)
+        self._check_transform()
         if self.depth and LIKELIHOODS[self.likelihood].support != "counts":
             msg = f"Expected depth=False, as values that are no counts have none, found True with {self.likelihood!r}."
             raise ValueError(msg)
         if not self.weight >= 0:
             msg = f"Expected a weight of 0 or more, found {self.weight}."
+            raise ValueError(msg)
+
+    def _check_transform(self) -> None:
+        likelihood = LIKELIHOODS[self.likelihood]
+        needed = "identity" if likelihood.support == "real" else "binarize" if likelihood.binary else self.transform
+        if self.transform != needed:
+            values = "real values" if needed == "identity" else "values of 0 and 1"
+            msg = (
+                f"Expected the transform {needed!r} with the likelihood {self.likelihood!r}, which is of {values}, found "
+                f"{self.transform!r}. Set transform={needed!r}, or choose a likelihood of counts."
+            )
             raise ValueError(msg)
 
 

@@ -21,8 +21,8 @@ from midas import keys
 from midas.bridging import bridged_by_genes
 from midas.config import Config
 from midas.data import Mosaic, MosaicData, MosaicSchema, read_mosaic
-from midas.data.combine import recast
-from midas.data.parts import batches_in
+from midas.data.combine import aligned
+from midas.data.parts import Layer, batches_in
 from midas.data.trainable import check_trainable
 from midas.decoding import Draw, States, decode
 from midas.inference import Encoded, encode
@@ -34,8 +34,8 @@ from midas.sample import read_sampled, sampled
 from midas.sharing import fetch
 from midas.spread import knowledge
 from midas.storage import StoredModel, has_sample, read_model, read_sample, write_model
-from midas.training.device import accelerator_of
-from midas.training.loop import Logger, Surroundings, fit
+from midas.training.device import accelerator_or_other
+from midas.training.loop import Logger, Surroundings, Trained, fit
 from midas.training.start import start
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class MIDAS:
         By modality, a boolean table batches x features: False where a batch did not measure a feature. Columns
         ``measured_<batch>`` of var say the same.
     layer
-        Layer that holds the counts; None for X.
+        Layer that holds the counts, or a dict of layers by modality (X in those left out); None for X.
     config
         Sizes, weights, training; ``Config()`` if left out, ``Config.paper()`` for the published set-up.
     seed
@@ -95,7 +95,7 @@ class MIDAS:
         batch_key: str | None = "batch",
         modalities: Mapping[str, Modality] | None = None,
         measured: Mapping[str, pd.DataFrame] | None = None,
-        layer: str | None = None,
+        layer: Layer = None,
         config: Config | None = None,
         seed: int = 0,
     ) -> None:
@@ -104,7 +104,7 @@ class MIDAS:
             if isinstance(data, Mosaic)
             else read_mosaic(data, batch_key=batch_key, modalities=modalities, measured=measured, layer=layer)
         )
-        config = config or Config()
+        config = Config() if config is None else _checked(config)
         mosaic = mosaic.suited_to(config.network)
         self._start(mosaic.schema, config, seed)
         self.mosaic: Mosaic | None = mosaic
@@ -119,9 +119,13 @@ class MIDAS:
         self._encoded: Encoded | None = None
         self._counts: tuple[Mosaic, NDArray[np.int64]] | None = None
         self._folder: Path | None = None
-        with _seeded(seed):
-            self.vae = VAE(schema, config.network)
-            self.discriminators = Discriminators(schema, config.network)
+        self._begun = False
+        self._make_networks()
+
+    def _make_networks(self) -> None:
+        with _seeded(self.seed):
+            self.vae = VAE(self.schema, self.config.network)
+            self.discriminators = Discriminators(self.schema, self.config.network)
 
     # ---------------------------------------------------------------------------------------------------------- training
 
@@ -134,6 +138,9 @@ class MIDAS:
         resume: bool = False,
     ) -> Self:
         """Train on the data that the model was made with.
+
+        A model that has been trained is trained on from its weights, and its history is then that of the new training. After a
+        first training that failed, the model begins anew from its seed.
 
         Parameters
         ----------
@@ -168,17 +175,21 @@ class MIDAS:
             resume=resume,
         )
         if self._learned is None:
+            if self._begun:
+                self._make_networks()  # those that are there hold what is left of a training that failed
+            self._begun = True
             start(self.vae, self.mosaic, self.config.training.start)
         mosaic = bridged_by_genes(self.mosaic, self.seed)[0] if self.config.training.bridge else self.mosaic
         self.settle(fit(self.vae, self.discriminators, mosaic, self.config, self.seed, around))
         return self
 
-    def settle(self, history: list[dict[str, float]]) -> None:
+    def settle(self, trained: Trained) -> None:
         """Take the networks as trained: encode the model's own cells, and find what is to be known of them."""
         assert self.mosaic is not None
         self._encoded = encode(self.vae, self.mosaic, self.modalities, ranks=ranks())
         self._counts = self.mosaic, np.arange(self.mosaic.n_cells)
-        self._learned = learn(self.vae, self.mosaic, self._encoded, history, self.config.inference, seed=self.seed)
+        learned = learn(self.vae, self.mosaic, self._encoded, trained.history, self.config.inference, seed=self.seed)
+        self._learned = replace(learned, interrupted=trained.interrupted)
 
     @property
     def cells(self) -> AnnData:
@@ -233,6 +244,17 @@ class MIDAS:
         self._learned = self.learned.continuing(reference.learned, cells, counts, readings, seed=self.seed)
 
     @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C ended the training, so that results are of fewer epochs than they were to be.
+
+        Examples
+        --------
+        >>> model.interrupted
+        False
+        """
+        return self._learned is not None and self._learned.interrupted
+
+    @property
     def has_counts(self) -> bool:
         """Whether counts of the model's own cells, or of a sample of them, are at hand.
 
@@ -248,7 +270,7 @@ class MIDAS:
         query: MosaicData,
         *,
         batch_key: str | None = "batch",
-        layer: str | None = None,
+        layer: Layer = None,
         seed: int = 0,
         progress: bool = True,
     ) -> Self:
@@ -595,7 +617,7 @@ class MIDAS:
         *,
         batch_key: str | None = "batch",
         measured: Mapping[str, pd.DataFrame] | None = None,
-        layer: str | None = None,
+        layer: Layer = None,
     ) -> Mosaic:
         """Read new data for this model: features matched by name, batches known or not. Every verb takes the result.
 
@@ -656,7 +678,7 @@ class MIDAS:
         *,
         batch_key: str | None = "batch",
         measured: Mapping[str, pd.DataFrame] | None = None,
-        layer: str | None = None,
+        layer: Layer = None,
         sha256: str | None = None,
     ) -> Self:
         """Read a model that :meth:`save` wrote.
@@ -690,23 +712,27 @@ class MIDAS:
         model.mosaic, model.batch_key, model.layer, model._measured = None, batch_key, layer, measured
         model._learned, model._folder = stored.learned, place
         model.vae.load_state_dict(stored.weights)
-        model.vae.to(accelerator_of(replace(stored.config.training, accelerator="auto")))
+        model.vae.to(accelerator_or_other(stored.config.training))
         if data is not None:
             model.mosaic = model.read(data, batch_key=batch_key, layer=layer)
         return model
 
     def provenance(self) -> dict[str, str]:
-        """Say where results come from: version, seed and configuration, as text that any file format can keep.
+        """Say where results come from, as text that any file format can keep.
+
+        Version, seed, configuration; how many epochs were trained, and whether Ctrl-C ended the training (``true`` or ``false``).
 
         Examples
         --------
         >>> sorted(model.provenance())
-        ['config', 'seed', 'version']
+        ['config', 'epochs', 'interrupted', 'seed', 'version']
         """
         return {
             "version": importlib.metadata.version("midas-mosaic"),
             "seed": str(self.seed),
             "config": json.dumps(self.config.to_dict()),
+            "epochs": str(0 if self._learned is None else len(self._learned.history)),
+            "interrupted": "true" if self.interrupted else "false",
         }
 
     def __repr__(self) -> str:
@@ -719,9 +745,7 @@ class MIDAS:
 
     def _mosaic_of(self, data: MosaicData | Mosaic | None) -> Mosaic:
         if isinstance(data, Mosaic):
-            if not data.schema.same_features(self.schema):
-                raise ValueError("Expected a mosaic that this model's read() gave, found one of other features.")
-            found = data if data.schema is self.schema else recast(data, self.schema)
+            found = aligned(data, self.schema)
         elif data is not None:
             found = self.read(data, batch_key=self.batch_key, layer=self.layer)
         elif self.mosaic is None:
@@ -736,6 +760,13 @@ class MIDAS:
         if modalities is None:
             return self.modalities
         names = [modalities] if isinstance(modalities, str) else list(modalities)
+        strangers = [name for name in names if not isinstance(name, str)]
+        if strangers:
+            msg = (
+                f"Expected a modality by its name, out of {', '.join(self.modalities)}, found {strangers[0]!r}. Where a single "
+                "one is asked for, call once for each."
+            )
+            raise TypeError(msg)
         unknown = [name for name in names if name not in self.modalities]
         if unknown or not names:
             msg = f"Expected modalities out of {', '.join(self.modalities)}, found {', '.join(unknown) or 'none'}."
@@ -768,6 +799,18 @@ class MIDAS:
         layout = all_layout(mosaic, modality, np.flatnonzero(np.isfinite(states.z).all(1)))
         blocks = decode(self.vae, self.schema, states.of(layout.cells), modality, layout.columns, draw)
         return fill(frame(mosaic, modality, layout), blocks, path)
+
+
+def _checked(config: object) -> Config:
+    if isinstance(config, Config):
+        return config
+    msg = f"Expected config to be a midas.Config, found {type(config).__name__}. "
+    msg += (
+        "Make one of a dict by midas.Config.from_dict(...)."
+        if isinstance(config, Mapping)
+        else "Make one by midas.Config(), or of a file by midas.Config.from_toml(...)."
+    )
+    raise TypeError(msg)
 
 
 @contextmanager

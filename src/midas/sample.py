@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
@@ -87,5 +89,10 @@ def sampled(mosaic: Mosaic, rows: NDArray[np.int64], cells: AnnData, n: int, see
 
 def read_sampled(sample: MuData, schema: MosaicSchema) -> tuple[Mosaic, NDArray[np.int64]]:
     """Read what :func:`sampled` made: the counts, and each cell's row in the model's table of cells."""
-    mosaic = read_mosaic(sample, batch_key=keys.BATCH, schema=schema)
+    # The sample says what its batches measured. A few of their cells may have zeros where others had counts.
+    kinds = {
+        name: replace(part, modality=replace(part.modality, zero_means_unmeasured=False))
+        for name, part in schema.modalities.items()
+    }
+    mosaic = replace(read_mosaic(sample, batch_key=keys.BATCH, schema=replace(schema, modalities=kinds)), schema=schema)
     return mosaic, mosaic.obs[_ROW].to_numpy(dtype=np.int64)

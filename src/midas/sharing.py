@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
+import lzma
+import tarfile
+import zipfile
+import zlib
 from pathlib import Path
 
 import pooch
@@ -10,6 +15,8 @@ from midas.storage import ModelFileError
 
 _HUB = "hf://"
 _WEB = ("http://", "https://")
+# What comes of unpacking something that is no archive, or a damaged one.
+_BROKEN = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError)
 
 
 def fetch(address: str | Path, *, sha256: str | None = None, cache: str | Path | None = None) -> Path:
@@ -18,7 +25,7 @@ def fetch(address: str | Path, *, sha256: str | None = None, cache: str | Path |
     Parameters
     ----------
     address
-        A folder; the URL of a ``.zip`` or ``.tar.gz`` archive of one; or ``hf://owner/name`` (``@revision`` may
+        A folder; the URL of a zip or tar archive of one; or ``hf://owner/name`` (``@revision`` may
         follow), which needs the extra ``hub``.
     sha256
         Of the archive; required for a URL, so that nobody else's file is taken for it.
@@ -40,14 +47,27 @@ def fetch(address: str | Path, *, sha256: str | None = None, cache: str | Path |
             f"{text}: expected the sha256 of the archive, found none. Give sha256=, as the model's authors publish it."
         )
         raise ValueError(msg)
-    unpack = pooch.Unzip() if text.endswith(".zip") else pooch.Untar()
     folder = cache or pooch.os_cache("midas-mosaic")
-    files = pooch.retrieve(text, known_hash=f"sha256:{sha256}", path=folder, processor=unpack)
+    try:
+        files = pooch.retrieve(text, known_hash=f"sha256:{sha256}", path=folder, processor=_unpacked)
+    except _BROKEN as error:
+        msg = (
+            f"{text}: expected a .zip or .tar.gz archive of a saved model, found something else, or a damaged one ({error}). "
+            "Ask the model's authors for another address."
+        )
+        raise ModelFileError(msg) from error
     found = [Path(file).parent for file in files if Path(file).name == "model.json"]
     if len(found) != 1:
         msg = f"{text}: expected an archive of one saved model, found {len(found)} files model.json."
         raise ModelFileError(msg)
     return found[0]
+
+
+def _unpacked(file: str, action: str, where: object) -> list[str]:
+    """Unpack what was brought, whose address need not tell what it is (``model.zip?download=1``); the files in it."""
+    unpack = pooch.Unzip() if zipfile.is_zipfile(file) else pooch.Untar()
+    files: list[str] = unpack(file, action, where)
+    return files
 
 
 def _from_hub(name: str, cache: str | Path | None) -> Path:

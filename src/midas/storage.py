@@ -24,7 +24,7 @@ from midas.columns import writable
 from midas.config import Config
 from midas.data.joint import joining
 from midas.data.schema import MosaicSchema
-from midas.files import holds_only, obstacle, replacing
+from midas.files import holds_only, obstacle, replacing, share
 from midas.learned import Learned
 from midas.readings import Readings
 from midas.spread import Spread
@@ -111,6 +111,7 @@ def write_model(folder: Path, model: StoredModel) -> None:
                 measured = table.reindex(index=names, fill_value=True).to_numpy(dtype=np.uint8)
                 beside[_MEASURED + name] = torch.from_numpy(np.ascontiguousarray(measured))
         save_file(weights | beside, scratch / _WEIGHTS)
+        share(scratch / _WEIGHTS)
         cells = _with_readings(learned)
         if cells is not None:
             cells.write_h5ad(scratch / _CELLS)
@@ -126,6 +127,7 @@ def write_model(folder: Path, model: StoredModel) -> None:
             "standard_u": learned.standard_u.tolist(),
             "card": learned.card,
             "history": learned.history,
+            "interrupted": learned.interrupted,
             "schema": model.schema.to_dict(),
         }
         (scratch / _CARD).write_text(json.dumps(description, indent=1), encoding="utf-8")
@@ -155,6 +157,7 @@ def read_model(folder: Path) -> StoredModel:
         learned = Learned(
             standard_u=np.asarray(description["standard_u"], dtype=np.float32),
             history=description["history"],
+            interrupted=bool(description.get("interrupted", False)),  # older models do not tell
             card=description["card"],
             cells=cells,
             distances=pd.DataFrame() if distances is None else pd.DataFrame(distances.numpy(), names, names),

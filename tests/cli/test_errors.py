@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,9 @@ import numpy as np
 import pytest
 from commands import START, integrate
 
+import midas
 from helpers import files_under, joined, names, one, simulated, tiny
+from midas.cli import common
 from midas.io import write_mudata
 
 
@@ -78,9 +81,14 @@ ERRORS: dict[str, tuple[Callable[[Path], object], list[str], str]] = {
     "negative": (broken_values(-2), [], "found negative values, first -2"),
     "no batch column": (without_batch, [], "expected a column 'batch' that names each cell's batch"),
     "other batch column": (nothing, ["--batch-key", "donor"], "expected a column 'donor'"),
+    "another's words": (
+        nothing,
+        ["--batch-key", "donor"],
+        "Name the column with --batch-key, or say --batch-key none if all cells are one batch.",
+    ),
     "NaN batch": (nan_batch, [], "expected a batch for every cell, found none in 'batch' for 'c8'"),
     "unknown modality": (odd_modality, [], "Expected modalities called rna, adt, atac, found 'lipids'"),
-    "one row, two cells": (shared_barcode, [], "Expected every row of obs to be one cell"),
+    "one row, two cells": (shared_barcode, [], "Expected modalities to agree on the batch of a cell, found 1 cells"),
     "missing layer": (nothing, ["--layer", "counts"], "expected a layer 'counts', found the layers: none"),
     "missing file": (lambda folder: (folder / "in.h5mu").unlink(), [], "in.h5mu: expected a file, found none"),
     "truncated file": (truncated, [], "in.h5mu: expected a MuData, found a damaged or foreign file"),
@@ -101,6 +109,11 @@ ERRORS: dict[str, tuple[Callable[[Path], object], list[str], str]] = {
         "tiny.toml: NetworkConfig.dim_c: expected 1 or more, found 0",
     ),
     "foreign checkpoint": (nothing, ["--checkpoint", "tiny.toml"], "expected a checkpoint of midas"),
+    "what to do with it": (
+        nothing,
+        ["--checkpoint", "tiny.toml"],
+        "Delete the file or name another with --checkpoint.",
+    ),
     "diverged": (
         lambda folder: tiny(learning_rate=1e7, epochs=20).to_toml(folder / "tiny.toml"),
         [],
@@ -139,3 +152,10 @@ def test_ctrl_c_outside_of_the_training_writes_nothing(folder: Path, monkeypatch
     assert result.exit_code == 130
     assert "Interrupted. Files that were whole" in result.stderr
     assert files_under(folder) == START
+
+
+def test_advice_for_the_command_line_stands_for_advice_that_is_given_in_python() -> None:
+    """Words that the package does not say any more would not be found."""
+    source = "".join(path.read_text("utf-8") for path in Path(midas.__file__).parent.rglob("*.py"))
+    source = re.sub(r'"\s*f?"', "", source.replace(Path(common.__file__).read_text("utf-8"), ""))
+    assert [words for words in common._AS_OPTIONS if words not in source] == []

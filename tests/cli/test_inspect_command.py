@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from pathlib import Path
 
 import mudata as md
@@ -77,6 +78,23 @@ def test_simulate_refuses_impossible_wishes(folder: Path) -> None:
     assert result.exit_code == 1
     assert "mosaic: expected modalities out of" in result.stderr
     assert files_under(folder) == START
+
+
+def test_making_and_preparing_a_mosaic_warn_of_nothing(folder: Path, recwarn: pytest.WarningsRecorder) -> None:
+    assert (
+        midas(
+            "simulate", "-o", "sim.h5mu", "--cells", "90", "--genes", "40", "--proteins", "5", "--peaks", "60"
+        ).exit_code
+        == 0
+    )
+    assert midas("prepare", "sim.h5mu", "-o", "prepared.h5mu").exit_code == 0
+    assert [str(warning.message) for warning in recwarn if "mudata" in warning.filename] == []
+
+
+def test_the_version_is_printed() -> None:
+    result = midas("--version")
+    assert result.exit_code == 0
+    assert result.stdout == f"midas-mosaic {importlib.metadata.version('midas-mosaic')}\n"
 
 
 def test_help_names_the_commands() -> None:

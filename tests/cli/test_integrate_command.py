@@ -84,7 +84,7 @@ def test_integrate_writes_a_report(folder: Path, monkeypatch: pytest.MonkeyPatch
     options = ["--report", "page.html", "--report-label", "cell_type", "--report-columns", "", "--no-report-names"]
     result = integrate(*options, "--report-features", "adt:PROT01", "--seed", "3")
     assert result.exit_code == 0, result.output
-    assert "Report: page.html" in result.stderr
+    assert all(said in result.stderr for said in ("Writing the report ...", "Report: page.html"))
     text = (folder / "page.html").read_text("utf-8")
     command = "integrate in.h5mu --output out.h5mu --config tiny.toml --seed 3 --report page.html"
     assert command in text
@@ -126,9 +126,45 @@ def test_an_interrupted_run_goes_on(folder: Path, monkeypatch: pytest.MonkeyPatc
     assert files_under(folder) == ["in.h5mu", "run.ckpt", "tiny.toml", "whole.h5mu"]
     result = integrate("--checkpoint", "run.ckpt")
     assert result.exit_code == 0
-    assert "Going on from run.ckpt: epoch 1" in result.stderr
+    assert "run.ckpt: no checkpoint yet, starting from the beginning" in crashed.stderr
+    assert "Going on from epoch 2 (1 done), by run.ckpt." in result.stderr
     found, expected = (read_file(folder / name).obsm["X_midas"] for name in ("out.h5mu", "whole.h5mu"))
     np.testing.assert_array_equal(found, expected)
+
+
+def test_ctrl_c_is_told_by_exit_code_and_result_and_the_command_goes_on(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert integrate(output="whole.h5mu").exit_code == 0
+    original, calls = loop.train_step, []
+
+    def interrupted(*arguments: object, **options: object) -> training.step.StepReport:
+        calls.append(1)
+        if len(calls) == 5:  # in the second epoch
+            raise KeyboardInterrupt
+        return original(*arguments, **options)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "train_step", interrupted)
+        result = integrate("--checkpoint", "run.ckpt", "--model", "model")
+    assert result.exit_code == 130
+    assert "Interrupted: the results are those of 1 epochs, not of a whole training." in result.stderr
+    assert "The same command goes on from run.ckpt." in result.stderr
+    found = dict(read_file(folder / "out.h5mu").uns["midas"])
+    assert (found["epochs"], found["interrupted"]) == ("1", "true")
+    assert MIDAS.load("model").interrupted
+    assert integrate("--checkpoint", "run.ckpt").exit_code == 0
+    found, expected = (read_file(folder / name) for name in ("out.h5mu", "whole.h5mu"))
+    np.testing.assert_array_equal(found.obsm["X_midas"], expected.obsm["X_midas"])
+    assert dict(found.uns["midas"]) == dict(expected.uns["midas"])
+    assert found.uns["midas"]["interrupted"] == "false"
+
+
+def test_outside_of_a_terminal_there_are_lines(folder: Path) -> None:
+    result = integrate("--impute")
+    lines = [" ".join(line.split()) for line in result.stderr.splitlines()]
+    assert any(line.startswith("epoch 2: total ") and "step 6 of 6" in line for line in lines)
+    assert "INFO Decoding imputed counts of rna (120 cells) ..." in lines
 
 
 def test_a_second_run_replaces_result_and_model(folder: Path) -> None:

@@ -28,6 +28,25 @@ def test_map_writes_latents_and_labels(folder: Path, saved: Path) -> None:
     assert (folder / "mapped" / "model.json").is_file()
 
 
+@pytest.mark.parametrize("mode", ["encode", "query"])
+def test_map_imputes_every_modality_of_the_reference_for_every_cell(mode: str, folder: Path, saved: Path) -> None:
+    query = query_of()
+    write_mudata(folder / "q.h5mu", query)
+    result = midas("map", "q.h5mu", "-r", str(saved), "-o", "mapped.h5mu", "--mode", mode, "--impute")
+    assert result.exit_code == 0, result.output
+    found, reference = read_file(folder / "mapped.h5mu"), MIDAS.load(saved)
+    for name in reference.modalities:
+        whole = name in query.mod and query[name].n_obs == query.n_obs
+        values = found[name].layers["imputed"] if whole else found[f"{name}_imputed"].X
+        assert len(values) == query.n_obs
+        assert np.isfinite(values).all()
+        if mode == "encode":
+            expected = reference.impute(name, query)
+            assert whole or found[f"{name}_imputed"].obs_names.equals(expected.obs_names)
+            if not whole:
+                np.testing.assert_allclose(values, expected.X, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

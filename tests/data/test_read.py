@@ -14,7 +14,7 @@ import pytest
 import scipy.sparse as sp
 from forms import CELLS, GENES, PEAKS, PROTEINS, assert_same, schema_of
 
-from helpers import dense, joined, one, simulated, table
+from helpers import dense, joined, names, one, simulated, table
 from midas import Modality, read_mosaic
 from midas.data import MosaicData
 from midas.io import read_file
@@ -196,6 +196,43 @@ def test_a_modality_of_such_an_anndata_may_be_another_kind() -> None:
         "rna": "poisson",
     }
     assert mosaic.schema.modalities["adt"].n_features == 3
+
+
+def test_a_panel_of_antibodies_is_no_rna() -> None:
+    panel = one(names("d", 4), ["CD3_TotalSeqB", "CD56", "IgG1_control", "HLA-DR", "CD45RA"], None)
+    mosaic = read_mosaic({"x": one(CELLS, GENES, None), "y": panel})
+    assert list(mosaic.modalities) == ["adt", "rna"]
+    assert any("batch 'y': modality 'adt' (guessed): told from the names of its 5 features" in n for n in mosaic.notes)
+
+
+def test_batches_without_features_in_common_are_noted() -> None:
+    parts = {"x": one(CELLS, GENES, None), "y": one(CELLS, names("ENSG", 5), None)}
+    assert any("0 of 5 features are in other batches, too" in note for note in read_mosaic(parts).notes)
+
+
+def test_counts_may_lie_in_another_layer_of_each_modality() -> None:
+    mdata = joined({"rna": one(CELLS, GENES), "adt": one(CELLS, PROTEINS)})
+    expected = read_mosaic(mdata)
+    mdata["rna"].layers["counts"] = mdata["rna"].X.copy()
+    mdata["rna"].X = mdata["rna"].X * 0.5
+    assert_same(read_mosaic(mdata, layer={"rna": "counts"}), expected)
+    with pytest.raises(KeyError, match=r"Expected layer= by modality \(adt, rna\), found gex"):
+        read_mosaic(mdata, layer={"gex": "counts"})
+    without = read_mosaic({"adt": mdata["adt"]}, layer={"rna": "counts"}, like=expected.schema)
+    assert without.n_cells == 8
+
+
+def test_decoded_values_of_a_result_are_no_modality() -> None:
+    parts = {"rna": one(CELLS, GENES), "adt": one(CELLS[:4], PROTEINS), "adt_imputed": one(CELLS, PROTEINS)}
+    parts["adt_imputed"].X = parts["adt_imputed"].X * 0.5
+    mosaic = read_mosaic(joined(parts, batch=["b1"] * 8))
+    assert list(mosaic.modalities) == ["adt", "rna"]
+    assert any("adt_imputed: decoded values of an earlier result" in note for note in mosaic.notes)
+
+
+def test_a_dict_whose_cells_are_nearly_all_of_two_batches_is_refused() -> None:
+    with pytest.raises(ValueError, match="agree on the batch of a cell, found 8 cells"):
+        read_mosaic({"rna": one(CELLS, GENES, "x"), "adt": one(CELLS, PROTEINS, "y")})
 
 
 def test_a_plain_anndata_is_what_its_names_or_the_user_say() -> None:

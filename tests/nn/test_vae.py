@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from helpers import tiny
-from midas import MIDAS, Config, Mosaic, read_mosaic
+from helpers import names, one, tiny
+from midas import MIDAS, Config, Modality, Mosaic, read_mosaic
 from midas.data import Minibatch, gather
 from midas.nn import VAE, Noise, product_of_experts
 
@@ -55,6 +55,18 @@ def test_posteriors_are_products_of_what_each_cell_has(vae: VAE, minibatch: Mini
         own = product_of_experts(n, [expert, batch])
         torch.testing.assert_close(outputs.single[name].posterior.mean, own.mean[expert.cells])
         torch.testing.assert_close(outputs.single[name].posterior.logvar, own.logvar[expert.cells])
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "transform", "thinned"),
+    [("poisson", "log1p", True), ("poisson", "identity", True), ("gaussian", "identity", False)],
+)
+def test_only_counts_are_thinned(likelihood: str, transform: str, thinned: bool) -> None:
+    kind = {"rna": Modality(likelihood, transform)}  # type: ignore[arg-type]
+    mosaic = read_mosaic({"rna": one(names("c", 20), names("g", 8))}, modalities=kind)
+    own = MIDAS(mosaic, config=tiny(network={"dropout": 0.0})).vae.encoder.inputs["rna"]
+    counts = gather(mosaic, np.arange(20)).counts["rna"]
+    assert torch.equal(own(counts, Noise(0, CPU)), own(counts, None)) is not thinned
 
 
 def test_a_step_may_hide_the_batch(vae: VAE, minibatch: Minibatch) -> None:

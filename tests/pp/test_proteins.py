@@ -12,8 +12,8 @@ import pytest
 
 from helpers import names, one, real_folder, table
 from midas import pp
+from midas.antibodies import is_control, squeeze
 from midas.io import DataFileError, read_file
-from midas.pp.proteins import is_control, squeeze
 
 SAME = {
     "CD3": [

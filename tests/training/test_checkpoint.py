@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 
 import mudata as md
+import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
-from helpers import files_under, simulated, tiny
+from helpers import files_under, joined, simulated, tiny
 from midas import MIDAS, Config
-from midas.training import fit
+from midas.training import fit, loop
 from midas.training.loop import Surroundings
+from midas.training.progress import Progress
 
 
 class StopAt:
@@ -36,17 +40,18 @@ def run(
     stop: StopAt | None = None,
     resume: bool = False,
     seed: int = 0,
+    seconds: float = 0.0,
 ) -> tuple[MIDAS, list[dict[str, float]]]:
     model = MIDAS(mdata, config=config, seed=seed)
     around = Surroundings(
         progress=False,
         loggers=() if stop is None else (stop,),
         checkpoint=file,
-        checkpoint_seconds=0.0,
+        checkpoint_seconds=seconds,
         resume=resume,
     )
     assert model.mosaic is not None
-    return model, fit(model.vae, model.discriminators, model.mosaic, config, seed, around)
+    return model, fit(model.vae, model.discriminators, model.mosaic, config, seed, around).history
 
 
 def without_seconds(history: list[dict[str, float]]) -> list[dict[str, float]]:
@@ -56,6 +61,7 @@ def without_seconds(history: list[dict[str, float]]) -> list[dict[str, float]]:
 CONFIGS = {
     "plain": tiny(epochs=5),
     "by batch, bf16": tiny(epochs=5, sampling="by_batch", precision="bf16"),
+    "compared within an epoch": tiny(epochs=5, objective={"adversarial_from": 0.5, "adversarial_rise": 0.2}),
     "watched": tiny(epochs=6, batch_size=128, validation_fraction=0.2, patience=1, learning_rate=0.02),
 }
 
@@ -99,6 +105,74 @@ def test_the_epochs_before_are_not_run_again(mdata: md.MuData, tmp_path: Path) -
     assert len(again.history) == 4
 
 
+def test_cells_in_another_order_are_the_same_run(
+    mdata: md.MuData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is known of each cell goes by its name."""
+    known = np.random.default_rng(0).integers(0, 256, (120, 3)).astype(np.uint8)
+    monkeypatch.setattr(loop, "counterparts", lambda *_, **__: known)
+    file = tmp_path / "run"
+    whole, _ = run(mdata, tiny(epochs=4))
+    with pytest.raises(RuntimeError):
+        run(mdata, tiny(epochs=4), file, stop=StopAt(3, RuntimeError))
+    other = joined({name: adata[::-1].copy() for name, adata in mdata.mod.items()})
+    resumed, _ = run(other, tiny(epochs=4), file, resume=True)
+    for key, value in whole.discriminators.state_dict().items():
+        torch.testing.assert_close(resumed.discriminators.state_dict()[key], value, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_ctrl_c_in_the_midst_of_an_epoch_leaves_the_end_of_the_last_whole_one(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, file = CONFIGS[name], tmp_path / "run"
+    mdata = simulated(n_cells=520 if name == "watched" else 120)
+    whole, history = run(mdata, config)
+    steps = [0]
+    original = loop.train_step
+
+    def interrupted(*arguments: object, **options: object) -> object:
+        steps[0] += 1
+        if steps[0] == loop.plan_training(whole.mosaic, config.training, 0).steps_per_epoch * 3 + 2:
+            raise KeyboardInterrupt
+        return original(*arguments, **options)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "train_step", interrupted)
+        run(mdata, config, file, seconds=1e9)
+    assert json.loads(safe_open(file, "pt").metadata()["position"])["epoch"] == 3
+    model, resumed = run(mdata, config, file, resume=True)
+    assert without_seconds(resumed) == without_seconds(history)
+    for key, value in whole.vae.state_dict().items():
+        assert torch.equal(model.vae.state_dict()[key], value), key
+
+
+def test_the_first_epoch_is_written_at_once_and_for_all_to_read(mdata: md.MuData, tmp_path: Path) -> None:
+    file, other = tmp_path / "run", tmp_path / "other"
+    with pytest.raises(RuntimeError):
+        run(mdata, tiny(), file, stop=StopAt(1, RuntimeError), seconds=1e9)
+    assert json.loads(safe_open(file, "pt").metadata()["position"])["epoch"] == 1
+    other.touch()
+    assert file.stat().st_mode == other.stat().st_mode
+
+
+def test_the_progress_bar_goes_on_from_the_steps_done(
+    mdata: md.MuData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(RuntimeError):
+        run(mdata, tiny(epochs=4), tmp_path / "run", stop=StopAt(3, RuntimeError))
+    begun: list[int] = []
+
+    class Noted(Progress):
+        def __init__(self, total_steps: int, *, done: int = 0, shown: bool) -> None:
+            begun.append(done)
+            super().__init__(total_steps, done=done, shown=shown)
+
+    monkeypatch.setattr(loop, "Progress", Noted)
+    run(mdata, tiny(epochs=4), tmp_path / "run", resume=True)
+    assert begun == [9]  # three epochs of three steps
+
+
 def test_without_resume_a_run_starts_anew(mdata: md.MuData, tmp_path: Path) -> None:
     file = tmp_path / "run"
     file.write_text("something else")
@@ -135,12 +209,41 @@ def test_damaged_and_foreign_files_are_refused(
     assert file.read_bytes() == before
 
 
+def renamed(mdata: md.MuData, *, obs: bool) -> md.MuData:
+    """One cell, or one gene, is another one."""
+    parts = {name: adata.copy() for name, adata in mdata.mod.items()}
+    first = mdata.obs_names[0] if obs else mdata["rna"].var_names[-1]
+    for adata in parts.values():
+        if obs:
+            adata.obs_names = ["another" if cell == first else cell for cell in adata.obs_names]
+        else:
+            adata.var_names = ["gene999" if gene == first else gene for gene in adata.var_names]
+    return joined(parts)
+
+
+def without_one(mdata: md.MuData) -> md.MuData:
+    """A cell that has proteins and something else has no proteins."""
+    parts = {name: adata.copy() for name, adata in mdata.mod.items()}
+    both = parts["adt"].obs_names.isin(parts["rna"].obs_names)
+    parts["adt"] = parts["adt"][np.arange(len(both)) != np.flatnonzero(both)[0]].copy()
+    return joined(parts)
+
+
+def partly_measured(mdata: md.MuData) -> md.MuData:
+    mdata["rna"].var["measured_batch2"] = np.arange(30) != 4
+    return mdata
+
+
 @pytest.mark.parametrize(
     ("change", "differs"),
     [
         (lambda mdata: {"mdata": mdata, "config": tiny(learning_rate=0.5)}, "config"),
         (lambda mdata: {"mdata": mdata, "config": tiny(), "seed": 1}, "seed"),
         (lambda mdata: {"mdata": mdata[:100].copy(), "config": tiny()}, "cells"),
+        (lambda mdata: {"mdata": renamed(mdata, obs=True), "config": tiny()}, "names of cells. Start"),
+        (lambda mdata: {"mdata": renamed(mdata, obs=False), "config": tiny()}, "names of features. Start"),
+        (lambda mdata: {"mdata": without_one(mdata), "config": tiny()}, "names of cells. Start"),
+        (lambda mdata: {"mdata": partly_measured(mdata), "config": tiny()}, "measured features. Start"),
     ],
 )
 def test_the_checkpoint_of_another_run_is_refused(
@@ -148,5 +251,19 @@ def test_the_checkpoint_of_another_run_is_refused(
 ) -> None:
     file = tmp_path / "run"
     run(mdata, tiny(), file)
-    with pytest.raises(ValueError, match=f"expected a checkpoint of the same run, found another {differs}"):
+    with pytest.raises(ValueError, match=f"expected a checkpoint of the same run, found different {differs}"):
         run(**change(mdata), file=file, resume=True)  # type: ignore[arg-type]
+
+
+def test_the_checkpoint_of_a_version_that_did_not_tell_of_its_data_is_refused(mdata: md.MuData, tmp_path: Path) -> None:
+    file = tmp_path / "run"
+    run(mdata, tiny(), file)
+    with safe_open(file, framework="pt") as opened:
+        position = json.loads(opened.metadata()["position"])
+        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a dict
+    position["fingerprint"] = {
+        key: value for key, value in position["fingerprint"].items() if "names" not in key and "measured" not in key
+    }
+    save_file(tensors, file, metadata={"position": json.dumps(position)})
+    with pytest.raises(ValueError, match=r"found one of an older version, which does not tell names of cells, .*Start"):
+        run(mdata, tiny(), file, resume=True)

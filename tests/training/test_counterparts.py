@@ -112,3 +112,22 @@ def test_batches_are_compared_once(
     model = MIDAS(mdata, config=tiny(epochs=5, objective=objective)).fit(progress=False)
     assert calls == [mdata.n_obs] * times
     assert np.isfinite(model.latent()).all()
+
+
+@pytest.mark.parametrize(("rise", "weighted_from"), [(0.15, 3), (0.0, 2)])
+def test_batches_are_compared_before_discriminators_move_the_model_in_mid_epoch(
+    rise: float, weighted_from: int, mdata: md.MuData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[bool, bool]] = []
+    original = loop.train_step
+
+    def watched(learner: Any, *rest: Any, progress: float, **options: Any) -> Any:
+        seen.append((learner.counterparts is not None, learner.weights(progress).adversarial > 0))
+        return original(learner, *rest, progress=progress, **options)
+
+    monkeypatch.setattr(loop, "train_step", watched)
+    config = tiny(epochs=1, batch_size=12, objective={"adversarial_from": 0.2, "adversarial_rise": rise})
+    MIDAS(mdata, config=config).fit(progress=False)
+    known, weighted = zip(*seen, strict=True)
+    assert list(known) == [False] * 2 + [True] * 8
+    assert list(weighted) == [False] * weighted_from + [True] * (10 - weighted_from)

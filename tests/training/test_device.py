@@ -7,7 +7,7 @@ import torch
 
 from midas import TrainingConfig
 from midas.training import device
-from midas.training.device import accelerator_of, multiplies_bf16
+from midas.training.device import accelerator_of, accelerator_or_other, multiplies_bf16
 
 
 def there(monkeypatch: pytest.MonkeyPatch, *, cuda: bool, mps: bool) -> None:
@@ -47,8 +47,21 @@ def test_bfloat16_where_the_hardware_multiplies_it_faster(
     precision: str, accelerator: str, fast: bool, expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(device, "_cpu_multiplies_bf16", lambda: fast)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: fast)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: fast or including_emulation)
     assert multiplies_bf16(TrainingConfig(precision=precision), accelerator) is expected  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("major", "expected"), [(7, False), (8, True)])
+def test_a_torch_that_does_not_know_of_emulation(major: int, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (major, 5))
+    assert multiplies_bf16(TrainingConfig(), "cuda") is expected
+
+
+def test_another_device_takes_the_place_of_one_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    there(monkeypatch, cuda=False, mps=True)
+    assert accelerator_or_other(TrainingConfig(accelerator="cpu")) == "cpu"
+    assert accelerator_or_other(TrainingConfig(accelerator="cuda")) == "mps"
 
 
 @pytest.mark.parametrize(

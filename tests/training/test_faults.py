@@ -34,7 +34,7 @@ class Said:
 
 model = MIDAS(simulated(), config=tiny(epochs=int(sys.argv[3])))
 around = Surroundings(progress=False, loggers=(Said(),), checkpoint=Path(sys.argv[1]), checkpoint_seconds=0.0, resume=True)
-history = fit(model.vae, model.discriminators, model.mosaic, model.config, 0, around)
+history = fit(model.vae, model.discriminators, model.mosaic, model.config, 0, around).history
 weights = {name: value.numpy() for name, value in model.vae.state_dict().items()}
 np.savez(sys.argv[2], totals=[record["total"] for record in history], **weights)
 """

@@ -43,7 +43,7 @@ class Sink:
 def run(model: MIDAS, *sinks: Sink) -> list[dict[str, float]]:
     assert model.mosaic is not None
     around = Surroundings(progress=False, loggers=sinks)
-    return fit(model.vae, model.discriminators, model.mosaic, model.config, model.seed, around)
+    return fit(model.vae, model.discriminators, model.mosaic, model.config, model.seed, around).history
 
 
 def raising(error: BaseException) -> Callable[[], None]:
@@ -66,7 +66,8 @@ def test_the_loss_falls(sampling: str, schedule: str, mdata: md.MuData) -> None:
     terms = ["total", "reconstruction_rna", "reconstruction_adt", "reconstruction_atac"]
     for term in [*terms, "batch_reconstruction"] if sampling == "mixed" else terms:
         first, last = (np.mean([record[term] for record in part]) for part in (history[:3], history[-3:]))
-        assert last < first - 0.05 * abs(first), term
+        # Batches are of one world, so there is little to tell them apart by.
+        assert last < first - (0.02 if term == "batch_reconstruction" else 0.05) * abs(first), term
     per_epoch = 5 if sampling == "mixed" else 3 * 2  # 120 cells; three batches of 40
     assert sink.steps == [per_epoch * (i + 1) for i in range(16)]
     rates = [record["learning_rate"] for record in history]
@@ -96,6 +97,37 @@ def test_a_lightning_logger_writes_its_file(mdata: md.MuData, tmp_path: Path) ->
         rows = list(csv.DictReader(file))
     assert [float(row["total"]) for row in rows] == pytest.approx(model.history["total"].tolist())
     assert [int(row["step"]) for row in rows] == [3, 6, 9]
+
+
+def test_means_are_over_the_steps_that_had_the_term() -> None:
+    """Hidden batches and resting discriminators do not count; what a modality costs counts in all steps."""
+    means, weight = loop._Means(), 10.0
+    for batch, rna, adt, guess in [
+        (2.0, 5.0, None, None),
+        (None, 7.0, 3.0, None),
+        (4.0, 6.0, 9.0, 0.5),
+        (None, 2.0, None, 1.5),
+    ]:
+        total = weight * (batch or 0.0) + (rna or 0.0) + (adt or 0.0)
+        terms = {"reconstruction_rna": rna, "reconstruction_adt": adt, "discriminator": guess, "total": total}
+        step = {name: torch.tensor(value) for name, value in terms.items() if value is not None}
+        # A step that hides the batch says 0.
+        means.add({**step, "batch_reconstruction": torch.tensor(batch or 0.0)}, with_batch=batch is not None)
+    found = means.terms(weight)
+    assert found == {
+        "reconstruction_rna": 5.0,
+        "reconstruction_adt": 3.0,
+        "discriminator": 1.0,
+        "batch_reconstruction": 3.0,
+        "total": weight * 3.0 + 5.0 + 3.0,
+    }
+
+
+def test_hiding_the_batch_in_some_steps_does_not_change_what_the_history_says_of_the_others(mdata: md.MuData) -> None:
+    still = {"learning_rate": 1e-9, "discriminator_learning_rate": 1e-9, "batch_size": 12}
+    records = [last(mdata, tiny(**still, objective={**RISEN, "batch_expert_dropout": p})) for p in (0.0, 0.5)]
+    for term in ("batch_reconstruction", "total"):
+        assert records[1][term] == pytest.approx(records[0][term], rel=0.1), term
 
 
 # --- validation -------------------------------------------------------------------------------------------------------
@@ -178,6 +210,7 @@ def test_the_best_epoch_is_looked_for_once_all_weights_have_risen(many: md.MuDat
         loop.plan_training(model.mosaic, model.config.training, 0),
         0,
         Surroundings(progress=False),
+        {},
     )
     run.step = 0
     for epoch, step in enumerate([10, 15, 20]):  # of 40
@@ -245,5 +278,5 @@ def test_bfloat16_comes_close_to_float32(mdata: md.MuData) -> None:
 def test_a_gentle_clip_slows_nothing_down_and_a_batch_may_be_hidden_always(mdata: md.MuData) -> None:
     assert last(mdata, tiny(gradient_clip=1e9))["total"] == pytest.approx(last(mdata, tiny())["total"], rel=1e-5)
     hidden = last(mdata, tiny(objective={"batch_expert_dropout": 1.0}))
-    assert hidden["batch_reconstruction"] == 0.0
+    assert "batch_reconstruction" not in hidden
     assert last(mdata, tiny(objective={"batch_expert_dropout": 0.0}))["batch_reconstruction"] > 0.0

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from helpers import joined, names, one, tiny
-from midas import MIDAS, Config
+from midas import MIDAS, Config, read_mosaic
 from midas.decoding import States, decode
 from midas.training import start as module
 from midas.training.start import start
@@ -53,15 +53,56 @@ def test_features_that_a_batch_lacks_do_not_count_there() -> None:
 
 
 def test_many_cells_are_represented_by_runs_from_all_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_RUNS", 4)
-    monkeypatch.setattr(module, "_CELLS_IN_A_RUN", 5)
+    monkeypatch.setattr(module, "_RUN", 5)
     cells = np.arange(1000) * 3
-    some = module._some(cells)
-    assert len(some) == 20
+    some = module._some(cells, 20)
+    assert len(some) == len(np.unique(some)) == 20
     assert np.isin(some, cells).all()
     assert some[0] == 0
     assert some[-1] == 2997
-    np.testing.assert_array_equal(module._some(cells[:20]), cells[:20])
+    np.testing.assert_array_equal(module._some(cells[:20], 20), cells[:20])
+
+
+@pytest.mark.parametrize("name", ["rna", "atac"])
+def test_what_only_a_small_batch_measured_starts_at_its_own_means(name: str) -> None:
+    shared, own = [f"chr1:{i}-{i + 1}" for i in range(1, 9)], [f"chr2:{i}-{i + 1}" for i in range(1, 5)]
+    data = {
+        batch: joined({name: one(names(batch, n), features, None, seed=i)})
+        for i, (batch, n, features) in enumerate([("a", 1518, shared), ("b", 24, [*shared, *own]), ("c", 1518, shared)])
+    }
+    model = MIDAS(data, config=tiny())
+    assert model.mosaic is not None
+    start(model.vae, model.mosaic, "means", {name: np.ones(12, dtype=bool)})
+    found = dict(zip(model.schema.modalities[name].features, expected(model, name, zeros(model))[0], strict=True))
+    alone = data["b"][name][:, own].X.toarray()
+    means = np.clip((alone > 0 if name == "atac" else alone).mean(0), 1 / 25, 24 / 25 if name == "atac" else None)
+    np.testing.assert_allclose([found[feature] for feature in own], means, rtol=1e-4)
+    # Of what all measured, the small batch has a small part.
+    whole = np.concatenate([part[name][:, shared].X.toarray() for part in data.values()])
+    means = (whole > 0 if name == "atac" else whole).mean(0)
+    np.testing.assert_allclose([found[feature] for feature in shared], means, rtol=0.1)
+
+
+def test_what_no_batch_measured_starts_rare() -> None:
+    data = one(names("c", 40), names("g", 12), ["a"] * 20 + ["b"] * 20)
+    unknown = pd.DataFrame(False, index=["a", "b"], columns=["g3", "g7"])
+    model = MIDAS(joined({"rna": data}), measured={"rna": unknown}, config=tiny())
+    assert model.mosaic is not None
+    start(model.vae, model.mosaic, "means", {"rna": np.ones(12, dtype=bool)})
+    features = model.schema.modalities["rna"].features
+    found = pd.Series(expected(model, "rna", zeros(model))[0], index=features)
+    np.testing.assert_allclose(found[["g3", "g7"]], 1e-3, rtol=1e-4)
+    assert found.drop(["g3", "g7"]).between(1, 3).all()
+    depth = model.vae.encoder.inputs["rna"].depth
+    assert depth is not None
+    np.testing.assert_allclose(depth.profile.numpy(), found, rtol=1e-4)
+
+
+def test_cells_on_disk_that_are_read_in_the_order_of_storage_are_sampled_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    mosaic = read_mosaic(one([f"c{i:02}" for i in range(10)][::-1], names("g", 3), ["b", "a"] * 5))
+    assert mosaic.cells[module._order(mosaic)].tolist() == [f"c{i:02}" for i in (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)]
+    monkeypatch.setattr(module, "scattered", lambda *_: True)
+    assert module._order(mosaic).tolist() == [1, 3, 5, 7, 9, 0, 2, 4, 6, 8]
 
 
 def test_training_from_the_means_is_ahead_from_the_first_epoch(mdata: md.MuData) -> None:
@@ -74,7 +115,7 @@ def test_training_from_the_means_is_ahead_from_the_first_epoch(mdata: md.MuData)
 def test_a_model_that_goes_on_keeps_what_it_has_learned(mdata: md.MuData, monkeypatch: pytest.MonkeyPatch) -> None:
     model = MIDAS(mdata, config=tiny()).fit(progress=False)
     monkeypatch.setattr("midas.model.start", pytest.fail)
-    before = model.history["total"].iloc[-1]
+    before = model.history["total"].iloc[0]
     model.fit(progress=False)
     assert model.history["total"].iloc[0] < before
 

@@ -86,6 +86,30 @@ def test_without_an_adversary_the_discriminators_rest(mdata: md.MuData) -> None:
     assert torch.equal(weights(learner.discriminators), before)
 
 
+def test_discriminators_without_weight_are_not_asked(mdata: md.MuData, monkeypatch: pytest.MonkeyPatch) -> None:
+    learner, minibatch = setup(mdata)
+    report = train_step(learner, minibatch, Noise(0, CPU), with_batch=True)
+    assert "discriminator" in report.named()
+    for name in ("forward", "confusion"):
+        monkeypatch.setattr(learner.discriminators, name, pytest.fail)
+    before = weights(learner.vae)
+    report = train_step(learner, minibatch, Noise(0, CPU), with_batch=True, progress=0.1)
+    assert "discriminator" not in report.named()
+    assert not torch.equal(weights(learner.vae), before)
+
+
+def test_an_interruption_leaves_discriminators_that_learn(mdata: md.MuData, monkeypatch: pytest.MonkeyPatch) -> None:
+    learner, minibatch = setup(mdata)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(learner.discriminators, "confusion", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train_step(learner, minibatch, Noise(0, CPU), with_batch=True)
+    assert all(parameter.requires_grad for parameter in learner.discriminators.parameters())
+
+
 def test_discriminators_see_the_joint_c_and_each_modalitys_own(mdata: md.MuData) -> None:
     learner, minibatch = setup(mdata)
     outputs = learner.vae(minibatch, None)
@@ -142,7 +166,7 @@ def test_a_broken_objective_names_the_term_and_the_batches_before_it_spoils_the_
     learner, minibatch = setup(mdata)
     with torch.no_grad():
         learner.vae.decoder.outputs["adt"].linear.bias[0] = torch.nan
-    before = weights(learner.vae)
+    before, others = weights(learner.vae), weights(learner.discriminators)
     with pytest.raises(NotFiniteError) as error:
         train_step(learner, minibatch, Noise(0, CPU), with_batch=True)
     message = str(error.value)
@@ -151,6 +175,7 @@ def test_a_broken_objective_names_the_term_and_the_batches_before_it_spoils_the_
     )
     assert "Lower training.learning_rate" in message
     torch.testing.assert_close(weights(learner.vae), before, equal_nan=True, rtol=0, atol=0)
+    assert torch.equal(weights(learner.discriminators), others)
 
 
 def test_an_unknown_batch_has_no_name(mdata: md.MuData) -> None:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from midas.antibodies import own_table
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -23,9 +25,7 @@ def genes_of(mosaic: Mosaic, modality: str) -> list[tuple[str, ...]]:
         return list(said)
     if not schema.modality.zero_means_unmeasured:
         return [given or (str(name).upper(),) for given, name in zip(said, schema.features, strict=True)]
-    from midas.pp.proteins import protein_table  # noqa: PLC0415 - preparation is not needed for most mosaics
-
-    table = protein_table()
+    table = own_table()
     meant = [tuple(gene.upper() for gene in table.find(str(name)).genes) for name in schema.features]
     return [
         given or of_table or (str(name).upper(),)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+from typing import Annotated
+
 import typer
 
 from midas.cli.bench import bench
@@ -20,6 +23,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
+
+
+def _print_version(*, wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"midas-mosaic {importlib.metadata.version('midas-mosaic')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _midas(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Have options of the whole program beside those of its commands."""
+
 
 for command in (prepare, convert, inspect, integrate, simulate, bench):
     app.command()(command)

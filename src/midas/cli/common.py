@@ -7,11 +7,27 @@ import shlex
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
+
+if TYPE_CHECKING:
+    from midas.model import MIDAS
+
+INTERRUPTED: Final = 130
+"""Exit code after Ctrl-C."""
+
+# What the package advises to those who write Python, and what that is on the command line.
+_AS_OPTIONS: Final = {
+    "with batch_key=, or say batch_key=None if": "with --batch-key, or say --batch-key none if",
+    "Start without resume": "Delete the file or name another with --checkpoint",
+    "with layer=.": "with --layer.",
+    "Save it with save(with_cells=20000), or map with midas.transfer.query_to_reference(), which": (
+        "Save it with midas integrate --model DIR --with-cells 20000, or map with --mode query, which"
+    ),
+}
 
 Data = Annotated[
     Path, typer.Argument(help="An .h5mu file (or .h5ad of one modality) with raw counts.", show_default=False)
@@ -19,7 +35,9 @@ Data = Annotated[
 BatchKey = Annotated[
     str, typer.Option(help="Column of obs that names each cell's batch; 'none' when all cells are one batch.")
 ]
-Layer = Annotated[str | None, typer.Option(help="Layer that holds the counts, instead of X.")]
+Layer = Annotated[
+    str | None, typer.Option(help="Layer that holds the counts, instead of X; by modality: rna=counts,adt=raw.")
+]
 Seed = Annotated[int, typer.Option(help="Same seed, same data, same machine: same result.")]
 ConfigFile = Annotated[
     Path | None,
@@ -42,6 +60,13 @@ class Source:
 def key_of(batch_key: str) -> str | None:
     """Column of obs that an option names."""
     return None if batch_key == "none" else batch_key
+
+
+def layer_of(layer: str | None) -> str | dict[str, str] | None:
+    """Layer that an option names, or by modality."""
+    if layer is None or "=" not in layer:
+        return layer
+    return {name.strip(): key.strip() for name, _, key in (part.partition("=") for part in layer.split(","))}
 
 
 def command_line(context: typer.Context) -> str:
@@ -75,6 +100,25 @@ def log_to(console: Console) -> None:
     package.setLevel(logging.INFO)
 
 
+def tell_if_interrupted(console: Console, model: MIDAS, checkpoint: Path | None = None) -> None:
+    """End the command with an exit code of its own after a training that Ctrl-C ended, so that no script takes it for whole.
+
+    Raises
+    ------
+    typer.Exit
+        When it was.
+    """
+    if not model.interrupted:
+        return
+    on = f" The same command goes on from {checkpoint}." if checkpoint is not None and checkpoint.exists() else ""
+    console.print(
+        f"[yellow]Interrupted:[/] the results are those of {len(model.history):,} epochs, not of a whole training.{escape(on)}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    raise typer.Exit(INTERRUPTED)
+
+
 class errors:  # noqa: N801 - used like a function
     """Turn errors that the user can mend into one message and exit code 1; anything else stays a traceback."""
 
@@ -87,11 +131,15 @@ class errors:  # noqa: N801 - used like a function
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         expected = (ValueError, KeyError, TypeError, OSError, ArithmeticError, ImportError)
         if isinstance(error, KeyboardInterrupt):
-            self._fail("Interrupted. Files that were whole by then are kept; no file is left half-written.", 130)
+            self._fail(
+                "Interrupted. Files that were whole by then are kept; no file is left half-written.", INTERRUPTED
+            )
         if isinstance(error, expected) or _not_fitted(error):
             self._fail(str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error), 1)
 
     def _fail(self, message: str, code: int) -> NoReturn:
+        for words, options in _AS_OPTIONS.items():
+            message = message.replace(words, options)
         Console(stderr=True).print(f"[bold red]Error:[/] {escape(message)}", highlight=False, soft_wrap=True)
         raise typer.Exit(code)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from midas.cli.common import BatchKey, ConfigFile, Data, Layer, errors, escape, key_of
+from midas.cli.common import BatchKey, ConfigFile, Data, Layer, errors, escape, key_of, layer_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +37,7 @@ def inspect(data: Data, batch_key: BatchKey = "batch", layer: Layer = None, conf
 
         settings = Config() if config is None else Config.from_toml(config)
         logging.getLogger("midas").setLevel(logging.ERROR)  # the notes are printed below
-        mosaic = read_mosaic(read_file(data), batch_key=key_of(batch_key), layer=layer)
+        mosaic = read_mosaic(read_file(data), batch_key=key_of(batch_key), layer=layer_of(layer))
         mosaic = mosaic.suited_to(settings.network)
         _print_mosaic(console, mosaic)
         if settings.training.bridge:

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from midas.cli.common import ConfigFile, Quiet, Seed, Source, command_line, errors, key_of, log_to
+from midas.cli.common import (
+    ConfigFile,
+    Quiet,
+    Seed,
+    Source,
+    command_line,
+    errors,
+    key_of,
+    layer_of,
+    log_to,
+    tell_if_interrupted,
+)
 from midas.cli.options import grouped
 
 if TYPE_CHECKING:
@@ -151,6 +162,7 @@ def integrate(
         if first:  # else another process writes the results
             _write(console, results, model, content)
             _write_page(console, page, model, content, command_line(context))
+        tell_if_interrupted(console, model, training.checkpoint)
 
 
 def _check_targets(results: Results, source: Source, training: Training, page: Page) -> None:
@@ -193,7 +205,7 @@ def _model(content: MuData | AnnData, source: Source, settings: Config, seed: in
     from midas.reporting import check_choices  # noqa: PLC0415
     from midas.results import check_rows  # noqa: PLC0415
 
-    model = MIDAS(content, batch_key=key_of(source.batch_key), layer=source.layer, config=settings, seed=seed)
+    model = MIDAS(content, batch_key=key_of(source.batch_key), layer=layer_of(source.layer), config=settings, seed=seed)
     assert model.mosaic is not None
     check_rows(model.mosaic.cells, content)
     if page.report is not None:

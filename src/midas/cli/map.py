@@ -10,15 +10,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from midas.cli.common import Quiet, Seed, Source, errors, key_of, log_to
+from midas.cli.common import Quiet, Seed, Source, errors, key_of, layer_of, log_to, tell_if_interrupted
 from midas.cli.options import grouped
 
 if TYPE_CHECKING:
-    from anndata import AnnData
-    from mudata import MuData
-
     from midas.model import MIDAS
-    from midas.transfer import Labels, Mapped
+    from midas.transfer import Labels, Mapped, Query
     from midas.transfer.config import Mode
 
 
@@ -67,6 +64,9 @@ class Results:
     model: Annotated[
         Path | None, typer.Option(help="Folder to save the tuned model in: a reference for the next query.")
     ] = None
+    impute: Annotated[
+        bool, typer.Option("--impute", help="Add imputed counts of every modality of the reference for every cell.")
+    ] = False
 
 
 @grouped
@@ -80,8 +80,8 @@ def map_(
     """Place new cells in a reference's space and give them its labels.
 
     The result is the query with `obsm["X_midas"]`, `obsm["X_midas_u"]`, and for each label column `obs["<label>_transferred"]`,
-    `obs["<label>_confidence"]` and `obs["<label>_unknown_score"]`. Cells of a type that the reference lacks are `Unknown`. The
-    reference is not changed.
+    `obs["<label>_confidence"]` and `obs["<label>_unknown_score"]`. Cells of a type that the reference lacks are `Unknown`.
+    `--impute` adds counts as in `midas integrate`. The reference is not changed.
 
     Example: `midas map query.h5mu --reference model/ -o mapped.h5mu --labels cell_type`
     """
@@ -94,13 +94,17 @@ def map_(
         _check_targets(results, source)
         known, mode = reference.load()
         content = read_file(source.data)
-        query = Query(content, batch_key=key_of(source.batch_key), layer=source.layer, seed=seed, progress=not quiet)
+        query = Query(
+            content, batch_key=key_of(source.batch_key), layer=layer_of(source.layer), seed=seed, progress=not quiet
+        )
         mapped = map_query(known, query, mode=mode)
         console.print(f"Mapped {int(mapped.is_query.sum()):,} cells ({mapped.mode}).")
         found = label_cells(mapped, reference.labels, seed=seed) if reference.labels else None
         if found is not None:
             _print_labels(console, found, reference.labels or [])
-        _write(console, results, content, mapped, found)
+        _write(console, results, query, mapped, found)
+        if mapped.mode != "encode":  # else the model is the reference, and nothing was trained
+            tell_if_interrupted(console, mapped.model)
 
 
 def _check_targets(results: Results, source: Source) -> None:
@@ -113,10 +117,18 @@ def _check_targets(results: Results, source: Source) -> None:
         check_folder(results.model)
 
 
-def _write(console: Console, results: Results, content: MuData | AnnData, mapped: Mapped, found: Labels | None) -> None:
+def _write(console: Console, results: Results, query: Query, mapped: Mapped, found: Labels | None) -> None:
+    from anndata import AnnData  # noqa: PLC0415
+    from mudata import MuData  # noqa: PLC0415
+
     from midas.io import write_mapped  # noqa: PLC0415
 
-    write_mapped(results.output, content, mapped, None if found is None else found.table)
+    assert isinstance(query.data, MuData | AnnData)
+    mosaic = None
+    if results.impute and mapped.mode == "encode":
+        mosaic = mapped.model.read(query.data, batch_key=query.batch_key, layer=query.layer)
+    labels = None if found is None else found.table
+    write_mapped(results.output, query.data, mapped, labels, impute=results.impute, mosaic=mosaic)
     console.print(f"Result: {results.output}")
     if results.model is not None:
         mapped.model.save(results.model)

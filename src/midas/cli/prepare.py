@@ -17,7 +17,7 @@ from midas.cli.options import grouped
 if TYPE_CHECKING:
     from midas.pp import Cutoffs, Genome, PrepareReport
 
-_RNA, _PEAKS = "RNA", "Peaks"
+_RNA, _PROTEINS, _PEAKS = "RNA", "Proteins", "Peaks"
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,22 @@ class Rna:
         ),
     ] = None
     genes: Annotated[int, typer.Option(help="Number of variable genes to keep.", min=1, rich_help_panel=_RNA)] = 4000
+
+
+@dataclass(frozen=True)
+class Proteins:
+    """Cells that are kept, and names of proteins."""
+
+    min_protein_counts: Annotated[
+        int,
+        typer.Option(help="Least protein counts of a cell, isotype controls left out.", rich_help_panel=_PROTEINS),
+    ] = 1
+    proteins: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV file of more names of proteins: columns protein, genes, aliases.", rich_help_panel=_PROTEINS
+        ),
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -102,9 +118,7 @@ def prepare(
     ] = "batch",
     layer: Annotated[str | None, typer.Option(help="Layer of .h5ad and .h5mu files that holds the counts.")] = None,
     rna: Rna,
-    proteins: Annotated[
-        Path | None, typer.Option(help="CSV file of more names of proteins: columns protein, genes, aliases.")
-    ] = None,
+    adt: Proteins,
     peaks: Peaks,
     quiet: Quiet = False,
 ) -> None:
@@ -120,14 +134,14 @@ def prepare(
         from midas.io import write_mudata  # noqa: PLC0415
 
         _check_targets(output, sources)
-        cutoffs = _cutoffs(rna, peaks)
+        cutoffs = _cutoffs(rna, adt, peaks)
         logging.getLogger("midas").setLevel(logging.ERROR)  # the notes are printed below
         mdata = pp.prepare(
             sources,
             cutoffs=cutoffs,
             batch_key=batch_key,
             layer=layer,
-            proteins=proteins,
+            proteins=adt.proteins,
             fragments=_pairs(peaks.fragments or []),
             genome=peaks.genome(),
         )
@@ -149,7 +163,7 @@ def _check_targets(output: Path, sources: list[str]) -> None:
             check_target(output, path)
 
 
-def _cutoffs(rna: Rna, peaks: Peaks) -> Cutoffs:
+def _cutoffs(rna: Rna, adt: Proteins, peaks: Peaks) -> Cutoffs:
     from midas.pp import Cutoffs  # noqa: PLC0415
 
     return Cutoffs(
@@ -157,6 +171,7 @@ def _cutoffs(rna: Rna, peaks: Peaks) -> Cutoffs:
         min_counts=rna.min_counts,
         max_mito=rna.max_mito,
         n_genes=rna.genes,
+        min_protein_counts=adt.min_protein_counts,
         min_peaks=peaks.min_peaks,
         min_accessibility=peaks.min_accessibility,
         binarize=peaks.binarize,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import cache
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 from midas.expect import expect
@@ -13,7 +14,7 @@ ROUNDING: Final = 1e-9
 
 def check_types(owner: Any) -> None:  # noqa: ANN401 - any part of a configuration
     """Refuse values of another type, which a TOML file or a typing slip brings, before they surface deep in torch."""
-    for name, hint in get_type_hints(type(owner)).items():
+    for name, hint in _hints(type(owner)).items():  # type: ignore[arg-type] # a class has a hash
         value = getattr(owner, name)
         if get_origin(hint) is Literal:
             expect(owner, name, value in get_args(hint), f"one of {', '.join(get_args(hint))}")
@@ -23,6 +24,12 @@ def check_types(owner: Any) -> None:  # noqa: ANN401 - any part of a configurati
             allowed = tuple(get_args(hint)) or (hint,)
             whole_is_fine = float in allowed and type(value) is int
             expect(owner, name, type(value) in allowed or whole_is_fine, " or ".join(t.__name__ for t in allowed))
+
+
+@cache
+def _hints(part: type) -> dict[str, Any]:
+    """Types of a part's fields, looked up once: that takes longer than all checks."""
+    return get_type_hints(part)
 
 
 def overridden(table: str, base: Any, values: Any) -> Any:  # noqa: ANN401 - any part of a configuration

@@ -40,7 +40,7 @@ class ObjectiveConfig:
         Share of training steps in which cells are encoded without their batch.
     kl_rise, adversarial_rise
         Shares of all steps over which the weights of both divergences, and of the discriminators, rise from zero: c is to hold
-        what the cells are before it is made small and alike in all batches.
+        what the cells are before it is made small and alike in all batches. 0 for a step up.
     adversarial_from
         Share of all steps after which the discriminators' weight begins to rise.
     counterparts
@@ -96,6 +96,17 @@ class ObjectiveConfig:
         """
         return max(self.kl_rise, self.adversarial_from + self.adversarial_rise)
 
+    def risen(self, progress: float) -> tuple[float, float]:
+        """How far the weights of both divergences, and that of the discriminators, have risen: shares from 0 to 1.
+
+        Examples
+        --------
+        >>> midas.ObjectiveConfig(kl_rise=0.5, adversarial_from=0.25, adversarial_rise=0.0).risen(0.25)
+        (0.5, 1.0)
+        """
+        kl = _risen(progress, 0.0, self.kl_rise)
+        return kl, _risen(progress, self.adversarial_from, self.adversarial_rise)
+
     def at(self, progress: float) -> ObjectiveConfig:
         """Weights once this share of all steps has been done.
 
@@ -104,11 +115,13 @@ class ObjectiveConfig:
         >>> midas.ObjectiveConfig(adversarial=30, adversarial_from=0.25, adversarial_rise=0.5).at(0.5).adversarial
         15.0
         """
-
-        def risen(start: float, over: float) -> float:
-            return 1.0 if progress >= start + over else max(0.0, (progress - start) / over)
-
-        kl, adversarial = risen(0.0, self.kl_rise), risen(self.adversarial_from, self.adversarial_rise)
+        kl, adversarial = self.risen(progress)
         return dataclasses.replace(
             self, kl_c=kl * self.kl_c, kl_u=kl * self.kl_u, adversarial=adversarial * self.adversarial
         )
+
+
+def _risen(progress: float, start: float, over: float) -> float:
+    if progress >= start + over:
+        return 1.0
+    return max(0.0, (progress - start) / over) if over > 0 else 0.0

@@ -54,7 +54,9 @@ def number_cells(parts: list[Part], order: pd.Series | None, notes: list[str]) -
     keys = cell_keys(parts)
     plain = all(k.equals(pd.Index(p.adata.obs_names.astype(str))) for k, p in zip(keys, parts, strict=True))
     if not plain:
-        _check_torn(torn_cells(parts), one_object=order is not None, notes=notes)
+        torn = torn_cells(parts)
+        fewest = min(len({*part.adata.obs_names}) for part in parts) if len(torn) else 0
+        _check_torn(torn, refused=order is not None or len(torn) > fewest / 2, notes=notes)
     union = keys[0].append(keys[1:]).unique()
     if not len(union):
         raise ValueError("Expected cells, found none.")
@@ -74,11 +76,14 @@ def number_cells(parts: list[Part], order: pd.Series | None, notes: list[str]) -
     return Cells(names, positions, tuple(batches.tolist()), batch.astype(np.int64))
 
 
-def _check_torn(torn: pd.Index, *, one_object: bool, notes: list[str]) -> None:
-    """Refuse, or at least tell of, names that are of one batch in one modality and of another in the next."""
+def _check_torn(torn: pd.Index, *, refused: bool, notes: list[str]) -> None:
+    """Refuse, or at least tell of, names that are of one batch in one modality and of another in the next.
+
+    One object tells its cells by their names. Barcodes of two batches of a dict may well be the same, but not most of them.
+    """
     if not len(torn):
         return
-    if one_object:  # whose cells are told by their names
+    if refused:
         msg = (
             f"Expected modalities to agree on the batch of a cell, found {len(torn):,} cells with different ones: "
             f"{describe_names(torn)}. Mend the batch, or give other obs_names to what are different cells."

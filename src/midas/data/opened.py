@@ -11,7 +11,7 @@ import pandas as pd
 from midas.data.blocks import peak_keys, read_peaks
 from midas.data.cells import Cells
 from midas.data.checks import describe_names
-from midas.data.parts import Part, counts_of
+from midas.data.parts import Layer, Part, counts_of, layer_in
 from midas.data.sources import BackedSource, ColumnsSource, Source, open_source
 
 if TYPE_CHECKING:
@@ -40,9 +40,9 @@ class Opened:
     positions: NDArray[np.int64]
 
 
-def open_parts(parts: list[Part], cells: Cells, layer: str | None, notes: list[str]) -> list[Opened]:
+def open_parts(parts: list[Part], cells: Cells, layer: Layer, notes: list[str]) -> list[Opened]:
     """Open the counts of all parts."""
-    sources = [_source_of(part, layer) for part in parts]
+    sources = [_source_of(part, layer_in(layer, part.name)) for part in parts]
     return [
         Opened(part, source, _told_apart(part, notes), at)
         for part, source, at in zip(parts, sources, cells.positions, strict=True)

@@ -11,6 +11,7 @@ import pandas as pd
 from anndata import AnnData
 from mudata import MuData
 
+from midas.antibodies import looks_like_proteins
 from midas.data.blocks import read_peaks
 from midas.data.checks import CountsError, describe_names
 from midas.modality import preset
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from midas.modality import Modality
 
 MosaicData: TypeAlias = MuData | AnnData | Mapping[str, MuData | AnnData]
+
+Layer: TypeAlias = str | Mapping[str, str] | None
+"""Where the counts are: the same layer in all modalities, or by modality (``X`` in those that are not named); None for ``X``."""
 
 # What 10x files write in var["feature_types"].
 _FEATURE_TYPES = {"Gene Expression": "rna", "Antibody Capture": "adt", "Peaks": "atac"}
@@ -42,6 +46,8 @@ class Part:
         Each cell's batch as text, in the order of `adata`.
     within
         Where `adata` is some of the features of an AnnData on disk: that, and which features.
+    guessed
+        Whether the modality was told from the names of the features.
     """
 
     name: str
@@ -49,6 +55,7 @@ class Part:
     label: str
     batch: pd.Series
     within: tuple[AnnData, NDArray[np.bool_]] | None = None
+    guessed: bool = False
 
 
 def take_apart(
@@ -104,7 +111,7 @@ def _of_mapping(
         of = (
             _of_mudata(value, label, None) if isinstance(value, MuData) else _of_anndata(value, label, None, modalities)
         )
-        parts += [Part(p.name, p.adata, p.label, pd.Series(str(batch), index=p.adata.obs_names)) for p in of]
+        parts += [replace(p, batch=pd.Series(str(batch), index=p.adata.obs_names)) for p in of]
     return parts
 
 
@@ -156,14 +163,16 @@ def _of_anndata(
     for name, mine in modalities_in(adata, modalities).items():
         own = adata if mine.all() else adata[:, mine]
         part = _part(name, own, f"{label}modality {name!r}{'' if told else ' (guessed)'}", batch_key, None)
-        parts.append(replace(part, within=(adata, mine)) if adata.isbacked and not mine.all() else part)
+        within = (adata, mine) if adata.isbacked and not mine.all() else None
+        parts.append(replace(part, within=within, guessed=not told))
     return parts
 
 
 def modalities_in(adata: AnnData, modalities: Mapping[str, Modality] | None) -> dict[str, NDArray[np.bool_]]:
     """Find which features of an AnnData are of which modality.
 
-    Told by ``var["feature_types"]``, as 10x files have it, or else by `modalities` if that is one; else guessed from the names.
+    Told by ``var["feature_types"]``, as 10x files have it, or else by `modalities` if that is one; else guessed from the names:
+    those of peaks, those of antibodies (by the package's table), or else of genes.
     """
     whole = np.ones(adata.n_vars, dtype=bool)
     only = next(iter(modalities)) if modalities is not None and len(modalities) == 1 else None
@@ -173,7 +182,8 @@ def modalities_in(adata: AnnData, modalities: Mapping[str, Modality] | None) -> 
             return {str(name): (kinds == name).to_numpy() for name in kinds.unique()}
     if only is not None:
         return {only: whole}
-    return {"atac" if read_peaks(adata.var_names) is not None else "rna": whole}
+    names = pd.Index(adata.var_names.astype(str))
+    return {"atac" if read_peaks(names) is not None else "adt" if looks_like_proteins(names) else "rna": whole}
 
 
 def _part(name: str, adata: AnnData, label: str, batch_key: str | None, shared: pd.Series | None) -> Part:
@@ -289,6 +299,11 @@ def torn_cells(parts: list[Part]) -> pd.Index:
     cells = table.drop_duplicates(["cell", "batch"])["cell"]
     torn: pd.Index = pd.Index(cells[cells.duplicated()].unique())
     return torn
+
+
+def layer_in(layer: Layer, modality: str) -> str | None:
+    """Layer of one modality's counts; None for ``X``."""
+    return layer if layer is None or isinstance(layer, str) else layer.get(modality)
 
 
 def counts_of(part: Part, layer: str | None) -> Any:  # noqa: ANN401 - whatever AnnData holds

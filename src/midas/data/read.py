@@ -15,14 +15,17 @@ from midas.data.genes import Genes, genes_said
 from midas.data.locate import locate
 from midas.data.mosaic import ModalityRows, Mosaic
 from midas.data.names import CellNames
-from midas.data.opened import open_parts
-from midas.data.parts import MosaicData, take_apart
+from midas.data.opened import Opened, open_parts
+from midas.data.parts import Layer, MosaicData, Part, take_apart
 from midas.data.schema import MosaicSchema
 from midas.data.wanted import named_as_in, wanted_parts
 from midas.memory import give_back
 from midas.modality import Modality
 
 logger = logging.getLogger(__name__)
+
+_SMALL_PANEL = 1_000  # features, of which the names of an antibody panel and of some genes can be taken for each other
+_HARDLY = 0.1  # share of features in common under which something is wrong
 
 
 def read_mosaic(
@@ -31,7 +34,7 @@ def read_mosaic(
     batch_key: str | None = "batch",
     modalities: Mapping[str, Modality] | None = None,
     measured: Mapping[str, pd.DataFrame] | None = None,
-    layer: str | None = None,
+    layer: Layer = None,
     schema: MosaicSchema | None = None,
     like: MosaicSchema | None = None,
     told: Collection[str] = (),
@@ -50,7 +53,7 @@ def read_mosaic(
         For a modality, a boolean table batches x features: False where a batch did not measure a feature. Overrides the
         columns ``measured_<batch>`` of var.
     layer
-        Layer that holds the counts; None for X.
+        Layer that holds the counts, or a dict of layers by modality (X in those left out); None for X.
     schema
         Of a trained model, whose features are wanted. None to take the data's own.
     like
@@ -76,6 +79,8 @@ def read_mosaic(
         modalities = {part.name: like.kinds[part.name] for part in parts if part.name in like.kinds}
     parts = wanted_parts(parts, schema, modalities, notes)
     _check_measured(measured, {part.name for part in parts} | set(() if known is None else known.modalities))
+    if known is None:
+        _check_layers(layer, {part.name for part in parts})
     cells = number_cells(parts, order, notes)
     opened = open_parts(parts, cells, layer, notes)
     give_back()  # what matching the names took
@@ -88,6 +93,7 @@ def read_mosaic(
         rows[name] = locate(features, mine, cells, None if measured is None else measured.get(name), notes)
     if known is not None:
         check_overlap(known.modalities, opened, notes, adding=schema is None)
+    notes += [*_guessed_notes(parts), *_apart_notes(opened)]
     notes += [*_pairing_notes(rows, cells), *_lonely_notes(rows, cells)]
     for note in notes:
         if note not in told:
@@ -117,9 +123,43 @@ def _check_measured(measured: Mapping[str, pd.DataFrame] | None, names: set[str]
         raise ValueError(msg)
 
 
+def _check_layers(layer: Layer, names: set[str]) -> None:
+    """Refuse layers of modalities that are not there; a model's hold for data that lack some, too."""
+    strangers = sorted(set(layer) - names) if isinstance(layer, Mapping) else []
+    if strangers:
+        msg = f"Expected layer= by modality ({', '.join(sorted(names))}), found {', '.join(strangers)}."
+        raise KeyError(msg)
+
+
 def _batches_with(rows: Mapping[str, ModalityRows], cells: Cells) -> dict[str, tuple[bool, ...]]:
     """By modality, which batches have cells with it."""
     return {name: tuple((cells.count(part.present) > 0).tolist()) for name, part in rows.items()}
+
+
+def _guessed_notes(parts: list[Part]) -> list[str]:
+    """Say what a small panel was taken for: its names may tell little."""
+    return [
+        f"{part.label}: told from the names of its {part.adata.n_vars:,} features. If it is another, say so: "
+        f"{{'adt': adata}} in place of adata."
+        for part in parts
+        if part.guessed and part.adata.n_vars <= _SMALL_PANEL
+    ]
+
+
+def _apart_notes(opened: list[Opened]) -> list[str]:
+    """Warn of objects that share hardly a feature with the others of their modality: other names, or another modality."""
+    notes = []
+    for each in opened:
+        others = [other.features for other in opened if other.part.name == each.part.name and other is not each]
+        if not others or not len(each.features):
+            continue
+        n = int(each.features.isin(others[0].append(others[1:])).sum())
+        if n < _HARDLY * min(len(each.features), max(len(other) for other in others)):
+            notes.append(
+                f"{each.part.label}: {n:,} of {len(each.features):,} features are in other batches, too. Are they of the same "
+                "modality, and their names of the same kind?"
+            )
+    return notes
 
 
 def _pairing_notes(rows: Mapping[str, ModalityRows], cells: Cells) -> list[str]:

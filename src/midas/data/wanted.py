@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from torch import nn
 
+from midas import keys
 from midas.data.parts import Part
 from midas.data.schema import MosaicSchema
 from midas.modality import PRESETS, Modality, preset
@@ -27,6 +28,7 @@ def wanted_parts(
     KeyError, ValueError
         When modalities are missing, unknown, or have names that cannot be carried.
     """
+    parts = _without_results(parts, modalities, notes)
     there = sorted({part.name for part in parts})
     if modalities is not None and set(modalities) - set(there):
         missing = ", ".join(sorted(set(modalities) - set(there)))
@@ -51,6 +53,16 @@ def wanted_parts(
             raise ValueError(msg)
     _check_names(there)
     return parts
+
+
+def _without_results(parts: list[Part], modalities: Mapping[str, Modality] | None, notes: list[str]) -> list[Part]:
+    """Leave out what a result file holds beside counts: decoded values of a modality for all cells."""
+    names = {part.name for part in parts}
+    decoded = {keys.all_cells(name, layer) for name in names for layer in (keys.IMPUTED, keys.CORRECTED)}
+    left_out = sorted((names & decoded) - set(modalities or {}))
+    if left_out:
+        notes.append(f"{', '.join(left_out)}: decoded values of an earlier result, no counts; left out.")
+    return [part for part in parts if part.name not in left_out]
 
 
 def name_in(schema: MosaicSchema, name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,8 @@ from midas.sparse import row_sums
 if TYPE_CHECKING:
     from midas.data.minibatch import Counts
 
-_RARE = 1e-3  # expected count of every feature until the data's means are known
+RARE: Final = 1e-3
+"""Expected count of every feature until the data's means are known."""
 
 
 class Depth(nn.Module):
@@ -28,13 +29,13 @@ class Depth(nn.Module):
     def __init__(self, n_features: int, fewest: int = 0) -> None:
         super().__init__()
         self.fewest = fewest
-        self.register_buffer("profile", torch.full((n_features,), _RARE))
+        self.register_buffer("profile", torch.full((n_features,), RARE))
 
     def forward(self, counts: Counts) -> Tensor:
         """Log depth, `(n,)`, of the cells that have the modality; of a cell without a count as if it had one."""
         total = row_sums(counts.values, counts.entry_cell, len(counts.cells))
         expected = self.profile.sum() if counts.mask is None else counts.mask @ self.profile
-        depth = torch.log(total.clamp(min=1.0) / expected.clamp(min=_RARE))
+        depth = torch.log(total.clamp(min=1.0) / expected.clamp(min=RARE))
         return depth if counts.mask is None else torch.where(counts.mask.sum(1) < self.fewest, 0.0, depth)
 
 

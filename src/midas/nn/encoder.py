@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from midas.likelihoods import LIKELIHOODS
 from midas.nn.depth import Depth
 from midas.nn.experts import Expert, Gaussian
 from midas.nn.layers import MLP, Finish, Hidden
@@ -28,7 +29,8 @@ class ModalityInput(nn.Module):
     def __init__(self, schema: ModalitySchema, config: NetworkConfig) -> None:
         super().__init__()
         self.transform = schema.modality.transform
-        self.thinning = config.thinning
+        # Only counts can be thinned.
+        self.thinning = config.thinning if LIKELIHOODS[schema.modality.likelihood].support == "counts" else 0.0
         observed = schema.modality.depth and config.depth == "observed"
         self.depth = Depth(schema.n_features, config.fewest_for_depth) if observed else None
         self.blocks: BlockEncoder | None = None
@@ -44,7 +46,7 @@ class ModalityInput(nn.Module):
 
     def forward(self, counts: Counts, noise: Noise | None) -> Tensor:
         """Map counts of n cells to `(n, config.encoder[0])`."""
-        if noise is not None and self.thinning > 0 and self.transform != "identity":
+        if noise is not None and self.thinning > 0:
             row, n = counts.entry_cell, len(counts.cells)
             counts = replace(counts, values=noise.thinned(counts.values, counts.flat, row, n, self.thinning))
         if self.depth is not None:

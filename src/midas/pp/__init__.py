@@ -1,5 +1,6 @@
 """From the files of a sequencing centre to a mosaic. Needs the extra ``prepare``: ``pip install "midas-mosaic[prepare]"``."""
 
+from midas.antibodies import ProteinTable
 from midas.pp.cutoffs import Cutoffs
 from midas.pp.fragments import count_fragments
 from midas.pp.genes import GeneSelection, select_genes
@@ -8,7 +9,7 @@ from midas.pp.links import link_peaks, read_genes
 from midas.pp.names import match_genes
 from midas.pp.peaks import merge_peaks, select_peaks
 from midas.pp.prepare import Genome, prepare, report_of
-from midas.pp.proteins import ProteinTable, harmonise_proteins, protein_table
+from midas.pp.proteins import harmonise_proteins, protein_table
 from midas.pp.quality import Quality, check_cells
 from midas.pp.read import read_10x
 from midas.pp.regions import autosomes

@@ -16,6 +16,7 @@ import pandas as pd
 from anndata import AnnData
 from mudata import MuData
 
+from midas.antibodies import ProteinTable
 from midas.keys import PREPARATION
 from midas.pp.cutoffs import Cutoffs
 from midas.pp.fragments import count_fragments
@@ -25,7 +26,7 @@ from midas.pp.join import join_batches
 from midas.pp.links import link_peaks, nearest_gene, read_genes
 from midas.pp.names import match_genes
 from midas.pp.peaks import merge_peaks, select_peaks
-from midas.pp.proteins import ProteinTable, harmonise_proteins, protein_table
+from midas.pp.proteins import harmonise_proteins, protein_table
 from midas.pp.quality import Quality, check_cells
 from midas.pp.report import PartReport, PrepareReport
 from midas.pp.samples import Sample, csr, listed

@@ -1,144 +1,18 @@
-"""One protein, one name: panels of antibodies matched by a table that users can extend; controls recognised."""
+"""One protein, one name: panels of antibodies matched by a table that users can extend, controls left out."""
 
 from __future__ import annotations
 
-import functools
-import importlib.resources
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 from anndata import AnnData
 
+from midas.antibodies import ProteinTable, is_control, own_table, split_names, squeeze
 from midas.pp.samples import Batches, Step, as_texts, check_batches, counted, listed, summed
 from midas.pp.tables import read_table
 
 _COLUMNS = ("protein", "genes", "aliases")
-_GREEK = str.maketrans({"α": "a", "β": "b", "γ": "g", "δ": "d", "ε": "e", "κ": "k", "λ": "l"})
-# What makers and pipelines put around the name: barcode sequences, product lines, species.
-_SEQUENCE = re.compile(r"[-_.][ACGT]{10,}$")
-_PRODUCT = re.compile(r"[-_. ]*(?:totalseq|total|ts)[-_. ]?[abcd](?:[-_. ]?\d{3,5})?$", re.IGNORECASE)
-_SUFFIX = re.compile(r"[-_. ]*(?:recombinant|antibody|adt|protein|prot|pabo)$", re.IGNORECASE)
-_PREFIX = re.compile(
-    r"^(?:(?:adt|ab|prot|protein|cite)[-_. :]+)?(?:anti[-_. ])?(?:(?:human|mouse|humsrt|hums|hu|ms)"
-    r"(?:[/_.-](?:human|mouse|rat))*[-_. ]+)?",
-    re.IGNORECASE,
-)
-_CONTROL = re.compile(
-    r"isotype"
-    r"|^(?:mouse|rat|armenian[-_. ]*hamster|syrian[-_. ]*hamster|hamster|goat|rabbit|ms|rt)[-_. ]*igg"
-    r"|^ig[gam]\d?[abc]?[-_. ]*(?:[κk]|kappa)?[-_. ,]*(?:control|ctrl)"
-    r"|^igg[-_. ]?(?:1|2[abc])(?:[-_. ,]*(?:[κkλl]|kappa|lambda))?$",
-    re.IGNORECASE,
-)
-_NUMBER = re.compile(r"^(?P<base>.+?)[-_. /](?P<clone>[1-9])$")
-# Clones have letters and a number (UCHT1, RPA-T4, 2D1, M-A251): a remainder without both may well be part of the name.
-_CLONE = re.compile(r"^(?=.*\d)(?=.*[A-Za-z])[A-Za-z0-9][A-Za-z0-9.\-_/()]{2,}$")
-
-
-@dataclass(frozen=True)
-class Protein:
-    """What a name stands for.
-
-    Attributes
-    ----------
-    name
-        The protein's name in all panels.
-    genes
-        Symbols of the genes that make it, the main one first; none when not known.
-    known
-        Whether the table has it; otherwise `name` is the name as given, tidied.
-    """
-
-    name: str
-    genes: tuple[str, ...]
-    known: bool
-
-
-class ProteinTable:
-    """Names of proteins: a frame with the columns `protein`, `genes` and `aliases` (the latter two separated by ``;``)."""
-
-    def __init__(self, frame: pd.DataFrame) -> None:
-        self.frame = frame
-        self._of: dict[str, Protein] = {}
-        owners: dict[str, set[str]] = {}
-        for row in frame.itertuples(index=False):
-            genes = _split(row.genes)
-            protein = Protein(str(row.protein).strip(), genes, known=True)
-            for name in (protein.name, *_split(row.aliases)):
-                # Later rows are the user's, and win.
-                self._of[squeeze(name)] = protein
-            for gene in genes:
-                owners.setdefault(squeeze(gene), set()).add(protein.name)
-        for row in frame.itertuples(index=False):
-            genes = _split(row.genes)
-            # A gene's symbol names its protein, unless several proteins share the gene (HLA-A, PTPRC).
-            if len(genes) == 1 and len(owners[squeeze(genes[0])]) == 1:
-                self._of.setdefault(squeeze(genes[0]), self._of[squeeze(str(row.protein))])
-
-    def find(self, name: str) -> Protein:
-        """Find the protein that an antibody's name stands for.
-
-        Examples
-        --------
-        >>> midas.pp.protein_table().find("cd56_TotalSeqB").name
-        'CD56'
-        """
-        plain = tidy(name)
-        found = self._resolve(plain)
-        return found if found is not None else Protein(plain, (), known=False)
-
-    def _resolve(self, plain: str) -> Protein | None:
-        exact = self._of.get(squeeze(plain))
-        if exact is not None:
-            return exact
-        if "(" in plain:
-            outside = re.sub(r"\s*\([^)]*\)", "", plain).strip()
-            shorter = _SUFFIX.sub("", outside)
-            if shorter and shorter != plain:
-                return self._resolve(shorter)
-        number = _NUMBER.match(plain)
-        if number is not None and squeeze(number["base"]) in self._of:
-            return self._of[squeeze(number["base"])]
-        return self._pieces(plain)
-
-    def _pieces(self, plain: str) -> Protein | None:
-        """A name in two spellings (``CD307c/FcRL3``), or a protein with the clone behind it (``CD4-RPA-T4``)."""
-        for cut in reversed([m.start() for m in re.finditer(r"[-_./ :]", plain)]):
-            base, rest = self._of.get(squeeze(plain[:cut])), plain[cut + 1 :]
-            if base is None or not rest:
-                continue
-            other = self._of.get(squeeze(rest))
-            if other is not None:
-                return base if other == base else None
-            return base if _CLONE.match(rest) else None
-        return None
-
-
-def tidy(name: str) -> str:
-    """Take off what makers and pipelines put around a name, and nothing that tells proteins apart."""
-    plain = str(name).translate(_GREEK).split("|", maxsplit=1)[0].strip()
-    for pattern in (_SEQUENCE, _PRODUCT, _SUFFIX):
-        shorter = pattern.sub("", plain).strip()
-        plain = shorter or plain
-    shorter = _PREFIX.sub("", plain, count=1).strip()
-    return shorter or plain
-
-
-def squeeze(name: str) -> str:
-    """Write a name without case and separators; between two digits one stays, for CD3-1 is not CD31."""
-    lower = re.sub(r"(?<=\d)[^a-z0-9]+(?=\d)", ".", str(name).translate(_GREEK).lower())
-    return re.sub(r"[^a-z0-9.]|(?<!\d)\.|\.(?!\d)", "", lower)
-
-
-def is_control(name: str) -> bool:
-    """Whether an antibody's name is that of an isotype control, such as ``IgG2a_control`` or ``Rat IgG1 Isotype Ctrl``."""
-    plain = str(name).strip()
-    for pattern in (_SEQUENCE, _PRODUCT):
-        plain = pattern.sub("", plain)
-    return _CONTROL.search(plain) is not None
 
 
 def protein_table(extra: str | Path | pd.DataFrame | Mapping[str, str] | None = None) -> ProteinTable:
@@ -162,7 +36,7 @@ def protein_table(extra: str | Path | pd.DataFrame | Mapping[str, str] | None = 
     >>> table.find("cd8_TotalSeqB").name, table.find("CD56(NCAM)").name, table.find("PD-1").genes
     ('CD8a', 'CD56', ('PDCD1',))
     """
-    own = _own()
+    own = own_table()
     if extra is None:
         return own
     if isinstance(extra, Mapping):
@@ -180,28 +54,6 @@ def protein_table(extra: str | Path | pd.DataFrame | Mapping[str, str] | None = 
         raise ValueError(msg)
     extra = extra.assign(**dict.fromkeys(missing, "")).fillna("").astype(str)
     return ProteinTable(pd.concat([own.frame, extra[list(_COLUMNS)]], ignore_index=True))
-
-
-@functools.cache
-def _own() -> ProteinTable:
-    file = importlib.resources.files("midas.pp").joinpath("proteins.csv")
-    with file.open(encoding="utf-8") as text:
-        return ProteinTable(pd.read_csv(text, dtype=str, keep_default_na=False))
-
-
-def _split(text: object) -> tuple[str, ...]:
-    return tuple(part.strip() for part in str(text).split(";") if part.strip())
-
-
-def looks_like_proteins(names: pd.Index) -> bool:
-    """Guess whether names are those of a panel of antibodies; CD4 and CD19 alone might as well be genes."""
-    if not 0 < len(names) <= 1000:
-        return False
-    table = _own()
-    symbols = {squeeze(gene) for text in table.frame["genes"] for gene in _split(text)}
-    known = [name for name in names if table.find(name).known or is_control(name)]
-    telling = [name for name in known if squeeze(name) not in symbols]
-    return len(known) > len(names) / 2 and len(telling) > len(names) / 10
 
 
 def harmonise_proteins(
@@ -241,7 +93,7 @@ def harmonise_proteins(
     (['CD3', 'CD56'], ['CD3', 'CD56'])
     """
     check_batches(batches)
-    table = table or _own()
+    table = table or own_table()
     notes: list[str] = []
     out: dict[str, AnnData] = {}
     unknown: dict[str, str] = {}  # first spelling of each name that the table lacks
@@ -277,7 +129,7 @@ def _link(batches: Mapping[str, AnnData], genes: pd.Index | None) -> None:
     for adata in batches.values():
         links, alls = [], []
         for name, text in zip(adata.var_names, adata.var["genes"], strict=True):
-            own = _split(text) or ((str(name),) if str(name).upper() in spelled else ())
+            own = split_names(text) or ((str(name),) if str(name).upper() in spelled else ())
             here = [spelled.get(gene.upper(), gene) for gene in own]
             measured = [gene for gene in here if gene.upper() in spelled]
             links.append((measured or here or [""])[0])

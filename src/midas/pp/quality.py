@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from midas.antibodies import is_control
 from midas.pp.cutoffs import Cutoffs
-from midas.pp.proteins import is_control
 from midas.pp.samples import counted, csr
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ import pandas as pd
 from anndata import AnnData
 from mudata import MuData
 
+from midas.antibodies import looks_like_proteins
 from midas.data.blocks import read_peaks
 from midas.io import DataFileError, read_file
 from midas.modality import PRESETS, preset
 from midas.pp.extra import needs
 from midas.pp.mtx import find_mtx, read_mtx
-from midas.pp.proteins import looks_like_proteins
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

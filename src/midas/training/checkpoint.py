@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from midas.files import obstacle, replacing
+from midas.files import obstacle, replacing, share
 from midas.training.schedule import LearningRate, Watch
 
 if TYPE_CHECKING:
@@ -48,6 +48,47 @@ class Position:
     fingerprint: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class State:
+    """Everything that the rest of a run depends on, as it was at the end of an epoch.
+
+    Attributes
+    ----------
+    position
+        Where the run stood.
+    tensors
+        Of networks and optimisers, and others that go on from there, by the names that they have in the file.
+    """
+
+    position: Position
+    tensors: dict[str, Tensor]
+
+    @classmethod
+    def of(
+        cls, learner: Learner, position: Position, best: dict[str, Tensor] | None, counterparts: Tensor | None
+    ) -> State:
+        """Copy what the next steps change.
+
+        Parameters
+        ----------
+        best
+            Weights of the best epoch so far; not copied.
+        counterparts
+            In the canonical order of the cells; not copied.
+        """
+        changing = {
+            **_prefixed("vae", learner.vae.state_dict()),
+            **_prefixed("discriminators", learner.discriminators.state_dict()),
+            **_prefixed("vae_optimizer", _moments(learner.vae_optimizer)),
+            **_prefixed("discriminator_optimizer", _moments(learner.discriminator_optimizer)),
+        }
+        tensors = {name: tensor.detach().clone() for name, tensor in changing.items()} | _prefixed("best", best or {})
+        if counterparts is not None:
+            tensors[_COUNTERPARTS] = counterparts
+        position = replace(position, watch=replace(position.watch), history=list(position.history))
+        return cls(position, tensors)
+
+
 def check_checkpoint(path: Path) -> None:
     """Refuse a place where the state of a run could not be written, before the run.
 
@@ -68,23 +109,15 @@ class Checkpoint:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def write(self, learner: Learner, position: Position, best: dict[str, Tensor] | None) -> None:
-        """Write everything that the rest of the run depends on."""
-        tensors = {
-            **_prefixed("vae", learner.vae.state_dict()),
-            **_prefixed("discriminators", learner.discriminators.state_dict()),
-            **_prefixed("vae_optimizer", _moments(learner.vae_optimizer)),
-            **_prefixed("discriminator_optimizer", _moments(learner.discriminator_optimizer)),
-            **_prefixed("best", best or {}),
-        }
-        if learner.counterparts is not None:
-            tensors[_COUNTERPARTS] = learner.counterparts
+    def write(self, state: State) -> None:
+        """Write a state; one that is there is replaced in one step."""
         with replacing(self.path) as scratch:
             save_file(
-                {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
+                {name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()},
                 scratch,
-                metadata={"position": json.dumps(asdict(position))},
+                metadata={"position": json.dumps(asdict(state.position))},
             )
+            share(scratch)
 
     def read(
         self, learner: Learner, fingerprint: dict[str, Any]
@@ -93,7 +126,8 @@ class Checkpoint:
 
         Returns
         -------
-        Where the run stands, the best weights so far, and which batches hold cells like each cell, as far as there are any.
+        Where the run stands, the best weights so far, and which batches hold cells like each cell, in canonical order, as far as
+        there are any.
 
         Raises
         ------
@@ -107,13 +141,7 @@ class Checkpoint:
         except (SafetensorError, KeyError, TypeError, OSError) as error:
             msg = f"{self.path}: expected a checkpoint of midas, found a damaged or foreign file ({error}). Start without resume."
             raise ValueError(msg) from error
-        differ = [key for key in fingerprint if fingerprint[key] != position["fingerprint"].get(key)]
-        if differ:
-            msg = (
-                f"{self.path}: expected a checkpoint of the same run, found another {', '.join(differ)}. Start without resume, "
-                "or repeat the run with what it began with."
-            )
-            raise ValueError(msg)
+        self._check_same(position["fingerprint"], fingerprint)
         learner.vae.load_state_dict(_part("vae", tensors))
         learner.discriminators.load_state_dict(_part("discriminators", tensors))
         _restore(learner.vae_optimizer, _part("vae_optimizer", tensors))
@@ -121,6 +149,22 @@ class Checkpoint:
         best = _part("best", tensors)
         rate, watch = LearningRate(**position.pop("rate")), Watch(**position.pop("watch"))
         return Position(rate=rate, watch=watch, **position), best or None, tensors.get(_COUNTERPARTS)
+
+    def _check_same(self, found: dict[str, Any], expected: dict[str, Any]) -> None:
+        differ = [key for key in expected if key in found and found[key] != expected[key]]
+        if differ:
+            msg = (
+                f"{self.path}: expected a checkpoint of the same run, found different {', '.join(differ)}. Start without resume, "
+                "or repeat the run with what it began with."
+            )
+            raise ValueError(msg)
+        untold = [key for key in expected if key not in found]
+        if untold:
+            msg = (
+                f"{self.path}: expected a checkpoint that tells of which data it is, found one of an older version, which does "
+                f"not tell {', '.join(untold)}. Start without resume."
+            )
+            raise ValueError(msg)
 
 
 def _prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

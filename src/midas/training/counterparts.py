@@ -50,7 +50,8 @@ def counterparts(
     states
         From names of modalities to the biological states that they give, `(n_cells, dim_c)`; NaN for cells without any of them.
     batch
-        Index of each cell's batch, -1 for none.
+        Index of each cell's batch, -1 for none. The order of the cells must not depend on that of the input, as some are
+        drawn.
     measured
         Modalities of each batch.
     seed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,12 +74,26 @@ def accelerator_of(training: TrainingConfig) -> str:
     return training.accelerator
 
 
+def accelerator_or_other(training: TrainingConfig) -> str:
+    """Choose likewise, but the fastest there in place of one that is not: a model may come from another machine."""
+    try:
+        return accelerator_of(training)
+    except ValueError:
+        return accelerator_of(replace(training, accelerator="auto"))
+
+
 def multiplies_bf16(training: TrainingConfig, accelerator: str) -> bool:
     """Whether matrix products run in bfloat16: if asked for, or where the hardware multiplies it faster."""
-    fast = accelerator in _KNOWN[:2] and (
-        torch.cuda.is_bf16_supported() if accelerator == "cuda" else _cpu_multiplies_bf16()
-    )
+    fast = accelerator in _KNOWN[:2] and (_gpu_multiplies_bf16() if accelerator == "cuda" else _cpu_multiplies_bf16())
     return training.precision == "bf16" or (training.precision == "auto" and fast)
+
+
+def _gpu_multiplies_bf16() -> bool:
+    """Whether the GPU has units for bfloat16; those before Ampere emulate it, which is slower than float32."""
+    try:
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    except TypeError:  # a torch that cannot be asked so
+        return torch.cuda.get_device_capability()[0] >= 8
 
 
 def _cpu_multiplies_bf16() -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,9 +19,10 @@ from midas.data.loader import Order, collect, epoch_indices, scattered
 from midas.data.resident import Resident, held_on
 from midas.inference import encode
 from midas.nn import VAE, Discriminators, Noise
-from midas.training.checkpoint import Checkpoint, Position, check_checkpoint
+from midas.training.checkpoint import Checkpoint, Position, State, check_checkpoint
 from midas.training.counterparts import counterparts
 from midas.training.device import compute_of
+from midas.training.fingerprint import fingerprint
 from midas.training.plan import Plan, plan_training
 from midas.training.progress import Progress
 from midas.training.recorded import Recorder, records
@@ -34,6 +37,10 @@ if TYPE_CHECKING:
     from midas.data.mosaic import Mosaic
 
 logger = logging.getLogger(__name__)
+
+_BATCH = "batch_reconstruction"
+# Terms that some steps do without.
+_LEFT_OUT = frozenset({_BATCH, "discriminator"})
 
 
 class Logger(Protocol):
@@ -54,7 +61,8 @@ class Surroundings:
     loggers
         Lightning loggers.
     checkpoint
-        File to write the state of the run to after each epoch, at most every `checkpoint_seconds`.
+        File to write the state of the run to, of the end of an epoch: after the first, then at most every `checkpoint_seconds`,
+        at the end, and when Ctrl-C ends the run.
     resume
         Whether to go on from that file when it exists.
     """
@@ -64,6 +72,24 @@ class Surroundings:
     checkpoint: Path | None = None
     checkpoint_seconds: float = 30.0
     resume: bool = False
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a run leaves beside the weights.
+
+    Attributes
+    ----------
+    history
+        One record per epoch: its number, seconds so far, learning rate, and the mean of each term of the objective over the steps
+        that had it (the batch is hidden in some, discriminators may rest; what no step had is left out); ``val_`` before those of
+        held-out cells, and ``val_kept`` 1 where these were the best so far, so that the weights were kept.
+    interrupted
+        Whether Ctrl-C ended it.
+    """
+
+    history: list[dict[str, float]]
+    interrupted: bool = False
 
 
 def fit(
@@ -76,7 +102,7 @@ def fit(
     *,
     anchor: Anchor | None = None,
     teach_first: int = 0,
-) -> list[dict[str, float]]:
+) -> Trained:
     """Train both networks in place; the weights of the best epoch stay, the last where no cells are held out.
 
     Parameters that need no gradient are left alone. With ``training.devices``, each process takes its share of every minibatch,
@@ -88,11 +114,6 @@ def fit(
         Where some cells are held.
     teach_first
         Steps of the discriminators alone before the model moves.
-
-    Returns
-    -------
-    One record per epoch: its number, seconds so far, learning rate, and the mean of each term of the objective; ``val_`` before
-    those of held-out cells, and ``val_kept`` 1 where these were the best so far, so that the weights were kept.
     """
     if around.checkpoint is not None:
         check_checkpoint(around.checkpoint)
@@ -100,19 +121,21 @@ def fit(
     config = replace(config, objective=config.objective.for_cells(len(plan.train)))
     learner = replace(learner_for(vae, discriminators, mosaic, config), anchor=anchor)
     ranks = learner.compute.ranks
-    ranks.check_same(_fingerprint(learner, mosaic, seed))
+    like = fingerprint(config, mosaic, plan.order, seed)
+    ranks.check_same(like)
     ranks.spread([*vae.state_dict().values(), *discriminators.state_dict().values()])
     if not ranks.first:
         around = replace(around, progress=False, loggers=())
     if teach_first:
         _teach_first(learner, mosaic, plan, seed, teach_first)
-    run = _Run(learner, mosaic, plan, seed, around)
+    run = _Run(learner, mosaic, plan, seed, around, like)
     status = "failed"
     try:
         run.go()
         status = "success"
     except KeyboardInterrupt:
         status = "interrupted"
+        run.leave_checkpoint()
         if ranks.size > 1:  # the processes stopped at different steps: there is no common result
             raise
         kept = "last weights" if run.best is None else "best weights so far"
@@ -122,7 +145,7 @@ def fit(
             if hasattr(sink, "finalize"):  # what is still in memory goes to the file
                 sink.finalize(status)
     run.finish()
-    return run.history
+    return Trained(run.history, interrupted=status == "interrupted")
 
 
 def _teach_first(learner: Learner, mosaic: Mosaic, plan: Plan, seed: int, steps: int) -> None:
@@ -172,8 +195,17 @@ def learner_for(vae: VAE, discriminators: Discriminators, mosaic: Mosaic, config
 class _Run:
     """One run of the loop, from its first or a later epoch."""
 
-    def __init__(self, learner: Learner, mosaic: Mosaic, plan: Plan, seed: int, around: Surroundings) -> None:
+    def __init__(
+        self,
+        learner: Learner,
+        mosaic: Mosaic,
+        plan: Plan,
+        seed: int,
+        around: Surroundings,
+        like: dict[str, Any],
+    ) -> None:
         training = learner.config.training
+        self.fingerprint = like
         self.learner, self.mosaic, self.plan, self.seed, self.around = learner, mosaic, plan, seed, around
         self.history: list[dict[str, float]] = []
         self.rate = LearningRate.of(training, plan.total_steps)
@@ -182,6 +214,8 @@ class _Run:
         self.seconds_before = 0.0
         self.best: dict[str, torch.Tensor] | None = None
         self.checkpoint = None if around.checkpoint is None else Checkpoint(around.checkpoint)
+        self.state: State | None = None  # at the end of the last epoch, until it is written
+        self.alike: torch.Tensor | None = None  # counterparts in canonical order
         self.noise = Noise(seed, learner.compute.device)
         self.resident = held_on(mosaic, learner.compute.device)
         self.recorder = Recorder(learner.compute.device) if records(learner) else None
@@ -191,51 +225,71 @@ class _Run:
     def go(self) -> None:
         """Train until the schedule ends."""
         first = self._resume()
-        started = last_saved = time.monotonic()
-        with Progress(self.rate.end, shown=self.around.progress) as bar:
+        started, last_saved = time.monotonic(), -math.inf
+        with Progress(self.rate.end, done=self.step, shown=self.around.progress) as bar:
             epoch = first
             while self.step < self.rate.end:
-                self._compare_batches()
                 record = {"epoch": float(epoch), **self._train_epoch(epoch, bar)}
                 record = record | self._validate(epoch)
                 record["seconds"] = self.seconds_before + time.monotonic() - started
                 self.history.append(record)
+                epoch += 1
+                self._note(epoch, record["seconds"])
                 for sink in self.around.loggers:
                     sink.log_metrics(record, step=self.step)
                 bar.epoch(record, self.rate.end)
-                epoch += 1
-                if self.checkpoint is not None and time.monotonic() - last_saved >= self.around.checkpoint_seconds:
-                    self._save(epoch, record["seconds"])
+                waited = time.monotonic() - last_saved
+                if self.step < self.rate.end and waited >= self.around.checkpoint_seconds:
+                    self._save()
                     last_saved = time.monotonic()
-        if self.checkpoint is not None:
-            try:
-                self._save(epoch, self.history[-1]["seconds"] if self.history else 0.0)
-            except OSError as error:  # the model is trained: it must not be lost with the record of its training
-                logger.warning("The last checkpoint could not be written: %s.", error)
+        self.leave_checkpoint()
 
-    def _progress(self) -> float:
-        return self.step / max(1, self.plan.total_steps)
+    def leave_checkpoint(self) -> None:
+        """Write the state at the end of the last epoch, if it is not there yet."""
+        try:
+            self._save()
+        except OSError as error:  # the model is trained: it must not be lost with the record of its training
+            logger.warning("The last checkpoint could not be written: %s.", error)
+
+    def _progress(self, ahead: int = 0) -> float:
+        return (self.step + ahead) / max(1, self.plan.total_steps)
 
     def finish(self) -> None:
         """Put the best weights in place."""
         if self.best is not None:
             self.learner.vae.load_state_dict(self.best)
 
-    def _compare_batches(self) -> None:
-        """Find out which batches hold cells like each cell, once, when discriminators begin to move the model."""
-        learner, objective = self.learner, self.learner.config.objective
-        wanted = objective.counterparts and objective.adversarial > 0 and len(learner.schema.batches) > 1
-        if not wanted or learner.counterparts is not None or self._progress() < objective.adversarial_from:
+    def _portions(self, indices: list[NDArray[np.int64]]) -> Iterator[list[NDArray[np.int64]]]:
+        """Minibatches of an epoch, cut where discriminators begin to move the model: before, batches are compared, once."""
+        objective = self.learner.config.objective
+        wanted = objective.counterparts and objective.adversarial > 0 and len(self.learner.schema.batches) > 1
+        ahead = range(len(indices)) if wanted and self.learner.counterparts is None else range(0)
+        cut = next((i for i in ahead if self._progress(i) >= objective.adversarial_from), None)
+        if cut is None:
+            yield indices
             return
-        batch = self.mosaic.model_batch
+        if cut:
+            yield indices[:cut]
+        self._compare_batches()
+        yield indices[cut:]
+
+    def _compare_batches(self) -> None:
+        """Find out which batches hold cells like each cell; in canonical order, as some cells are drawn to stand for others."""
+        learner, order, batch = self.learner, self.plan.order, self.mosaic.model_batch
 
         def states(modalities: tuple[str, ...]) -> NDArray[np.float32]:
             z = encode(learner.vae, self.mosaic, modalities, with_batch=False, ranks=learner.compute.ranks).mean
-            return z[:, : learner.config.network.dim_c]
+            return z[order, : learner.config.network.dim_c]
 
         measured = _modalities_of(self.mosaic, batch, len(learner.schema.batches))
-        found = counterparts(states, batch, measured, seed=self.seed)
-        self.learner = replace(learner, counterparts=torch.from_numpy(found).to(learner.compute.device))
+        self._know(torch.from_numpy(counterparts(states, batch[order], measured, seed=self.seed)))
+
+    def _know(self, alike: torch.Tensor) -> None:
+        """Take over which batches hold cells like each cell, told in canonical order."""
+        self.alike = None if self.checkpoint is None else alike
+        rows = torch.empty_like(alike)
+        rows[torch.from_numpy(self.plan.order)] = alike
+        self.learner = replace(self.learner, counterparts=rows.to(self.learner.compute.device))
 
     def _train_epoch(self, epoch: int, bar: Progress) -> dict[str, float]:
         learner, config = self.learner, self.learner.config
@@ -253,20 +307,19 @@ class _Run:
             (ranks.rank, ranks.size),
             order=self._order(),
         )[: self.rate.end - self.step]
-        sums: dict[str, torch.Tensor] = {}
+        means = _Means()
         device = torch.device("cpu") if self.recorder is not None else learner.compute.device
-        with _minibatches(self.resident or self.mosaic, indices, device) as minibatches:
-            for minibatch in minibatches:
-                factor = self.rate.factor(self.step)
-                _set_rate(learner.vae_optimizer, factor * config.training.learning_rate)
-                _set_rate(learner.discriminator_optimizer, factor * config.training.discriminator_learning_rate)
-                with_batch = bool(rng.random() >= config.objective.batch_expert_dropout)
-                for name, term in self._train_step(minibatch, noise, with_batch=with_batch).items():
-                    # A copy, as the next step may be written where this one's terms are.
-                    sums[name] = sums[name] + term if name in sums else term.clone()
-                self.step += 1
-                bar.advance()
-        terms = {name: float(total) / len(indices) for name, total in sums.items()}
+        for portion in self._portions(indices):
+            with _minibatches(self.resident or self.mosaic, portion, device) as minibatches:
+                for minibatch in minibatches:
+                    factor = self.rate.factor(self.step)
+                    _set_rate(learner.vae_optimizer, factor * config.training.learning_rate)
+                    _set_rate(learner.discriminator_optimizer, factor * config.training.discriminator_learning_rate)
+                    with_batch = bool(rng.random() >= config.objective.batch_expert_dropout)
+                    means.add(self._train_step(minibatch, noise, with_batch=with_batch), with_batch=with_batch)
+                    self.step += 1
+                    bar.advance()
+        terms = means.terms(config.objective.batch_reconstruction)
         if ranks.size > 1:
             terms = {name: total / ranks.size for name, total in ranks.add(terms).items()}
         check_finite(terms, learner, minibatch.to(learner.compute.device))
@@ -314,46 +367,66 @@ class _Run:
         return terms
 
     def _remember(self) -> None:
-        """Copy the weights; into the former copy if there is one."""
-        weights = self.learner.vae.state_dict()
-        if self.best is None:
-            self.best = {name: torch.empty_like(value) for name, value in weights.items()}
-        for name, value in weights.items():
-            self.best[name].copy_(value)
+        """Copy the weights; not into the former copy, which Ctrl-C would leave half changed, and a checkpoint may still need."""
+        self.best = {name: value.clone() for name, value in self.learner.vae.state_dict().items()}
 
-    def _save(self, epoch: int, seconds: float) -> None:
-        assert self.checkpoint is not None
-        if not self.learner.compute.ranks.first:
+    def _note(self, epoch: int, seconds: float) -> None:
+        """Copy the state at the end of an epoch: Ctrl-C comes in the midst of the next, from where no run can go on."""
+        if self.checkpoint is None or not self.learner.compute.ranks.first:
             return
-        fingerprint = _fingerprint(self.learner, self.mosaic, self.seed)
-        position = Position(epoch, self.step, seconds, self.rate, self.watch, self.history, fingerprint)
-        self.checkpoint.write(self.learner, position, self.best)
+        position = Position(epoch, self.step, seconds, self.rate, self.watch, self.history, self.fingerprint)
+        self.state = State.of(self.learner, position, self.best, self.alike)
+
+    def _save(self) -> None:
+        if self.checkpoint is not None and self.state is not None:
+            self.checkpoint.write(self.state)
+            self.state = None
 
     def _resume(self) -> int:
         found = self.checkpoint is not None and self.around.resume and self.checkpoint.path.exists()
         self.learner.compute.ranks.check_same({"checkpoint": found})
         if self.checkpoint is None or not found:
+            if self.checkpoint is not None and self.around.resume:
+                logger.info("%s: no checkpoint yet, starting from the beginning.", self.checkpoint.path)
             return 0
-        fingerprint = _fingerprint(self.learner, self.mosaic, self.seed)
-        position, self.best, alike = self.checkpoint.read(self.learner, fingerprint)
-        alike = None if alike is None else alike.to(self.learner.compute.device)
-        self.learner = replace(self.learner, counterparts=alike)
+        position, self.best, alike = self.checkpoint.read(self.learner, self.fingerprint)
+        if alike is not None:
+            self._know(alike)
         self.learner.compute.ranks.check_same({"checkpoint": position.step})
         self.step, self.rate, self.watch = position.step, position.rate, position.watch
         self.history, self.seconds_before = position.history, position.seconds
-        logger.info("Going on from %s: epoch %s.", self.checkpoint.path, position.epoch)
+        logger.info(
+            "Going on from epoch %s (%s done), by %s.", position.epoch + 1, position.epoch, self.checkpoint.path
+        )
         return position.epoch
 
 
-def _fingerprint(learner: Learner, mosaic: Mosaic, seed: int) -> dict[str, Any]:
-    """What must be the same for a run to go on where another stopped, and in processes that train together."""
-    return {
-        "config": learner.config.to_dict(),
-        "seed": seed,
-        "cells": mosaic.n_cells,
-        "schema": {name: part.n_features for name, part in mosaic.schema.modalities.items()},
-        "batches": list(mosaic.schema.batches),
-    }
+class _Means:
+    """Means of terms over the steps of an epoch. They are summed on the device: every look at them would be a wait."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, torch.Tensor] = {}
+        self._steps: Counter[str] = Counter()
+
+    def add(self, terms: Mapping[str, torch.Tensor], *, with_batch: bool) -> None:
+        """Count a step."""
+        for name, term in terms.items():
+            if with_batch or name != _BATCH:
+                # A copy, as the next step may be written where this one's terms are.
+                self._sums[name] = self._sums[name] + term if name in self._sums else term.clone()
+                self._steps[name] += 1
+
+    def terms(self, batch_weight: float) -> dict[str, float]:
+        """Mean of each term over the steps that had it; of modalities over all, as cells without one have none of its cost.
+
+        The total is what it would be had all steps shown the batch, so that it does not depend on how many did.
+        """
+        steps = self._steps["total"]
+        had = {name: self._steps[name] if name in _LEFT_OUT else steps for name in self._sums}
+        means = {name: float(total) / had[name] for name, total in self._sums.items()}
+        if _BATCH in means:
+            means["total"] += batch_weight * means[_BATCH] * (1 - had[_BATCH] / steps)
+        return means
 
 
 def _modalities_of(mosaic: Mosaic, batch: NDArray[np.int64], n_batches: int) -> list[frozenset[str]]:

@@ -45,6 +45,8 @@ class Plan:
         Passes, at most.
     steps_per_epoch
         Steps in each.
+    order
+        All cells, in canonical order.
     """
 
     train: NDArray[np.int64]
@@ -52,6 +54,7 @@ class Plan:
     batch_size: int
     epochs: int
     steps_per_epoch: int
+    order: NDArray[np.int64]
 
     @property
     def total_steps(self) -> int:
@@ -66,18 +69,18 @@ def plan_training(mosaic: Mosaic, training: TrainingConfig, seed: int) -> Plan:
     in training.
     """
     order = mosaic.canonical_order()
-    order = order[mosaic.measured_in(tuple(mosaic.modalities))[order]]
+    usable = order[mosaic.measured_in(tuple(mosaic.modalities))[order]]
     rng = np.random.default_rng([seed, 1])
-    validation = _hold_out(mosaic, order, training.validation_fraction, rng)
-    train = np.setdiff1d(order, validation, assume_unique=True)
-    train = order[np.isin(order, train)]
+    validation = _hold_out(mosaic, usable, training.validation_fraction, rng)
+    train = np.setdiff1d(usable, validation, assume_unique=True)
+    train = usable[np.isin(usable, train)]
     batch_size = training.batch_size or batch_size_for(len(train))
     sizes = np.bincount(mosaic.model_batch[train] + 1)  # -1 for cells of no batch of the model
     per_epoch = steps_per_epoch(sizes, batch_size, training)
     epochs = training.epochs
     if epochs is None:
         epochs = max(1, math.ceil(_steps(per_epoch) / per_epoch))
-    plan = Plan(train, validation, batch_size, epochs, per_epoch)
+    plan = Plan(train, validation, batch_size, epochs, per_epoch, order)
     give_back(cycles=mosaic.n_cells > _MANY_CELLS)
     logger.info(
         "Training on %s cells, %s held out: at most %s epochs of %s steps, %s cells a step.",

@@ -1,9 +1,11 @@
-"""The progress bar: epochs, the terms of the objective, the time left."""
+"""The progress of a run: a bar in a terminal or notebook, a line now and then elsewhere."""
 
 from __future__ import annotations
 
+import time
+from datetime import timedelta
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 import rich.progress
 from rich.console import Console
@@ -13,16 +15,23 @@ _SHORT = {
     "batch_reconstruction": "batch",
     "alignment": "align",
     "discriminator": "discr",
-    "total": "total",
     "kl_c": "kl c",
 }
+_FIRST = {"total": "total", "val_total": "held out"}
 _EVERY = 10  # steps between updates
+_WIDTH: Final = 51  # of the bar without its terms, from ten hours on
+_BETWEEN_LINES: Final = 60.0  # seconds, at most
 
 
 class Progress:
-    """A bar over all steps of a run; silent when not shown."""
+    """A bar over all steps of a run, some of which may be done; silent when not shown.
 
-    def __init__(self, total_steps: int, *, shown: bool) -> None:
+    Where nothing can be drawn, as in the log of a job, it is a line at each tenth of the steps, and once a minute.
+    """
+
+    def __init__(self, total_steps: int, *, done: int = 0, shown: bool) -> None:
+        self._console = Console(stderr=True)
+        drawn = self._console.is_terminal or self._console.is_jupyter
         self._bar = rich.progress.Progress(
             rich.progress.TextColumn("{task.description}", table_column=Column(no_wrap=True, min_width=14)),
             rich.progress.BarColumn(bar_width=12),
@@ -32,12 +41,13 @@ class Progress:
             rich.progress.TextColumn(
                 "[dim]{task.fields[terms]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)
             ),
-            console=Console(stderr=True),
-            disable=not shown,
+            console=self._console,
+            disable=not (shown and drawn),
             refresh_per_second=4,
         )
-        self._task = self._bar.add_task("training", total=total_steps, terms="")
+        self._task = self._bar.add_task("training", total=total_steps, completed=done, terms="")
         self._pending = 0
+        self._lines = _Lines(self._console, total_steps, done) if shown and not drawn else None
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -55,13 +65,70 @@ class Progress:
         if self._pending >= _EVERY:
             self._bar.update(self._task, advance=self._pending)
             self._pending = 0
+        if self._lines is not None:
+            self._lines.advance()
 
     def epoch(self, record: dict[str, float], total_steps: int) -> None:
         """Show an epoch's mean terms."""
-        held_out = f"held out {record['val_total']:.5g}  " if "val_total" in record else ""
-        terms = held_out + "  ".join(
-            f"{_SHORT.get(name, name.removeprefix('reconstruction_'))} {value:.4g}"
-            for name, value in record.items()
-            if name in _SHORT or name.startswith("reconstruction_")
-        )
-        self._bar.update(self._task, total=total_steps, description=f"epoch {int(record['epoch']) + 1:,}", terms=terms)
+        name = f"epoch {int(record['epoch']) + 1:,}"
+        shown = _fitting(_terms(record, _FIRST | _names(record)), self._console.width - _WIDTH)
+        self._bar.update(self._task, total=total_steps, description=name, terms=shown)
+        if self._lines is not None:
+            self._lines.epoch(f"{name}: {', '.join(_terms(record, _FIRST))}", total_steps)
+
+
+class _Lines:
+    """Lines of plain text."""
+
+    def __init__(self, console: Console, total: int, done: int) -> None:
+        self._console, self._total, self._done, self._before = console, total, done, done
+        self._started = self._last = time.monotonic()
+        self._tenth = self._tenths()
+        self._name = "training"
+
+    def _tenths(self) -> int:
+        return 10 * self._done // max(1, self._total)
+
+    def advance(self) -> None:
+        """Count a step; a minute may have passed."""
+        self._done += 1
+        if time.monotonic() - self._last >= _BETWEEN_LINES:
+            self._say()
+
+    def epoch(self, name: str, total: int) -> None:
+        """Say from now on which epoch was the last, and what it came to; a tenth may be done."""
+        self._name, self._total = name, total
+        if self._tenths() > self._tenth:
+            self._say()
+
+    def _say(self) -> None:
+        self._last, self._tenth = time.monotonic(), self._tenths()
+        took = self._last - self._started
+        left = took / max(1, self._done - self._before) * (self._total - self._done)
+        took_text, left_text = (timedelta(seconds=round(seconds)) for seconds in (took, left))
+        line = f"{self._name}; step {self._done:,} of {self._total:,}, {took_text} passed, about {left_text} left"
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _names(record: dict[str, float]) -> dict[str, str]:
+    """Short names of an epoch's terms."""
+    return {
+        name: _SHORT.get(name, name.removeprefix("reconstruction_"))
+        for name in record
+        if name in _SHORT or name.startswith("reconstruction_")
+    }
+
+
+def _terms(record: dict[str, float], names: dict[str, str]) -> list[str]:
+    return [f"{short} {record[name]:.5g}" for name, short in names.items() if name in record]
+
+
+def _fitting(terms: list[str], width: int) -> str:
+    """As many of the first terms as there is room for: half a number is a wrong number."""
+    line = ""
+    for term in terms:
+        longer = f"{line}  {term}" if line else term
+        if len(longer) > width:
+            break
+        line = longer
+    return line

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from midas.data.loader import scattered
 from midas.data.minibatch import gather
 from midas.nn.decoder import ModalityOutput
+from midas.nn.depth import RARE
 from midas.nn.encoder import ModalityInput
 
 if TYPE_CHECKING:
@@ -19,8 +21,10 @@ if TYPE_CHECKING:
     from midas.data.mosaic import Mosaic
     from midas.nn import VAE
 
-# Cells that means are taken of: runs of neighbours, which are read from disk at once, from all over the data.
-_RUNS, _CELLS_IN_A_RUN = 40, 50
+# Cells that means are taken of, and the fewest of a batch: what it alone measured is known from them.
+_MOST, _FEWEST = 2_000, 50
+# Neighbours that are taken together, so that they are read from disk together.
+_RUN = 10
 
 
 def start(vae: VAE, mosaic: Mosaic, how: Start, only: Mapping[str, NDArray[np.bool_]] | None = None) -> None:
@@ -29,7 +33,7 @@ def start(vae: VAE, mosaic: Mosaic, how: Start, only: Mapping[str, NDArray[np.bo
     Parameters
     ----------
     mosaic
-        Some of its cells, at most 2,000 of each modality, give the means.
+        Some of its cells, about 2,000 of each modality, give the means, from all over each batch.
     how
         ``means``: decoders begin there, too. Started at random, they spend the first epochs on learning the means; until these
         are known, what z says of a cell only adds to the error, so that the encoders learn to say nothing.
@@ -37,12 +41,12 @@ def start(vae: VAE, mosaic: Mosaic, how: Start, only: Mapping[str, NDArray[np.bo
         Of each modality, the features to start, `(n_features,)`, at their very means, whatever z is. None for all, with z having
         as much of a say as random weights give it.
     """
-    for name, part in mosaic.schema.modalities.items():
-        wanted = np.ones(part.n_features, dtype=bool) if only is None else only[name]
-        cells = np.flatnonzero(mosaic.modalities[name].present)
-        if not wanted.any() or not len(cells):
-            continue
-        mean, eta = _means(mosaic, name, _some(cells))
+    parts = mosaic.schema.modalities
+    chosen = {n: np.ones(part.n_features, dtype=bool) if only is None else only[n] for n, part in parts.items()}
+    chosen = {n: wanted for n, wanted in chosen.items() if wanted.any() and mosaic.modalities[n].present.any()}
+    order = _order(mosaic) if chosen else np.empty(0, dtype=np.int64)
+    for name, wanted in chosen.items():
+        mean, eta = _means(mosaic, name, order[mosaic.modalities[name].present[order]])
         _tell_depth(vae, name, mean, wanted)
         if how == "random":
             continue
@@ -61,6 +65,13 @@ def start(vae: VAE, mosaic: Mosaic, how: Start, only: Mapping[str, NDArray[np.bo
                 first += width
 
 
+def _order(mosaic: Mosaic) -> NDArray[np.int64]:
+    """Cells by batch and name; where reading any would take too long, by batch and place, as training draws them, too."""
+    if scattered(mosaic, mosaic.n_cells):
+        return np.lexsort((mosaic.place, mosaic.batch)).astype(np.int64)
+    return mosaic.canonical_order()
+
+
 def _tell_depth(vae: VAE, name: str, mean: torch.Tensor, wanted: NDArray[np.bool_]) -> None:
     inputs = vae.encoder.inputs[name]
     assert isinstance(inputs, ModalityInput)
@@ -69,24 +80,41 @@ def _tell_depth(vae: VAE, name: str, mean: torch.Tensor, wanted: NDArray[np.bool
         inputs.depth.profile[rows] = mean[rows].to(inputs.depth.profile)
 
 
-def _some(cells: NDArray[np.int64]) -> NDArray[np.int64]:
-    if len(cells) <= _RUNS * _CELLS_IN_A_RUN:
+def _some(cells: NDArray[np.int64], n: int) -> NDArray[np.int64]:
+    """Take about `n` cells, in runs from all over."""
+    if len(cells) <= n:
         return cells
-    starts = np.linspace(0, len(cells) - _CELLS_IN_A_RUN, _RUNS).astype(np.int64)
-    at: NDArray[np.int64] = (starts[:, None] + np.arange(_CELLS_IN_A_RUN)).ravel()
+    starts = np.linspace(0, len(cells) - _RUN, max(1, n // _RUN)).astype(np.int64)
+    at: NDArray[np.int64] = (starts[:, None] + np.arange(_RUN)).ravel()
     return cells[at]
 
 
 def _means(mosaic: Mosaic, name: str, cells: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean over the cells in which a feature was measured, and the decoder output that expects it, each `(n_features,)`."""
-    schema = mosaic.schema.modalities[name].modality
-    counts = gather(mosaic, cells, frozenset({name})).counts[name]
-    n = mosaic.schema.modalities[name].n_features
-    total = torch.zeros(n).index_add_(0, counts.flat % n, counts.values)
-    seen = torch.full((n,), float(len(cells))) if counts.mask is None else counts.mask.sum(0)
-    mean = total / seen.clamp(min=1)
-    if schema.likelihood == "gaussian":
-        return mean, mean
-    least = 1 / (seen + 1)
-    mean = mean.maximum(least)
-    return mean, torch.logit(mean.minimum(1 - least)) if schema.likelihood == "bernoulli" else torch.log(mean)
+    """Mean over the cells in which a feature was measured, and the decoder output that expects it, each `(n_features,)`.
+
+    Parameters
+    ----------
+    cells
+        Those that have the modality, batch by batch. Each batch counts as much as it has of them.
+    """
+    modality, n = mosaic.schema.modalities[name].modality, mosaic.schema.modalities[name].n_features
+    total, having, seen = np.zeros((3, n))
+    for mine in np.split(cells, np.flatnonzero(np.diff(mosaic.batch[cells])) + 1):
+        some = _some(mine, max(_FEWEST, _MOST * len(mine) // len(cells)))
+        counts = gather(mosaic, some, frozenset({name})).counts[name]
+        sums = np.bincount(counts.flat.numpy() % n, weights=counts.values.numpy(), minlength=n)
+        measured = mosaic.modalities[name].measured[mosaic.batch[mine[0]]]
+        total += sums * (len(mine) / len(some))
+        having += measured * len(mine)
+        seen += measured * len(some)
+    mean = total / np.maximum(having, 1)
+    if modality.likelihood == "gaussian":
+        real = torch.from_numpy(mean).float()
+        return real, real
+    # So few cells do not tell that a count is impossible, or sure; nothing is known of a feature that no batch measured.
+    least = np.where(seen > 0, 1 / (seen + 1), RARE)
+    expected = torch.from_numpy(np.maximum(mean, least)).float()
+    told = torch.from_numpy(np.where(seen > 0, mean, RARE)).float()
+    if modality.likelihood == "bernoulli":
+        return told, torch.logit(expected.minimum(torch.from_numpy(1 - least).float()))
+    return told, torch.log(expected)

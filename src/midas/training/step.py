@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -92,20 +93,25 @@ class Learner:
 
     def weights(self, progress: float) -> Weights:
         """Those of the objective once this share of all steps has been done."""
-        return Weights.of(self.config.objective.at(progress))
+        return Weights.of(self.config.objective, progress)
 
 
 @dataclass(frozen=True)
 class StepReport:
-    """What a step came to: the terms of the objective, the discriminators' cross entropy, the distance from the anchor."""
+    """What a step came to: the terms of the objective, the discriminators' cross entropy, the distance from the anchor.
+
+    The last two are None in steps that have none.
+    """
 
     losses: Losses
-    discriminator: Tensor
+    discriminator: Tensor | None = None
     anchor: Tensor | None = None
 
     def named(self) -> dict[str, Tensor]:
-        """All terms by name, detached, on the device."""
-        terms = {**self.losses.named(), "discriminator": self.discriminator}
+        """All terms that there are by name, detached, on the device."""
+        terms = self.losses.named()
+        if self.discriminator is not None:
+            terms["discriminator"] = self.discriminator
         if self.anchor is not None:
             terms["anchor"] = self.anchor
         return {name: term.detach() for name, term in terms.items()}
@@ -138,6 +144,8 @@ def train_step(
 ) -> StepReport:
     """Update the discriminators on detached c, then the model, which is rewarded for misleading them.
 
+    While that reward has no weight, they rest.
+
     Parameters
     ----------
     with_batch
@@ -148,7 +156,8 @@ def train_step(
     Raises
     ------
     NotFiniteError
-        Before any weight is changed by it, on devices where looking costs nothing (the CPU).
+        Before any weight of the model is changed by it, on devices where looking costs nothing (the CPU); an objective that is
+        broken before the discriminators have their say does not change theirs either.
     """
     among, weights = learner.among(minibatch), learner.weights(progress)
     teach = bool(weights.adversarial > 0)
@@ -174,26 +183,25 @@ def update(
     among
         As of :meth:`Learner.among`.
     teach
-        Whether the discriminators are updated.
+        Whether the discriminators have a part: they are updated, and the model is rewarded for misleading them.
     """
     config, compute = learner.config, learner.compute
     learner.vae_optimizer.zero_grad()  # before the forward pass, which then has the old gradients' memory
     with compute.autocast():
         outputs = learner.vae(minibatch, noise, with_batch=with_batch)
-    c, present = discriminator_input(outputs, learner.discriminators.names, config.network.dim_c)
-    if teach:
-        _teach(learner, c.detach(), present, minibatch, noise, among)
     losses = losses_of(learner, outputs, minibatch, weights)
-    learner.discriminators.requires_grad_(requires_grad=False)
-    guess, reward = _misleading(learner, c, present, minibatch, noise, among)
-    learner.discriminators.requires_grad_(requires_grad=True)
-    report, total = StepReport(losses, guess), losses.total
+    report, aim = StepReport(losses), losses.total
     if learner.anchor is not None:
         held = learner.anchor.distance(outputs.joint.posterior.mean, minibatch.index)
-        report, total = replace(report, anchor=held), total + held
-    if compute.device.type == "cpu":
-        check_finite({"total": total.item(), "discriminator": guess.item()}, learner, minibatch)
-    aim = total - weights.adversarial * reward
+        report, aim = replace(report, anchor=held), aim + held
+    _look_at({"total": aim}, learner, minibatch)
+    if teach:
+        c, present = discriminator_input(outputs, learner.discriminators.names, config.network.dim_c)
+        _teach(learner, c.detach(), present, minibatch, noise, among)
+        with _fixed(learner.discriminators):
+            guess, reward = _misleading(learner, c, present, minibatch, noise, among)
+        _look_at({"discriminator": guess}, learner, minibatch)
+        report, aim = replace(report, discriminator=guess), aim - weights.adversarial * reward
     if aim.requires_grad:  # not when only the batch networks are tuned, and this step leaves the batch out
         torch.autograd.backward(aim)
     compute.ranks.average_gradients(learner.vae, minibatch.n_cells)
@@ -201,6 +209,22 @@ def update(
         _clip(learner, learner.vae)
         learner.vae_optimizer.step()
     return report
+
+
+def _look_at(values: Mapping[str, Tensor], learner: Learner, minibatch: Minibatch) -> None:
+    """Refuse what is not finite where that can be seen at once; a GPU would have to be waited for."""
+    if learner.compute.device.type == "cpu":
+        check_finite({name: value.item() for name, value in values.items()}, learner, minibatch)
+
+
+@contextmanager
+def _fixed(module: torch.nn.Module) -> Iterator[None]:
+    """Within this context gradients pass through a network and leave it alone; whatever happens inside, it learns again after."""
+    try:
+        module.requires_grad_(requires_grad=False)
+        yield
+    finally:
+        module.requires_grad_(requires_grad=True)
 
 
 def _misleading(

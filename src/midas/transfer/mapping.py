@@ -15,6 +15,7 @@ from anndata import AnnData
 from midas import keys
 from midas.data import read_mosaic
 from midas.data.combine import joined, recast, without_batch
+from midas.data.parts import Layer
 from midas.inference import encode as encode_cells
 from midas.readings import Readings, read_by_combination
 from midas.results import cell_table
@@ -118,7 +119,7 @@ class Query:
     data: MosaicData
     batch_key: str | None = "batch"
     measured: Mapping[str, pd.DataFrame] | None = None
-    layer: str | None = None
+    layer: Layer = None
     config: TransferConfig | None = None
     seed: int = 0
     progress: bool = True
