@@ -69,11 +69,11 @@ def test_one_name_for_cells_of_two_batches_is_refused(fitted: MIDAS, mdata: md.M
     rna.obs_names, adt.obs_names = ["AAAC", "AAAG", "AAAT"], ["AAAC", "CCCG", "CCCT"]
     adt.obs["batch"] = "batch3"
     mixed = joined({"rna": rna, "adt": adt})
-    with pytest.raises(ValueError, match=r"agree on the batch of a cell, found 1 cells with different ones: 'AAAC'"):
+    with pytest.raises(ValueError, match=r"agree on the batch of a cell, found 1 cell with different ones: 'AAAC'"):
         fitted.annotate(mixed)
     found = fitted.read({"rna": rna, "adt": adt})
     assert found.n_cells == 6
-    assert any("1 names stand for one batch in one modality and for another" in note for note in found.notes)
+    assert any("1 name stands for one batch in one modality and for another" in note for note in found.notes)
 
 
 def test_layers_of_a_modality_that_the_data_call_otherwise(fitted: MIDAS, mdata: md.MuData) -> None:

@@ -21,6 +21,7 @@ from midas import keys
 from midas.bridging import bridged_by_genes
 from midas.config import Config
 from midas.data import Mosaic, MosaicData, MosaicSchema, read_mosaic
+from midas.data.checks import counted
 from midas.data.combine import aligned
 from midas.data.parts import Layer, batches_in
 from midas.data.trainable import check_trainable
@@ -739,7 +740,7 @@ class MIDAS:
         parts = ", ".join(f"{name} ({part.n_features:,})" for name, part in self.schema.modalities.items())
         state = "not fitted" if self._learned is None else f"fitted in {len(self._learned.history)} epochs"
         cells = "" if self.mosaic is None else f"{self.mosaic.n_cells:,} cells, "
-        return f"MIDAS: {cells}{len(self.schema.batches)} batches, {parts}; {state}"
+        return f"MIDAS: {cells}{counted(len(self.schema.batches), 'batch', 'batches')}, {parts}; {state}"
 
     # ------------------------------------------------------------------------------------------------------------ private
 

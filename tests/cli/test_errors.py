@@ -88,7 +88,7 @@ ERRORS: dict[str, tuple[Callable[[Path], object], list[str], str]] = {
     ),
     "NaN batch": (nan_batch, [], "expected a batch for every cell, found none in 'batch' for 'c8'"),
     "unknown modality": (odd_modality, [], "Expected modalities called rna, adt, atac, found 'lipids'"),
-    "one row, two cells": (shared_barcode, [], "Expected modalities to agree on the batch of a cell, found 1 cells"),
+    "one row, two cells": (shared_barcode, [], "Expected modalities to agree on the batch of a cell, found 1 cell"),
     "missing layer": (nothing, ["--layer", "counts"], "expected a layer 'counts', found the layers: none"),
     "missing file": (lambda folder: (folder / "in.h5mu").unlink(), [], "in.h5mu: expected a file, found none"),
     "truncated file": (truncated, [], "in.h5mu: expected a MuData, found a damaged or foreign file"),

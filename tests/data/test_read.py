@@ -127,11 +127,11 @@ def test_whole_numbers_and_the_same_with_a_point_are_one_batch() -> None:
 def test_a_cell_of_two_batches_is_refused_or_taken_apart_and_noted() -> None:
     rna, adt = one(CELLS, GENES), one(CELLS, PROTEINS)
     adt.obs["batch"] = ["b2", *["b1"] * 7]
-    with pytest.raises(ValueError, match="agree on the batch of a cell, found 1 cells with different ones: 'c0'"):
+    with pytest.raises(ValueError, match="agree on the batch of a cell, found 1 cell with different ones: 'c0'"):
         read_mosaic(joined({"rna": rna, "adt": adt}))
     mosaic = read_mosaic({"rna": rna, "adt": adt})
     assert mosaic.n_cells == 9
-    assert any("1 names stand for one batch in one modality" in note for note in mosaic.notes)
+    assert any("1 name stands for one batch in one modality" in note for note in mosaic.notes)
 
 
 def test_a_batch_of_zeros_was_not_measured_however_it_comes() -> None:
@@ -286,7 +286,7 @@ def test_a_cell_without_counts_is_a_measured_zero_and_is_noted() -> None:
     adata.X = sp.csr_matrix(adata.X.toarray() * (np.arange(8) != 2)[:, None])
     mosaic = read_mosaic(adata)
     assert dense(mosaic, "rna").loc["c2"].tolist() == [0] * 5
-    assert any("1 cells have no counts at all and are taken as measured zeros" in note for note in mosaic.notes)
+    assert any("1 cell has no counts at all and is taken as measured zeros" in note for note in mosaic.notes)
 
 
 def test_a_cell_in_no_modality_keeps_its_place_and_is_noted() -> None:
@@ -306,6 +306,6 @@ def test_explicit_zeros_are_zeros() -> None:
     assert with_zeros.X.nnz == 40
     with_zeros.X.data[5 * 5 : 6 * 5] = 0
     found = read_mosaic(with_zeros)
-    assert any("1 cells have no counts" in note for note in found.notes)
+    assert any("1 cell has no counts" in note for note in found.notes)
     adata.X = sp.csr_matrix(with_zeros.X.toarray())
     assert_same(found, read_mosaic(adata))

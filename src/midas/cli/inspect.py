@@ -52,10 +52,13 @@ def inspect(data: Data, batch_key: BatchKey = "batch", layer: Layer = None, conf
 
 
 def _print_mosaic(console: Console, mosaic: Mosaic) -> None:
+    from midas.data.checks import counted  # noqa: PLC0415
     from midas.data.summary import summarise  # noqa: PLC0415
 
     summary = summarise(mosaic)
-    table = Table(title=f"{mosaic.n_cells:,} cells, {len(mosaic.batches)} batches", title_justify="left")
+    table = Table(
+        title=f"{mosaic.n_cells:,} cells, {counted(len(mosaic.batches), 'batch', 'batches')}", title_justify="left"
+    )
     table.add_column("batch")
     for name in summary.cells.columns:
         table.add_column(str(name) if name != "all" else "all cells", justify="right")

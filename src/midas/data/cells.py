@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from mudata import MuData
 
-from midas.data.checks import describe_names
+from midas.data.checks import counted, describe_names
 from midas.data.parts import MosaicData, Part, cell_keys, torn_cells
 
 if TYPE_CHECKING:
@@ -85,13 +85,13 @@ def _check_torn(torn: pd.Index, *, refused: bool, notes: list[str]) -> None:
         return
     if refused:
         msg = (
-            f"Expected modalities to agree on the batch of a cell, found {len(torn):,} cells with different ones: "
-            f"{describe_names(torn)}. Mend the batch, or give other obs_names to what are different cells."
+            f"Expected modalities to agree on the batch of a cell, found {counted(len(torn), 'cell', 'cells')} with different "
+            f"ones: {describe_names(torn)}. Mend the batch, or give other obs_names to what are different cells."
         )
         raise ValueError(msg)
     notes.append(
-        f"{len(torn):,} names stand for one batch in one modality and for another in the next ({describe_names(torn)}); they "
-        "are taken as different cells."
+        f"{counted(len(torn), 'name stands', 'names stand')} for one batch in one modality and for another in the next "
+        f"({describe_names(torn)}): taken as different cells."
     )
 
 

@@ -100,6 +100,11 @@ def _check_values(block: sp.csr_matrix, support: Support, part: Any, start: int)
             raise CountsError(msg)
 
 
+def counted(n: float, one: str, many: str) -> str:
+    """Write a number with its noun: ``1 gene``, ``2,000 genes``."""
+    return f"{n:,} {one if n == 1 else many}"
+
+
 def describe_names(names: pd.Index, most: int = 5) -> str:
     """List the first few names and how many there are."""
     shown = ", ".join(repr(str(name)) for name in names[:most])

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from midas.data.cells import Cells
-from midas.data.checks import CountsError, Scan, scan
+from midas.data.checks import CountsError, Scan, counted, scan
 from midas.data.features import as_in_input
 from midas.data.measured import measured_features
 from midas.data.mosaic import ModalityRows
@@ -96,6 +96,6 @@ def _note_zeros(
     n_empty = int((found.empty & ~padded[cells.batch[opened.positions]]).sum())
     if n_empty:
         notes.append(
-            f"{label}: {n_empty:,} cells have no counts at all and are taken as measured zeros; remove them from "
-            "the modality if they were not measured."
+            f"{label}: {counted(n_empty, 'cell has no counts at all and is', 'cells have no counts at all and are')} taken as "
+            "measured zeros; remove what was not measured from the modality."
         )

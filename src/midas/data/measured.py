@@ -82,9 +82,9 @@ def measured_features(  # noqa: PLR0913 - all that a mask can come from
         silent = measured & ~detected & detected.any(0) & enough[:, None]
         measured &= ~silent
         for b in np.flatnonzero(silent.any(1)).tolist():
-            features = describe_names(schema.features[silent[b]])
+            features, verb = describe_names(schema.features[silent[b]]), "is" if silent[b].sum() == 1 else "are"
             notes.append(
-                f"Batch {batches[b]!r}: {features} are zero in all cells, but not in other batches; taken as not measured."
+                f"Batch {batches[b]!r}: {features} {verb} zero in all cells, but not in other batches; taken as not measured."
             )
     if given is not None:  # last: what the user says goes
         _apply_given(measured, given, schema, batches)

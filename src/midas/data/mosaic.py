@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from midas.data.checks import counted
 from midas.data.names import CellNames
 from midas.data.schema import MosaicSchema
 from midas.data.sources import MemorySource, Source
@@ -240,4 +241,5 @@ class Mosaic:
 
     def __repr__(self) -> str:
         parts = ", ".join(f"{name} ({part.n_features:,})" for name, part in self.schema.modalities.items())
-        return f"Mosaic: {self.n_cells:,} cells, {len(self.batches):,} batches, {parts}"
+        size = f"{counted(self.n_cells, 'cell', 'cells')}, {counted(len(self.batches), 'batch', 'batches')}"
+        return f"Mosaic: {size}, {parts}"

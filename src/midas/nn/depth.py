@@ -34,7 +34,9 @@ class Depth(nn.Module):
     def forward(self, counts: Counts) -> Tensor:
         """Log depth, `(n,)`, of the cells that have the modality; of a cell without a count as if it had one."""
         total = row_sums(counts.values, counts.entry_cell, len(counts.cells))
-        expected = self.profile.sum() if counts.mask is None else counts.mask @ self.profile
+        # A product in bfloat16 would round each cell's sum to two digits.
+        with torch.autocast(self.profile.device.type, enabled=False):
+            expected = self.profile.sum() if counts.mask is None else counts.mask.float() @ self.profile
         depth = torch.log(total.clamp(min=1.0) / expected.clamp(min=RARE))
         return depth if counts.mask is None else torch.where(counts.mask.sum(1) < self.fewest, 0.0, depth)
 

@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from midas.data.checks import counted
 from midas.pp.cutoffs import Cutoffs
 from midas.pp.extra import needs
-from midas.pp.samples import Batches, check_batches, counted, csr, listed
+from midas.pp.samples import Batches, check_batches, csr, listed
 
 if TYPE_CHECKING:
     import scipy.sparse as sp

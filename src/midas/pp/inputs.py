@@ -14,7 +14,7 @@ from anndata import AnnData
 from anndata.utils import make_index_unique
 from mudata import MuData
 
-from midas.data.checks import scan
+from midas.data.checks import counted, scan
 from midas.data.measured import flags_in
 from midas.data.parts import Part, as_text, counts_of, rows_in
 from midas.data.sources import open_source
@@ -24,7 +24,7 @@ from midas.pp.arrays import arrays_of
 from midas.pp.folders import in_folder
 from midas.pp.mtx import MtxFiles, read_mtx
 from midas.pp.read import by_modality, read_any
-from midas.pp.samples import Sample, counted, csr, listed
+from midas.pp.samples import Sample, csr, listed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

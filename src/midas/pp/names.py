@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from midas.pp.samples import Batches, Step, check_batches, counted, listed, summed
+from midas.data.checks import counted
+from midas.pp.samples import Batches, Step, check_batches, listed, summed
 
 _ENSEMBL = re.compile(r"^(?P<id>ENS(?P<species>[A-Z]*)G\d{6,})(?:\.\d+)?(?P<par>_PAR_Y)?$")
 _SYMBOL_COLUMNS = (

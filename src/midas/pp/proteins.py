@@ -9,7 +9,8 @@ import pandas as pd
 from anndata import AnnData
 
 from midas.antibodies import ProteinTable, is_control, own_table, split_names, squeeze
-from midas.pp.samples import Batches, Step, as_texts, check_batches, counted, listed, summed
+from midas.data.checks import counted
+from midas.pp.samples import Batches, Step, as_texts, check_batches, listed, summed
 from midas.pp.tables import read_table
 
 _COLUMNS = ("protein", "genes", "aliases")

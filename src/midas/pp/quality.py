@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from midas.antibodies import is_control
+from midas.data.checks import counted
 from midas.pp.cutoffs import Cutoffs
-from midas.pp.samples import counted, csr
+from midas.pp.samples import csr
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -115,11 +115,6 @@ def check_batches(batches: object) -> None:
     raise TypeError(msg)
 
 
-def counted(n: float, one: str, many: str) -> str:
-    """Write a number with its noun: ``1 gene``, ``2,000 genes``."""
-    return f"{n:,} {one if n == 1 else many}"
-
-
 def listed(names: list[str], most: int = 5) -> str:
     """Name a few things and count the rest."""
     return describe_names(pd.Index(names), most)
