@@ -4,8 +4,8 @@
 model transfer, and the reference as it is, make of it (scIB and scMIB overall, CPU seconds); and each way of mapping: scIB of the
 query's cells, labels (micro-F1, calibration), how the query mixes with the reference. `scratch`: the same queries from scratch.
 `tissues`: PBMC as the reference of bone marrow, and the reverse; which cells are called Unknown. `absent`: the same where the
-reference lacks one type of blood cell, or none. `continual`: three queries in a row, and what becomes of the first reference's
-embedding. Every row is appended to OUT/<part>.csv as soon as it is known.
+reference lacks one type of blood cell, or none. `features`: RNA of ever fewer genes, by a reference of 2,000 cells.
+`continual`: three queries in a row, and what becomes of the first reference's embedding. Every row is appended to OUT/<part>.csv as soon as it is known.
 """
 
 from __future__ import annotations
@@ -78,11 +78,6 @@ def trained(mdata: mudata.MuData, folder: Path, seed: int, row: dict[str, Any] |
     return midas.MIDAS.load(folder)
 
 
-def calibration_error(confidence: np.ndarray, right: np.ndarray, bins: int = 10) -> float:
-    at = np.minimum((confidence * bins).astype(int), bins - 1)
-    return float(sum(abs(confidence[at == b].mean() - right[at == b].mean()) * (at == b).mean() for b in np.unique(at)))
-
-
 def label_scores(mapped: transfer.Mapped, truth: np.ndarray, column: str) -> dict[str, float]:
     table = transfer.label_cells(mapped, column).table
     counted = truth != "unknown"
@@ -95,7 +90,8 @@ def label_scores(mapped: transfer.Mapped, truth: np.ndarray, column: str) -> dic
     return {
         "f1": float((voted == truth[counted]).mean()),
         "unknown": float(1 - known.mean()),
-        "ece": calibration_error(confidence[known], right[known]) if known.any() else float("nan"),
+        "ece": midas.metrics.calibration_error(confidence[known], right[known]) if known.any() else float("nan"),
+        "confidence": float(np.nanmean(confidence[known])) if known.any() else float("nan"),
     }
 
 
@@ -232,6 +228,25 @@ def absent(data: Path, out: Path, seed: int) -> None:
                 table.add(row)
 
 
+def features(data: Path, out: Path, cells: int, seed: int) -> None:
+    mdata = read_file(data / "pbmc_standin_trimodal_4batch.h5mu")
+    rng = np.random.default_rng(seed)
+    batch = mdata.obs["batch"].to_numpy().astype(str)
+    of_reference, of_query = (
+        of_cells(mdata, np.isin(np.arange(len(batch)), rng.permutation(np.flatnonzero(kept))[:most]))
+        for kept, most in ((np.char.startswith(batch, "pbmc10k"), 2000), (np.char.startswith(batch, "pbmc5k"), cells))
+    )
+    reference = trained(of_reference, out / f"of_2000_{seed}", seed)
+    table = Table(out / "features.csv")
+    order = rng.permutation(of_query["rna"].n_vars)
+    for n in (2000, 1000, 500, 200, 100, 50):
+        query = mudata.MuData({"rna": of_query["rna"][:, order[:n]].copy()})
+        truth = query["rna"].obs["cell_type"].astype(str).to_numpy()
+        mapped = transfer.encode(reference, transfer.Query(query, seed=seed, progress=False))
+        found = label_scores(mapped, truth, "cell_type")
+        table.add({"genes": n, "seed": seed} | {key: round(value, 4) for key, value in found.items()})
+
+
 def continual(data: Path, out: Path, seed: int) -> None:
     mdata = read_file(data / "pbmc_standin_trimodal_4batch.h5mu")
     first = of_batches(mdata, {"pbmc10k_a"})
@@ -266,7 +281,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0] if __doc__ else None)
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--parts", default="scratch,forms,tissues,absent,continual")
+    parser.add_argument("--parts", default="scratch,forms,tissues,absent,features,continual")
     parser.add_argument("--cells", type=int, default=1600)
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--tasks", default=None)
@@ -285,6 +300,8 @@ def main() -> None:
             tissues(args.data, args.out, seed)
         if "absent" in args.parts:
             absent(args.data, args.out, seed)
+        if "features" in args.parts:
+            features(args.data, args.out, args.cells, seed)
         if "continual" in args.parts:
             continual(args.data, args.out, seed)
 
