@@ -5,8 +5,8 @@ model transfer, and the reference as it is, make of it (scIB and scMIB overall, 
 query's cells, labels (micro-F1, calibration), how the query mixes with the reference. `scratch`: the same queries from scratch.
 `tissues`: PBMC as the reference of bone marrow, and the reverse; which cells are called Unknown. `absent`: the same where the
 reference lacks one type of blood cell, or none. `features`: RNA of ever fewer genes, by a reference of 2,000 cells.
-`continual`: three queries in a row, and what becomes of the first reference's embedding. Every row is appended to OUT/<part>.csv as
-soon as it is known.
+`continual`: three queries in a row, and what becomes of the first reference's embedding. Every row is appended to
+OUT/<part>.csv as soon as it is known.
 """
 
 from __future__ import annotations

@@ -31,8 +31,8 @@ _MOST_VALUES: Final = 100_000_000  # that lenders are decoded to, 400 MB
 # In units of the lenders' total variance in c, all squared distances: what a batch that measures as differently as batches do on
 # the mean costs; how fast lenders count less the farther they lie.
 _COST_OF_BATCH, _WIDTH = 1.0, 0.3
-# What a batch that shares no modality with the borrower's counts as: half of the usual, as what was measured apart is often of one
-# experiment, and a batch that is known to be alike still comes first.
+# What a batch that shares no modality with the borrower's counts as: half of the usual, as what was measured apart is often of
+# one experiment, and a batch that is known to be alike still comes first.
 _UNKNOWN: Final = 0.5
 # Where even the fifth of the lenders is farther than that, there is hardly one of the cell's type; from the second on, none.
 _NEAR, _FAR, _FEW = 1.0, 2.0, 5
