@@ -18,7 +18,9 @@ from midas.storage import ModelFileError
 from midas.training.step import NotFiniteError
 
 if TYPE_CHECKING:
-    from midas import convert, datasets, io, metrics, pl, pp, simulate, tl, transfer
+    from midas import convert as convert
+    from midas import datasets, metrics, pl, pp, simulate, tl, transfer
+    from midas import io as io
 
 __version__ = version("midas-mosaic")
 
@@ -39,9 +41,7 @@ __all__ = [
     "NotFittedError",
     "ObjectiveConfig",
     "TrainingConfig",
-    "convert",
     "datasets",
-    "io",
     "metrics",
     "pl",
     "pp",
