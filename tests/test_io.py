@@ -262,7 +262,7 @@ def test_a_result_that_breaks_leaves_the_older_one(
     def broken(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("midas.io.write_dense", broken)
+    monkeypatch.setattr("midas.io.result.write_dense", broken)
     with pytest.raises(OSError, match="No space left"):
         write_result(tmp_path / "out.h5mu", mdata, fitted, impute=True)
     assert (tmp_path / "out.h5mu").read_text() == "older"

@@ -147,7 +147,7 @@ def test_ctrl_c_outside_of_the_training_writes_nothing(folder: Path, monkeypatch
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("midas.io.write_dense", interrupted)
+    monkeypatch.setattr("midas.io.result.write_dense", interrupted)
     result = integrate("--impute")
     assert result.exit_code == 130
     assert "Interrupted. Files that were whole" in result.stderr

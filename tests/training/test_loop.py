@@ -17,6 +17,7 @@ from helpers import simulated, tiny
 from midas import MIDAS, Config, NotFiniteError
 from midas.training import fit, loop
 from midas.training.loop import Surroundings
+from midas.training.means import Means
 
 RISEN = {"kl_rise": 0.0, "adversarial_rise": 0.0, "adversarial_from": 0.0}  # weights as they are from the first step on
 WATCHED = {"epochs": 8, "batch_size": 128, "validation_fraction": 0.2, "patience": 1, "objective": RISEN}
@@ -101,7 +102,7 @@ def test_a_lightning_logger_writes_its_file(mdata: md.MuData, tmp_path: Path) ->
 
 def test_means_are_over_the_steps_that_had_the_term() -> None:
     """Hidden batches and resting discriminators do not count; what a modality costs counts in all steps."""
-    means, weight = loop._Means(), 10.0
+    means, weight = Means(), 10.0
     for batch, rna, adt, guess in [
         (2.0, 5.0, None, None),
         (None, 7.0, 3.0, None),

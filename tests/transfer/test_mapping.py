@@ -310,7 +310,7 @@ def test_cells_without_a_count_get_no_label(fitted: MIDAS, query: md.MuData, cap
     rna = query["rna"].copy()
     rna.X = sp.csr_matrix(rna.X.toarray() * (np.arange(rna.n_obs) > 2)[:, None])
     found = encode(fitted, asked({"rna": rna}))
-    assert "3 cells have no count of any feature of the reference" in caplog.text
+    assert "3 cells have no count of any feature of the reference: no latents" in caplog.text
     labels_ = label_cells(found, "cell_type").table
     assert labels_.loc[rna.obs_names[:3]].drop(columns="cell_type_unknown_score").isna().all(axis=None)
     assert labels_["cell_type_confidence"].notna().sum() == rna.n_obs - 3

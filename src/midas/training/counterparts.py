@@ -19,6 +19,8 @@ from midas.neighbours import Index
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from midas.data.mosaic import Mosaic
+
 SURE: Final = 255
 """A cell's batch surely holds cells like it."""
 
@@ -124,3 +126,16 @@ class _Batch:
         sure: NDArray[np.float64] = np.clip((share / well - _NONE) / (_ENOUGH - _NONE), 0.0, 1.0)
         # Of cells that others stand for: the mean of the nearest of these.
         return sure if self._nearest is None else sure[self._nearest].mean(1)
+
+
+def modalities_of(mosaic: Mosaic, batch: NDArray[np.int64], n_batches: int) -> list[frozenset[str]]:
+    """Modalities that half of each batch's cells have, or more."""
+    sizes = np.bincount(batch[batch >= 0], minlength=n_batches)
+    having = {
+        name: np.bincount(batch[(batch >= 0) & part.present], minlength=n_batches)
+        for name, part in mosaic.modalities.items()
+    }
+    return [
+        frozenset(name for name, n in having.items() if sizes[code] and 2 * n[code] >= sizes[code])
+        for code in range(n_batches)
+    ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,9 +19,10 @@ from midas.data.resident import Resident, held_on
 from midas.inference import encode
 from midas.nn import VAE, Discriminators, Noise
 from midas.training.checkpoint import Checkpoint, Position, State, check_checkpoint
-from midas.training.counterparts import counterparts
+from midas.training.counterparts import counterparts, modalities_of
 from midas.training.device import compute_of
 from midas.training.fingerprint import fingerprint
+from midas.training.means import Means
 from midas.training.plan import Plan, plan_training
 from midas.training.progress import Progress
 from midas.training.recorded import Recorder, records
@@ -37,10 +37,6 @@ if TYPE_CHECKING:
     from midas.data.mosaic import Mosaic
 
 logger = logging.getLogger(__name__)
-
-_BATCH = "batch_reconstruction"
-# Terms that some steps do without.
-_LEFT_OUT = frozenset({_BATCH, "discriminator"})
 
 
 class Logger(Protocol):
@@ -281,7 +277,7 @@ class _Run:
             z = encode(learner.vae, self.mosaic, modalities, with_batch=False, ranks=learner.compute.ranks).mean
             return z[order, : learner.config.network.dim_c]
 
-        measured = _modalities_of(self.mosaic, batch, len(learner.schema.batches))
+        measured = modalities_of(self.mosaic, batch, len(learner.schema.batches))
         self._know(torch.from_numpy(counterparts(states, batch[order], measured, seed=self.seed)))
 
     def _know(self, alike: torch.Tensor) -> None:
@@ -307,7 +303,7 @@ class _Run:
             (ranks.rank, ranks.size),
             order=self._order(),
         )[: self.rate.end - self.step]
-        means = _Means()
+        means = Means()
         device = torch.device("cpu") if self.recorder is not None else learner.compute.device
         for portion in self._portions(indices):
             with _minibatches(self.resident or self.mosaic, portion, device) as minibatches:
@@ -399,47 +395,6 @@ class _Run:
             "Going on from epoch %s (%s done), by %s.", position.epoch + 1, position.epoch, self.checkpoint.path
         )
         return position.epoch
-
-
-class _Means:
-    """Means of terms over the steps of an epoch. They are summed on the device: every look at them would be a wait."""
-
-    def __init__(self) -> None:
-        self._sums: dict[str, torch.Tensor] = {}
-        self._steps: Counter[str] = Counter()
-
-    def add(self, terms: Mapping[str, torch.Tensor], *, with_batch: bool) -> None:
-        """Count a step."""
-        for name, term in terms.items():
-            if with_batch or name != _BATCH:
-                # A copy, as the next step may be written where this one's terms are.
-                self._sums[name] = self._sums[name] + term if name in self._sums else term.clone()
-                self._steps[name] += 1
-
-    def terms(self, batch_weight: float) -> dict[str, float]:
-        """Mean of each term over the steps that had it; of modalities over all, as cells without one have none of its cost.
-
-        The total is what it would be had all steps shown the batch, so that it does not depend on how many did.
-        """
-        steps = self._steps["total"]
-        had = {name: self._steps[name] if name in _LEFT_OUT else steps for name in self._sums}
-        means = {name: float(total) / had[name] for name, total in self._sums.items()}
-        if _BATCH in means:
-            means["total"] += batch_weight * means[_BATCH] * (1 - had[_BATCH] / steps)
-        return means
-
-
-def _modalities_of(mosaic: Mosaic, batch: NDArray[np.int64], n_batches: int) -> list[frozenset[str]]:
-    """Modalities that half of each batch's cells have, or more."""
-    sizes = np.bincount(batch[batch >= 0], minlength=n_batches)
-    having = {
-        name: np.bincount(batch[(batch >= 0) & part.present], minlength=n_batches)
-        for name, part in mosaic.modalities.items()
-    }
-    return [
-        frozenset(name for name, n in having.items() if sizes[code] and 2 * n[code] >= sizes[code])
-        for code in range(n_batches)
-    ]
 
 
 @contextmanager

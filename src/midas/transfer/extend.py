@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
     from midas.data.mosaic import Mosaic
     from midas.nn import VAE
+
+logger = logging.getLogger(__name__)
 
 
 def extended(
@@ -57,6 +60,26 @@ def extended(
             for name in modalities
         },
     )
+
+
+def named_apart(own: Mosaic, taken: Sequence[str]) -> Mosaic:
+    """Rename batches that are called like one of the reference's: a name in common does not make them one batch."""
+    names = list(own.batches)
+    for i, name in enumerate(names):
+        number = 1
+        while names[i] in taken or names[i] in names[:i]:
+            names[i] = f"{name} (query)" if number == 1 else f"{name} (query {number})"
+            number += 1
+    new = {old: name for old, name in zip(own.batches, names, strict=True) if old != name}
+    if not new:
+        return own
+    note = (
+        f"Batches of the query are called like some of the reference's and were renamed: "
+        f"{', '.join(f'{old} is {name}' for old, name in new.items())}."
+    )
+    logger.warning(note)
+    schema = replace(own.schema, batches=tuple(new.get(name, name) for name in own.schema.batches))
+    return replace(own, schema=schema, batches=tuple(names), notes=(*own.notes, note))
 
 
 def _has(schema: MosaicSchema, modality: str, batch: str) -> bool:

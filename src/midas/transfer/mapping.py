@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anndata as ad
@@ -21,9 +22,9 @@ from midas.readings import Readings, read_by_combination
 from midas.results import cell_table
 from midas.training.loop import Surroundings
 from midas.transfer.config import Mode, TransferConfig
-from midas.transfer.extend import extended
+from midas.transfer.extend import extended, named_apart
 from midas.transfer.novelty import novelty
-from midas.transfer.panels import empty_cells, reread
+from midas.transfer.panels import leave_out_empty, reread
 from midas.transfer.placing import Landmarks, groups_of
 from midas.transfer.replay import Replay, generated, real
 from midas.transfer.tune import replay_size, tune
@@ -33,9 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from midas.data import Mosaic, MosaicData
-    from midas.data.schema import MosaicSchema
     from midas.model import MIDAS
-    from midas.nn import VAE
 
 
 logger = logging.getLogger(__name__)
@@ -154,8 +153,8 @@ def encode(reference: MIDAS, query: Query | MosaicData) -> Mapped:
     table = cell_table(mosaic, found, reference.config.network.dim_c)
     table.obs[keys.NOVELTY] = novelty(reference, mosaic)
     _settle(table, mosaic, _landmarks(reference, q.seed))
-    _leave_out_empty(table, mosaic, reference)
-    readings = _readings(reference, reference, mosaic, q.seed) or reference.learned.readings
+    leave_out_empty(table, mosaic, reference)
+    readings = _by_panel(reference, reference, mosaic, q.seed) or reference.learned.readings
     return Mapped(reference, together(reference.cells, table), "encode", readings)
 
 
@@ -256,10 +255,9 @@ def reference_to_query(reference: MIDAS, query: Query | MosaicData) -> Mapped:
     there.obs = reference.cells.obs.iloc[rows].copy()
     table = _scored(reference, model)
     _settle(table, model.mosaic, Landmarks.of(there.obsm[keys.LATENT], q.seed))
-    _leave_out_empty(table, model.mosaic, reference)
-    readings = _readings_of(
-        model.vae, model.mosaic, reference, lambda n: real(mosaic, _latents(there), n, q.seed), q.seed
-    )
+    leave_out_empty(table, model.mosaic, reference)
+    cells = partial(real, mosaic, _latents(there), seed=q.seed)
+    readings = reread(model.vae, model.mosaic, reference, cells, seed=q.seed)
     readings = readings or read_by_combination(model.vae, mosaic, seed=q.seed)
     return Mapped(model, together(there, table), "transfer", readings)
 
@@ -295,9 +293,9 @@ def _beside_reference(reference: MIDAS, q: Query, mode: Mode) -> Mapped:
     tune(reference, model, mosaic, options, Surroundings(progress=q.progress), landmarks=landmarks, replay=replay)
     table = _scored(reference, model)
     _settle(table, mosaic, landmarks)  # What the tuned model leaves of the way.
-    _leave_out_empty(table, mosaic, reference)
+    leave_out_empty(table, mosaic, reference)
     cells = together(reference.cells, table)
-    by_panel = _readings(reference, model, mosaic, q.seed)
+    by_panel = _by_panel(reference, model, mosaic, q.seed)
     if counts is None:
         readings = reference.learned.readings
         model.remember(reference, cells, None, readings)
@@ -318,16 +316,7 @@ def _scored(reference: MIDAS, model: MIDAS) -> AnnData:
     return table
 
 
-def _known_features(reference: MIDAS, schema: MosaicSchema) -> dict[str, NDArray[np.bool_]]:
-    """By modality, which features of a schema cells of the reference were measured in."""
-    found = {}
-    for name, panels in reference.learned.measured.items():
-        known = panels.columns[np.atleast_1d(panels.to_numpy(dtype=bool).any(0))]
-        found[name] = schema.modalities[name].features.isin(known)
-    return found
-
-
-def _readings(reference: MIDAS, model: MIDAS, query: Mosaic, seed: int) -> Readings | None:
+def _by_panel(reference: MIDAS, model: MIDAS, query: Mosaic, seed: int) -> Readings | None:
     """How the reference's cells are read by a query's features, where these are fewer."""
 
     def cells(n: int) -> Replay:
@@ -337,26 +326,7 @@ def _readings(reference: MIDAS, model: MIDAS, query: Mosaic, seed: int) -> Readi
         found = _real(reference, (mosaic, rows), n, seed)
         return replace(found, rows=rows[found.rows])
 
-    return _readings_of(model.vae, query, reference, cells, seed)
-
-
-def _readings_of(
-    vae: VAE, query: Mosaic, reference: MIDAS, cells: Callable[[int], Replay], seed: int
-) -> Readings | None:
-    return reread(vae, query, _known_features(reference, query.schema), cells, seed=seed)
-
-
-def _leave_out_empty(table: AnnData, query: Mosaic, reference: MIDAS) -> None:
-    """Take the place of cells away that have no count of anything that the reference knows."""
-    empty = empty_cells(query, _known_features(reference, query.schema))
-    empty &= np.isfinite(np.asarray(table.obsm[keys.LATENT])).all(1)
-    if empty.any():
-        logger.warning(
-            "%s cells have no count of any feature of the reference: they get no latents and no label.",
-            f"{int(empty.sum()):,}",
-        )
-        for key in (keys.LATENT, keys.TECHNICAL):
-            table.obsm[key][empty] = np.nan
+    return reread(model.vae, query, reference, cells, seed=seed)
 
 
 def _real(reference: MIDAS, counts: tuple[Mosaic, NDArray[np.int64]], n: int, seed: int) -> Replay:
@@ -391,29 +361,9 @@ def _read(reference: MIDAS, q: Query, options: TransferConfig, *, keep_batches: 
         )
         raise ValueError(msg)
     if keep_batches:
-        own = _named_apart(own, reference.schema.batches)
+        own = named_apart(own, reference.schema.batches)
     schema = extended(reference.schema, own.schema, keep_batches=keep_batches, add_features=options.add_features)
     return recast(own, schema.suited_to(reference.config.network))
-
-
-def _named_apart(own: Mosaic, taken: Sequence[str]) -> Mosaic:
-    """Rename batches that are called like one of the reference's: a name in common does not make them one batch."""
-    names = list(own.batches)
-    for i, name in enumerate(names):
-        number = 1
-        while names[i] in taken or names[i] in names[:i]:
-            names[i] = f"{name} (query)" if number == 1 else f"{name} (query {number})"
-            number += 1
-    new = {old: name for old, name in zip(own.batches, names, strict=True) if old != name}
-    if not new:
-        return own
-    note = (
-        f"Batches of the query are called like some of the reference's and were renamed: "
-        f"{', '.join(f'{old} is {name}' for old, name in new.items())}."
-    )
-    logger.warning(note)
-    schema = replace(own.schema, batches=tuple(new.get(name, name) for name in own.schema.batches))
-    return replace(own, schema=schema, batches=tuple(names), notes=(*own.notes, note))
 
 
 def _model_of(reference: MIDAS, mosaic: Mosaic, q: Query) -> MIDAS:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from midas import keys
+from midas.data.checks import counted
 from midas.data.combine import recast
 from midas.data.rows import measured_counts
 from midas.readings import MOST_CELLS, read_by_combination
@@ -14,73 +17,79 @@ from midas.readings import MOST_CELLS, read_by_combination
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from anndata import AnnData
     from numpy.typing import NDArray
 
     from midas.data.mosaic import Mosaic
+    from midas.model import MIDAS
     from midas.nn import VAE
     from midas.readings import Readings
     from midas.transfer.replay import Replay
+
+logger = logging.getLogger(__name__)
 
 # A query with so large a share of the reference's features is read as surely as one with all.
 _ENOUGH: Final = 0.9
 _CELLS_AT_ONCE: Final = 4096
 
 
-def share_measured(query: Mosaic, reference: dict[str, NDArray[np.bool_]]) -> float:
-    """Least share, over the query's modalities, of the reference's features that some of its batches measured.
-
-    Parameters
-    ----------
-    query
-        Read for the reference's model, or for one that goes on from it.
-    reference
-        By modality, which features of the query's schema the reference's cells were measured in, `(n_features,)`.
-    """
-    shares = [
-        float(_panel(query, name)[known].mean())
-        for name, known in reference.items()
-        if known.any() and query.modalities[name].present.any()
-    ]
-    return min(shares, default=1.0)
-
-
-def reread(
-    vae: VAE, query: Mosaic, reference: dict[str, NDArray[np.bool_]], cells: Callable[[int], Replay], *, seed: int
-) -> Readings | None:
+def reread(vae: VAE, query: Mosaic, reference: MIDAS, cells: Callable[[int], Replay], *, seed: int) -> Readings | None:
     """Read cells of the reference by the features that a query measured; None where it measured about all.
 
     Parameters
     ----------
     vae
         What encodes both.
-    query, reference
-        As in :func:`share_measured`.
+    query
+        Read for that model.
     cells
         Gives so many of the reference's cells, measured or made.
     """
-    if share_measured(query, reference) >= _ENOUGH:
+    panels = {name: _panel(query, name) for name in query.schema.modalities if query.modalities[name].present.any()}
+    known = _known_features(reference, query)
+    shares = [float(panel[known[name]].mean()) for name, panel in panels.items() if known[name].any()]
+    if min(shares, default=1.0) >= _ENOUGH:
         return None
     replay = cells(MOST_CELLS)
-    mosaic = recast(replay.mosaic, query.schema)
-    hidden = {
-        name: replace(rows, measured=rows.measured & _panel(query, name))
-        for name, rows in mosaic.modalities.items()
-        if query.modalities[name].present.any()
+    shown = recast(replay.mosaic, query.schema)
+    rows = {
+        name: replace(part, measured=part.measured & panels[name]) if name in panels else part
+        for name, part in shown.modalities.items()
     }
-    shown = replace(mosaic, modalities={**mosaic.modalities, **hidden})
-    return read_by_combination(vae, shown, replay.rows, seed=seed)
+    return read_by_combination(vae, replace(shown, modalities=rows), replay.rows, seed=seed)
 
 
-def empty_cells(query: Mosaic, reference: dict[str, NDArray[np.bool_]]) -> NDArray[np.bool_]:
-    """Cells without a single count of what the reference knows, `(n_cells,)`, of which nothing can be said."""
-    empty = np.ones(query.n_cells, dtype=bool)
-    for name, known in reference.items():
+def leave_out_empty(table: AnnData, query: Mosaic, reference: MIDAS) -> None:
+    """Take their place away from cells without a single count of what the reference knows: nothing can be said of them.
+
+    Parameters
+    ----------
+    table
+        The query's cells and their latents, changed in place.
+    """
+    empty = np.isfinite(np.asarray(table.obsm[keys.LATENT])).all(1)
+    for name, known in _known_features(reference, query).items():
         cells = np.flatnonzero(query.modalities[name].present)
         for start in range(0, len(cells), _CELLS_AT_ONCE):
             some = cells[start : start + _CELLS_AT_ONCE]
-            counts = measured_counts(query, name, some)
-            empty[some] &= np.asarray(abs(counts) @ known == 0)
-    return empty
+            empty[some] &= np.asarray(abs(measured_counts(query, name, some)) @ known == 0)
+    if not empty.any():
+        return
+    logger.warning(
+        "%s of the reference: no latents and no label.",
+        counted(int(empty.sum()), "cell has no count of any feature", "cells have no count of any feature"),
+    )
+    for key in (keys.LATENT, keys.TECHNICAL):
+        table.obsm[key][empty] = np.nan
+
+
+def _known_features(reference: MIDAS, query: Mosaic) -> dict[str, NDArray[np.bool_]]:
+    """By modality, which features of the query's schema cells of the reference were measured in, `(n_features,)`."""
+    found = {name: np.zeros(part.n_features, dtype=bool) for name, part in query.schema.modalities.items()}
+    for name, panels in reference.learned.measured.items():
+        known = panels.columns[np.atleast_1d(panels.to_numpy(dtype=bool).any(0))]
+        found[name] = query.schema.modalities[name].features.isin(known)
+    return found
 
 
 def _panel(query: Mosaic, modality: str) -> NDArray[np.bool_]:

@@ -1,17 +1,14 @@
-"""Reading data files, and writing a result file that is never half there."""
+"""The result file: data, embedding, labels and decoded counts, streamed, and never half there."""
 
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import anndata as ad
 import h5py
-import mudata
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
@@ -21,11 +18,11 @@ from mudata import MuData
 from midas import keys
 from midas.data.csr_file import ROWS_AT_ONCE, write_csr
 from midas.data.joint import joining, joint
-from midas.data.parts import modalities_in, own_index, rows_in
+from midas.data.parts import modalities_in
 from midas.data.sources import open_source
 from midas.data.wanted import name_in
-from midas.files import obstacle, replacing
-from midas.memory import give_back
+from midas.files import replacing
+from midas.io.files import check_target
 from midas.results import all_layout, check_rows, frame, own_layout, write_dense
 
 if TYPE_CHECKING:
@@ -37,158 +34,6 @@ if TYPE_CHECKING:
     from midas.transfer.mapping import Mapped
 
 logger = logging.getLogger(__name__)
-
-_READERS: dict[str, str] = {".h5mu": "a MuData", ".h5ad": "an AnnData"}
-
-
-class DataFileError(ValueError):
-    """A file is missing, damaged, or of another kind."""
-
-
-def read_file(path: str | Path, *, backed: bool = False) -> MuData | AnnData:
-    """Read an ``.h5mu`` or ``.h5ad`` file.
-
-    Parameters
-    ----------
-    path
-        The file.
-    backed
-        Leave the counts on disk and read rows as they are needed.
-
-    Raises
-    ------
-    DataFileError
-        When there is no such file, it cannot be read, or its name ends otherwise.
-
-    Examples
-    --------
-    >>> midas.io.write_mudata(Path("mosaic.h5mu"), mdata)
-    >>> midas.io.read_file("mosaic.h5mu").n_obs
-    300
-    """
-    file = Path(path)
-    check_source(file)
-    mode = "r" if backed else None
-    read: Callable[..., Any] = mudata.read_h5mu if file.suffix == ".h5mu" else ad.read_h5ad
-    try:
-        with joining():
-            data: MuData | AnnData = read(file, backed=mode)
-    except Exception as error:  # a broken file may fail anywhere in the libraries that read it
-        msg = f"{file}: expected {_READERS[file.suffix]}, found a damaged or foreign file ({type(error).__name__}: {error})."
-        raise DataFileError(msg) from error
-    if isinstance(data, MuData):
-        _share_names(data)
-    return data
-
-
-def _share_names(data: MuData) -> None:
-    """Let the modalities' cells bear the very names of the whole: a million of them are 100 MB, each time they are read."""
-    for name, adata in data.mod.items():
-        rows = rows_in(data, name)
-        if rows is not None:
-            adata.obs.index = data.obs_names[rows].rename(adata.obs_names.name)
-    data.obs.index = own_index(data.obs_names)
-    give_back()
-
-
-def check_source(file: Path) -> None:
-    """Refuse a file that is not there, or whose name ends otherwise.
-
-    Raises
-    ------
-    DataFileError
-        Saying what is there instead.
-    """
-    if file.suffix not in _READERS:
-        kinds = " or ".join(f"{suffix} ({what})" for suffix, what in _READERS.items())
-        msg = f"{file}: expected a file that ends in {kinds}, found {file.suffix or 'no ending'!r}."
-        raise DataFileError(msg)
-    if not file.is_file():
-        folder = file.parent
-        there = sorted(p.name for p in folder.glob(f"*{file.suffix}")) if folder.is_dir() else []
-        found = f"files there: {', '.join(there)}" if there else f"no {file.suffix} file in that folder"
-        msg = f"{file}: expected a file, found none; {found}."
-        raise DataFileError(msg)
-
-
-def obstacle_to(source: Path, target: Path) -> None:
-    """Refuse to write a file of another kind than the source, over the source, or where nothing can be written.
-
-    Raises
-    ------
-    DataFileError
-        Saying which of these.
-    """
-    if target.suffix != source.suffix:
-        msg = f"{target}: expected the name to end in {source.suffix} as the input, found {target.suffix or 'no ending'!r}."
-        raise DataFileError(msg)
-    if target.exists() and target.samefile(source):
-        msg = f"{target}: expected a file that is not the input, found the same file. Choose another name."
-        raise DataFileError(msg)
-    found = obstacle(target)
-    if found is not None:
-        msg = f"{target}: expected a folder that can be written to, found {found}. Choose another place."
-        raise DataFileError(msg)
-
-
-def bytes_in_memory(path: Path) -> int:
-    """Bytes that the counts of an ``.h5mu`` or ``.h5ad`` file take in memory."""
-    total = 0
-
-    def add(name: str, item: h5py.Group | h5py.Dataset) -> None:
-        nonlocal total
-        counts = name == "X" or name.startswith("X/") or name.endswith("/X") or "/X/" in name
-        if isinstance(item, h5py.Dataset) and counts:
-            total += int(np.prod(item.shape)) * item.dtype.itemsize
-
-    try:
-        with h5py.File(path) as file:
-            file.visititems(add)
-    except OSError:  # reading it says what is wrong
-        return 0
-    return total
-
-
-def too_large(path: Path) -> bool:
-    """Whether the counts of a file would take more than a third of the machine's memory."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 16 * 2**30
-    return 3 * bytes_in_memory(path) > memory
-
-
-def check_target(target: Path, source: Path | None = None) -> None:
-    """Refuse a result file that could not be written, before hours of training.
-
-    Raises
-    ------
-    DataFileError
-        When its name does not end in .h5mu, it is the input, or its folder cannot be written to.
-    """
-    if target.suffix != ".h5mu":
-        msg = f"{target}: expected the result to end in .h5mu, found {target.suffix or 'no ending'!r}."
-        raise DataFileError(msg)
-    if target.is_dir():
-        msg = f"{target}: expected the name of a file, found a folder. Choose another name."
-        raise DataFileError(msg)
-    if source is not None and target.exists() and source.exists() and target.samefile(source):
-        msg = f"{target}: expected a result file that is not the input, found the same file. Choose another name."
-        raise DataFileError(msg)
-    found = obstacle(target)
-    if found is not None:
-        msg = f"{target}: expected a folder that can be written to, found {found}. Choose another place."
-        raise DataFileError(msg)
-
-
-def write_mudata(target: Path, mdata: MuData) -> None:
-    """Write a MuData, whole or not at all.
-
-    Examples
-    --------
-    >>> midas.io.write_mudata(Path("mosaic.h5mu"), mdata)
-    >>> Path("mosaic.h5mu").is_file()
-    True
-    """
-    with replacing(target) as scratch, joining():
-        mdata.write_h5mu(scratch)
 
 
 def write_result(
