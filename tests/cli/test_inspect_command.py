@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.metadata
+import subprocess
+import sys
 from pathlib import Path
 
 import mudata as md
@@ -95,6 +97,11 @@ def test_the_version_is_printed() -> None:
     result = midas("--version")
     assert result.exit_code == 0
     assert result.stdout == f"midas-mosaic {importlib.metadata.version('midas-mosaic')}\n"
+
+
+def test_the_package_runs_as_a_module() -> None:
+    command = [sys.executable, "-m", "midas", "--version"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.startswith("midas-mosaic ")
 
 
 def test_help_names_the_commands() -> None:
