@@ -21,10 +21,10 @@ from midas import Config, NetworkConfig, ObjectiveConfig, TrainingConfig
         ({"network": {"decoder": "512"}}, "NetworkConfig.decoder: expected whole numbers, found '512'"),
         (
             {"network": {"activation": "gelu"}},
-            "NetworkConfig.activation: expected one of mish, silu, relu, found 'gelu'",
+            "NetworkConfig.activation: expected one of 'mish', 'silu', 'relu', found 'gelu'",
         ),
         ({"objective": {"kl_c": -1.0}}, r"ObjectiveConfig.kl_c: expected 0 or more, found -1\.0"),
-        ({"objective": {"kl_c": float("nan")}}, "ObjectiveConfig.kl_c: expected 0 or more, found nan"),
+        ({"objective": {"kl_c": float("nan")}}, "ObjectiveConfig.kl_c: expected a finite number, found nan"),
         ({"objective": {"batch_expert_dropout": 2.0}}, "ObjectiveConfig.batch_expert_dropout: expected a share"),
         ({"training": {"epochs": 0}}, "TrainingConfig.epochs: expected 1 or more, or none at all, found 0"),
         ({"training": {"epochs": True}}, "TrainingConfig.epochs: expected int"),
@@ -33,8 +33,22 @@ from midas import Config, NetworkConfig, ObjectiveConfig, TrainingConfig
         ({"training": {"decay": 0.99}}, "TrainingConfig.decay: expected a share from 0 to 1 - warmup"),
         ({"training": {"validation_fraction": 1.0}}, "TrainingConfig.validation_fraction: expected a share"),
         ({"training": {"gradient_clip": 0.0}}, "TrainingConfig.gradient_clip: expected above 0"),
-        ({"training": {"precision": "16"}}, "TrainingConfig.precision: expected one of auto, 32, bf16, found '16'"),
-        ({"training": {"sampling": "all"}}, "TrainingConfig.sampling: expected one of mixed, by_batch"),
+        (
+            {"training": {"precision": "16"}},
+            "TrainingConfig.precision: expected one of 'auto', '32', 'bf16', found '16'",
+        ),
+        ({"training": {"precision": 32}}, "TrainingConfig.precision: expected one of 'auto', '32', 'bf16', found 32"),
+        (
+            {"training": {"accelerator": "gpu"}},
+            "TrainingConfig.accelerator: expected one of 'auto', 'cpu', 'cuda', 'mps'",
+        ),
+        ({"training": {"learning_rate": float("inf")}}, "TrainingConfig.learning_rate: expected a finite number"),
+        (
+            {"training": {"devices": 4, "batch_size": 3}},
+            "batch_size: expected a cell or more for each of the 4 processes",
+        ),
+        ({"preset": ["paper"]}, r"Expected a preset out of .*, found \['paper'\]"),
+        ({"training": {"sampling": "all"}}, "TrainingConfig.sampling: expected one of 'mixed', 'by_batch'"),
         ({"training": {"discriminator_steps": 0}}, "TrainingConfig.discriminator_steps: expected 1 or more"),
         ({"training": {"lr": 1}}, r"Unknown in \[training\]: lr\. Expected some of: .*learning_rate"),
         (

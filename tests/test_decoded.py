@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from helpers import files_under, tiny
 from midas import MIDAS, InferenceConfig, inference
 from midas.borrowing import Borrowing, Lenders
+from midas.results import own_layout
 from networks import decoded, values
 
 MODALITIES = ("adt", "atac", "rna")
@@ -194,3 +195,16 @@ def test_many_cells_are_encoded_and_decoded_block_by_block(
     monkeypatch.undo()
     for found in blocks:
         np.testing.assert_allclose(values(found), values(fitted.impute("rna")), rtol=1e-4)
+
+
+def test_a_stream_leaves_the_thread_as_it_was_between_blocks(fitted: MIDAS) -> None:
+    assert fitted.mosaic is not None
+    layout = own_layout(fitted.mosaic, "rna")
+    streams = [fitted.stream(fitted.mosaic, "rna", layer, layout) for layer in ("imputed", "corrected")]
+    next(streams[0])
+    assert not torch.is_inference_mode_enabled()
+    for _ in zip(
+        *(fitted.stream(fitted.mosaic, "rna", layer, layout) for layer in ("imputed", "corrected")), strict=True
+    ):
+        pass
+    assert not torch.is_inference_mode_enabled()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import mudata as md
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 from helpers import files_under, simulated, tiny
 from midas import MIDAS, Config, NotFittedError, read_mosaic, simulate
 from midas.inference import device_of
+from midas.training import loop
 from networks import values
 
 
@@ -169,3 +171,34 @@ def test_a_mosaic_that_the_model_was_made_from_is_known(mdata: md.MuData) -> Non
     model = MIDAS(mosaic, config=config).fit(progress=False)
     assert mosaic.schema is not model.schema  # one block of peaks there
     np.testing.assert_allclose(model.latent(mosaic), model.latent(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "a", True, None, 2**63])
+def test_seeds_are_whole_numbers(seed: Any, mdata: md.MuData) -> None:
+    with pytest.raises(ValueError, match="Expected seed to be a whole number from 0 up to"):
+        MIDAS(mdata, config=tiny(), seed=seed)
+
+
+def test_a_seed_of_numpy_is_that_seed(mdata: md.MuData) -> None:
+    plain, numpys = MIDAS(mdata, config=tiny(), seed=3), MIDAS(mdata, config=tiny(), seed=np.int64(3))  # type: ignore[arg-type]
+    assert numpys.seed == 3
+    torch.testing.assert_close(numpys.vae.state_dict(), plain.vae.state_dict(), rtol=0, atol=0)
+
+
+def test_a_further_training_that_fails_leaves_the_model_as_it_was(
+    mdata: md.MuData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = MIDAS(mdata, config=tiny()).fit(progress=False)
+    before, imputed = model.latent(), values(model.impute("rna"))
+    whole, steps = loop.train_step, iter(range(100))
+
+    def broken(*args: Any, **kwargs: Any) -> Any:
+        if next(steps) == 3:
+            raise MemoryError("no room")
+        return whole(*args, **kwargs)
+
+    monkeypatch.setattr(loop, "train_step", broken)
+    with pytest.raises(MemoryError):
+        model.fit(progress=False)
+    np.testing.assert_array_equal(model.latent(mdata), before)
+    np.testing.assert_array_equal(values(model.impute("rna", mdata)), imputed)

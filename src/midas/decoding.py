@@ -116,8 +116,9 @@ def decode(
     device = device_of(vae)
     likelihood = LIKELIHOODS[schema.modalities[modality].modality.likelihood]
     extra = vae.extras()[modality]
-    wanted = torch.from_numpy(columns).to(device)
-    generator = torch.Generator(device=device).manual_seed(draw.seed)
+    drawn_on = torch.device("cpu") if draw.sample and device.type == "mps" else device  # Apple's GPUs draw no Poisson
+    wanted = torch.from_numpy(columns).to(drawn_on)
+    generator = torch.Generator(device=drawn_on).manual_seed(draw.seed)
     rows = cells_at_once(schema.modalities[modality].n_features, device)
     decoder = _Decoder(vae, likelihood, modality, rows)
     tables: dict[int, _Table] = {}
@@ -125,17 +126,18 @@ def decode(
         part = states.of(np.arange(start, min(start + rows, len(states.z))))
         with torch.inference_mode():
             values = decoder.expected(part.z, part.depths)
-            strange = _lend(decoder, part, values, tables)
+            strange = _lend(decoder, part, values, tables).to(drawn_on)
+            values = values.to(drawn_on)
             if draw.sample and draw.spread is None:
-                values = likelihood.sample(values, extra, generator)
+                values = likelihood.sample(values, None if extra is None else extra.to(drawn_on), generator)
             elif draw.sample and draw.spread is not None:
-                excess = torch.from_numpy(draw.spread.excess).to(device)
+                excess = torch.from_numpy(draw.spread.excess).to(drawn_on)
                 known = np.zeros(len(part.z), dtype=np.int64) if part.known is None else part.known
-                wider = excess[torch.from_numpy(known).to(device)]
+                wider = excess[torch.from_numpy(known).to(drawn_on)]
                 values = overdispersed(values, torch.where(strange, excess[STRANGE], wider), generator)
-            there = torch.from_numpy(np.isfinite(part.z).all(1)).to(device)[:, None]
-            values = torch.where(there & (wanted >= 0), values[:, wanted], torch.nan)
-            yield values.cpu().numpy()
+            there = torch.from_numpy(np.isfinite(part.z).all(1)).to(drawn_on)[:, None]
+            block = torch.where(there & (wanted >= 0), values[:, wanted], torch.nan).cpu().numpy()
+        yield block  # outside, as whoever waits for the next block must not be left in inference mode
 
 
 @dataclass(frozen=True)

@@ -163,7 +163,7 @@ class Bernoulli(Likelihood):
         return torch.sigmoid(eta)
 
     def sample(self, mean: Tensor, extra: Tensor | None, generator: torch.Generator) -> Tensor:
-        return torch.bernoulli(mean, generator=generator)
+        return torch.bernoulli(mean.clamp(max=1.0), generator=generator)  # means of ones may round to more
 
     def deeper(self, mean: Tensor, factor: Tensor) -> Tensor:
         return mean * factor / (1 - mean + mean * factor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.metadata
 import json
 import logging
@@ -9,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import EllipsisType
 from typing import TYPE_CHECKING, Final, Literal, Self
 
 import numpy as np
@@ -21,8 +23,9 @@ from midas import keys
 from midas.bridging import bridged_by_genes
 from midas.config import Config
 from midas.data import Mosaic, MosaicData, MosaicSchema, read_mosaic
-from midas.data.checks import counted
+from midas.data.checks import counted, describe_names
 from midas.data.combine import aligned
+from midas.data.how import HowRead
 from midas.data.parts import Layer, batches_in
 from midas.data.trainable import check_trainable
 from midas.decoding import Draw, States, decode
@@ -50,6 +53,7 @@ logger = logging.getLogger(__name__)
 
 Part = Literal["c", "u", "z"]
 
+_SEEDS: Final = 2**63  # what torch's generators take
 _NOT_FITTED: Final = "Expected a trained model, found one that has not been: call fit() first."
 
 
@@ -100,22 +104,19 @@ class MIDAS:
         config: Config | None = None,
         seed: int = 0,
     ) -> None:
-        mosaic = (
-            data
-            if isinstance(data, Mosaic)
-            else read_mosaic(data, batch_key=batch_key, modalities=modalities, measured=measured, layer=layer)
-        )
+        if isinstance(data, Mosaic):
+            mosaic, how = data, data.how.unless_said_otherwise(HowRead(batch_key, layer, measured))
+        else:
+            mosaic = read_mosaic(data, batch_key=batch_key, modalities=modalities, measured=measured, layer=layer)
+            how = mosaic.how
         config = Config() if config is None else _checked(config)
         mosaic = mosaic.suited_to(config.network)
-        self._start(mosaic.schema, config, seed)
+        self._start(mosaic.schema, config, _whole(seed), how)
         self.mosaic: Mosaic | None = mosaic
-        self.batch_key = batch_key
-        self.layer = layer
-        self._measured = measured
 
-    def _start(self, schema: MosaicSchema, config: Config, seed: int) -> None:
+    def _start(self, schema: MosaicSchema, config: Config, seed: int, how: HowRead) -> None:
         """Set up an untrained model without data; the one place where its attributes begin."""
-        self.schema, self.config, self.seed = schema, config, seed
+        self.schema, self.config, self.seed, self.how = schema, config, seed, how
         self._learned: Learned | None = None
         self._encoded: Encoded | None = None
         self._counts: tuple[Mosaic, NDArray[np.int64]] | None = None
@@ -141,7 +142,7 @@ class MIDAS:
         """Train on the data that the model was made with.
 
         A model that has been trained is trained on from its weights, and its history is then that of the new training. After a
-        first training that failed, the model begins anew from its seed.
+        first training that failed, the model begins anew from its seed; after a later one it is what it was before.
 
         Parameters
         ----------
@@ -175,14 +176,26 @@ class MIDAS:
             checkpoint=None if checkpoint is None else Path(checkpoint),
             resume=resume,
         )
+        before = None if self._learned is None else [copy.deepcopy(net.state_dict()) for net in self._networks]
         if self._learned is None:
             if self._begun:
                 self._make_networks()  # those that are there hold what is left of a training that failed
             self._begun = True
             start(self.vae, self.mosaic, self.config.training.start)
         mosaic = bridged_by_genes(self.mosaic, self.seed)[0] if self.config.training.bridge else self.mosaic
-        self.settle(fit(self.vae, self.discriminators, mosaic, self.config, self.seed, around))
+        try:
+            trained = fit(self.vae, self.discriminators, mosaic, self.config, self.seed, around)
+        except BaseException:
+            if before is not None:  # what the model knows of its cells goes with the weights that it had
+                for net, weights in zip(self._networks, before, strict=True):
+                    net.load_state_dict(weights)
+            raise
+        self.settle(trained)
         return self
+
+    @property
+    def _networks(self) -> tuple[VAE, Discriminators]:
+        return self.vae, self.discriminators
 
     def settle(self, trained: Trained) -> None:
         """Take the networks as trained: encode the model's own cells, and find what is to be known of them."""
@@ -316,6 +329,28 @@ class MIDAS:
                 "save(with_cells=20000), or map with midas.transfer.query_to_reference(), which needs none."
             )
         return read_sampled(sample, self.schema)
+
+    @property
+    def batch_key(self) -> str | None:
+        """Column of obs that names the batch in the data of this model.
+
+        Examples
+        --------
+        >>> model.batch_key
+        'batch'
+        """
+        return self.how.batch_key
+
+    @property
+    def layer(self) -> Layer:
+        """Layer that holds the counts in the data of this model, or layers by modality; None for X.
+
+        Examples
+        --------
+        >>> model.layer is None
+        True
+        """
+        return self.how.layer
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -552,7 +587,7 @@ class MIDAS:
         >>> mdata.obsm["X_midas"].shape, mdata["rna"].layers["imputed"].shape == mdata["rna"].shape
         ((300, 32), True)
         """
-        mosaic = self.read(mdata, batch_key=self.batch_key, layer=self.layer)
+        mosaic = self.read(mdata)
         lacking = [
             name for name in (*impute, *correct) if name in mosaic.modalities and not mosaic.modalities[name].sources
         ]
@@ -616,24 +651,41 @@ class MIDAS:
         self,
         data: MosaicData,
         *,
-        batch_key: str | None = "batch",
+        batch_key: str | EllipsisType | None = ...,
         measured: Mapping[str, pd.DataFrame] | None = None,
-        layer: Layer = None,
+        layer: Layer | EllipsisType = ...,
     ) -> Mosaic:
         """Read new data for this model: features matched by name, batches known or not. Every verb takes the result.
 
-        What the model was told of its own batches by `measured` holds for them here, unless `measured` is given again.
+        Parameters
+        ----------
+        data
+            As in :class:`MIDAS`.
+        batch_key, layer
+            Likewise; as the model's own data were read where left out.
+        measured
+            Likewise. What the model was told of its own batches holds for them here, unless this is given.
 
         Examples
         --------
         >>> model.read(mdata).n_cells
         300
         """
-        if measured is None and self._measured:
-            there = batches_in(data, batch_key=batch_key, modalities=self.kinds)
-            measured = {name: table[table.index.astype(str).isin(there)] for name, table in self._measured.items()}
+        key = self.batch_key if isinstance(batch_key, EllipsisType) else batch_key
+        layer = self.layer if isinstance(layer, EllipsisType) else layer
+        if measured is None and self.how.measured:
+            there = batches_in(data, batch_key=key, modalities=self.kinds)
+            measured = {name: table[table.index.astype(str).isin(there)] for name, table in self.how.measured.items()}
         told = () if self.mosaic is None else self.mosaic.notes
-        return read_mosaic(data, batch_key=batch_key, measured=measured, layer=layer, schema=self.schema, told=told)
+        found = read_mosaic(data, batch_key=key, measured=measured, layer=layer, schema=self.schema, told=told)
+        if batch_key is ... and found.n_cells and not (found.known_batch >= 0).any():
+            logger.warning(
+                "None of the batches (%s) is one that the model knows (%s), so their cells are read as those of new batches. If "
+                "they are not new, name the column: read(data, batch_key=...).",
+                describe_names(pd.Index(found.batches)),
+                describe_names(pd.Index(self.schema.batches)),
+            )
+        return found
 
     def save(self, folder: str | Path, *, cells: bool = True, with_cells: int = 0) -> None:
         """Write the model to a folder: weights, configuration, features and batches by name.
@@ -668,6 +720,7 @@ class MIDAS:
                 weights=dict(self.vae.state_dict()),
                 learned=self.learned if cells else self.learned.without_cells(),
                 sample=sampled(*self.counts(), self.cells, with_cells, self.seed) if with_cells else None,
+                told=dict(self.how.measured or {}),
             ),
         )
 
@@ -691,7 +744,8 @@ class MIDAS:
         data
             Cells that verbs without `data` are about; checked against the model by name.
         batch_key, measured, layer
-            As in :class:`MIDAS`, of `data` and of all data to come.
+            As in :class:`MIDAS`, of `data` and of all data to come. What the model was told by `measured` before it was saved
+            holds if left out.
         sha256
             Of the archive at a URL.
 
@@ -709,8 +763,9 @@ class MIDAS:
         place = fetch(folder, sha256=sha256)
         stored = read_model(place)
         model = cls.__new__(cls)
-        model._start(stored.schema, stored.config, stored.seed)
-        model.mosaic, model.batch_key, model.layer, model._measured = None, batch_key, layer, measured
+        told = measured if measured is not None or not stored.told else stored.told
+        model._start(stored.schema, stored.config, stored.seed, HowRead(batch_key, layer, told))
+        model.mosaic = None
         model._learned, model._folder = stored.learned, place
         model.vae.load_state_dict(stored.weights)
         model.vae.to(accelerator_or_other(stored.config.training))
@@ -748,7 +803,7 @@ class MIDAS:
         if isinstance(data, Mosaic):
             found = aligned(data, self.schema)
         elif data is not None:
-            found = self.read(data, batch_key=self.batch_key, layer=self.layer)
+            found = self.read(data)
         elif self.mosaic is None:
             raise ValueError("Expected data, as this model was loaded without its own; give data=.")
         else:
@@ -800,6 +855,13 @@ class MIDAS:
         layout = all_layout(mosaic, modality, np.flatnonzero(np.isfinite(states.z).all(1)))
         blocks = decode(self.vae, self.schema, states.of(layout.cells), modality, layout.columns, draw)
         return fill(frame(mosaic, modality, layout), blocks, path)
+
+
+def _whole(seed: object) -> int:
+    if isinstance(seed, int | np.integer) and not isinstance(seed, bool) and 0 <= int(seed) < _SEEDS:
+        return int(seed)
+    msg = f"Expected seed to be a whole number from 0 up to {_SEEDS - 1:,}, found {seed!r}."
+    raise ValueError(msg)
 
 
 def _checked(config: object) -> Config:

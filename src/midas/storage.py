@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from safetensors.torch import load, save_file
 from midas.columns import writable
 from midas.config import Config
 from midas.data.joint import joining
+from midas.data.measured import flags_in
 from midas.data.schema import MosaicSchema
 from midas.files import holds_only, obstacle, replacing, share
 from midas.learned import Learned
@@ -58,6 +60,8 @@ class StoredModel:
         What it knows beside its weights.
     sample
         Counts of some of its cells; None for none.
+    told
+        What the user said that batches measured, by modality, tables batches x features.
     """
 
     config: Config
@@ -66,6 +70,7 @@ class StoredModel:
     weights: dict[str, torch.Tensor]
     learned: Learned
     sample: MuData | None = None
+    told: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
 
 def check_folder(folder: Path) -> None:
@@ -129,6 +134,7 @@ def write_model(folder: Path, model: StoredModel) -> None:
             "history": learned.history,
             "interrupted": learned.interrupted,
             "schema": model.schema.to_dict(),
+            "told": {name: _table_to_json(table) for name, table in model.told.items()},
         }
         (scratch / _CARD).write_text(json.dumps(description, indent=1), encoding="utf-8")
 
@@ -171,6 +177,7 @@ def read_model(folder: Path) -> StoredModel:
             seed=int(description["seed"]),
             weights=tensors,
             learned=learned,
+            told={name: pd.DataFrame(**table) for name, table in description.get("told", {}).items()},
         )
     except ModelFileError:
         raise
@@ -186,6 +193,15 @@ def _measured(schema: MosaicSchema, modality: str, saved: torch.Tensor | None) -
     features = schema.modalities[modality].features
     values = np.ones((len(schema.batches), len(features))) if saved is None else saved.numpy()
     return pd.DataFrame(values[having].astype(bool), [schema.batches[code] for code in having], features)
+
+
+def _table_to_json(table: pd.DataFrame) -> dict[str, list[Any]]:
+    flags = [flags_in(table.iloc[:, i], "measured=").tolist() for i in range(table.shape[1])]
+    return {
+        "data": [list(row) for row in zip(*flags, strict=True)],
+        "index": [str(name) for name in table.index],
+        "columns": [str(name) for name in table.columns],
+    }
 
 
 def _with_readings(learned: Learned) -> AnnData | None:

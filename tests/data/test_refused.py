@@ -103,3 +103,13 @@ def test_a_modality_of_zeros_alone_is_refused() -> None:
         CountsError, match=r"modality 'rna': expected counts, found zeros alone\. Leave the modality out"
     ):
         read_mosaic({"rna": empty, "adt": one(names("c", 6), names("p", 3))})
+
+
+def test_values_beyond_float32_are_refused_by_cell_and_feature() -> None:
+    adata = one(CELLS, GENES)
+    adata.X = adata.X.astype(np.float64)
+    adata.X[3, 2] = 1e300
+    with pytest.raises(
+        CountsError, match=f"too large for float32, first 1e\\+300 at cell '{CELLS[3]}', feature '{GENES[2]}'"
+    ):
+        read_mosaic(adata)

@@ -89,3 +89,14 @@ def test_an_entry_that_a_file_lists_twice_counts_as_one_sum(tmp_path: Path) -> N
             file["X"][key] = np.array(kept, dtype=np.float32 if key == "data" else np.int32)
     backed = ad.read_h5ad(tmp_path / "twice.h5ad", backed="r")
     assert BackedSource(backed.X).rows(np.arange(2)).toarray().tolist() == [[0, 5, 0], [1, 0, 0]]
+
+
+def test_sums_of_narrow_entries_do_not_wrap_around() -> None:
+    twice = sp.csr_matrix((np.array([200, 100], dtype=np.uint8), [1, 1], [0, 2]), shape=(1, 3))
+    assert MemorySource(twice).rows(np.array([0])).toarray().tolist() == [[0, 300, 0]]
+
+
+def test_half_precision_is_widened(tmp_path: Path) -> None:
+    matrix = np.array([[1, 0], [2, 3]], dtype=np.float16)
+    for source in (MemorySource(matrix), on_disk(matrix, tmp_path)):
+        np.testing.assert_array_equal(source.rows(np.array([1, 0])).toarray(), matrix[::-1])

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from midas.nn import Noise
+from midas.nn.noise import _normal_quantile
 
 CPU = torch.device("cpu")
 
@@ -92,3 +93,9 @@ def test_the_order_of_counts_changes_no_draw() -> None:
     plain = Noise(3, torch.device("cpu")).thinned(values, flat, row, 1, 0.6)
     mixed = Noise(3, torch.device("cpu")).thinned(values[order], flat[order], row, 1, 0.6)
     assert torch.equal(mixed, plain[order])
+
+
+def test_the_quantile_of_apple_gpus_is_that_of_others() -> None:
+    p = torch.linspace(1e-6, 1 - 1e-6, 1001)
+    apples = torch.erfinv(2 * p - 1) * 2**0.5
+    torch.testing.assert_close(_normal_quantile(p), apples, rtol=1e-2, atol=1e-3)

@@ -24,12 +24,16 @@ from midas.simulate import SimulationConfig
         ({"n_types": 2}, "n_types: expected 3 or more"),
         ({"batch_proportions": (1, 2)}, "batch_proportions: expected 4 numbers above 0"),
         ({"batch_proportions": (1, 1, 1, 0)}, "batch_proportions: expected 4 numbers above 0"),
-        ({"batch_strength": -0.1}, "batch_strength: expected 0 or more"),
+        ({"batch_strength": -0.1}, "batch_strength: expected from 0 to 5"),
         ({"rna_depth": 0}, "rna_depth: expected a number of counts above 0"),
         ({"peak_density": 0.9}, "peak_density: expected a share above 0"),
         ({"unpaired_fraction": 1.5}, "unpaired_fraction: expected a share from 0 to 1"),
         ({"unmeasured_proteins": 1.0}, "unmeasured_proteins: expected a share"),
-        ({"types_missing_per_batch": 5}, "types_missing_per_batch: expected 0 to 4"),
+        ({"types_missing_per_batch": 5}, "types_missing_per_batch: expected a whole number from 0 to 4"),
+        ({"types_missing_per_batch": 1.5}, "types_missing_per_batch: expected a whole number"),
+        ({"batch_proportions": (float("inf"), 1, 1, 1)}, "batch_proportions: expected 4 numbers above 0"),
+        ({"rna_depth": float("inf")}, "rna_depth: expected a finite number"),
+        ({"library_spread": 30}, "library_spread: expected from 0 to 5"),
     ],
 )
 def test_impossible_wishes_are_refused(changes: dict[str, Any], message: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from functools import cache
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
@@ -17,13 +18,14 @@ def check_types(owner: Any) -> None:  # noqa: ANN401 - any part of a configurati
     for name, hint in _hints(type(owner)).items():  # type: ignore[arg-type] # a class has a hash
         value = getattr(owner, name)
         if get_origin(hint) is Literal:
-            expect(owner, name, value in get_args(hint), f"one of {', '.join(get_args(hint))}")
+            expect(owner, name, value in get_args(hint), f"one of {', '.join(map(repr, get_args(hint)))}")
         elif get_origin(hint) is tuple:
             expect(owner, name, isinstance(value, tuple) and all(type(v) is int for v in value), "whole numbers")
         else:
             allowed = tuple(get_args(hint)) or (hint,)
             whole_is_fine = float in allowed and type(value) is int
             expect(owner, name, type(value) in allowed or whole_is_fine, " or ".join(t.__name__ for t in allowed))
+            expect(owner, name, not isinstance(value, float) or math.isfinite(value), "a finite number")
 
 
 @cache

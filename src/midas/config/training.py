@@ -12,6 +12,7 @@ Schedule = Literal["constant", "warmup_stable_decay"]
 Sampling = Literal["mixed", "by_batch"]
 Start = Literal["means", "random"]
 Precision = Literal["auto", "32", "bf16"]
+Accelerator = Literal["auto", "cpu", "cuda", "mps"]
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class TrainingConfig:
     patience: int | None = 20
     gradient_clip: float | None = None
     precision: Precision = "auto"
-    accelerator: str = "auto"
+    accelerator: Accelerator = "auto"
     cuda_graphs: bool = True
     devices: int = 1
     num_nodes: int = 1
@@ -101,6 +102,9 @@ class TrainingConfig:
         expect(self, "discriminator_momentum", 0 <= self.discriminator_momentum < 1, "from 0 up to, not including, 1")
         expect(self, "devices", self.devices >= 1, "1 or more")
         expect(self, "num_nodes", self.num_nodes >= 1, "1 or more")
+        n = self.devices * self.num_nodes
+        enough = self.batch_size is None or self.batch_size >= n
+        expect(self, "batch_size", enough, f"a cell or more for each of the {n} processes")
         expect(self, "max_cells_per_batch", self.max_cells_per_batch >= 1, "1 or more")
         expect(self, "warmup", 0 <= self.warmup <= 1, "a share from 0 to 1")
         expect(self, "decay", 0 <= self.decay <= 1 - self.warmup + ROUNDING, "a share from 0 to 1 - warmup")

@@ -107,7 +107,7 @@ class Config:
         """
         presets: dict[str, Callable[[], Config]] = {"default": cls, "paper": cls.paper}
         name = values.get("preset", "default")
-        if name not in presets:
+        if not isinstance(name, str) or name not in presets:
             msg = f"Expected a preset out of {sorted(presets)}, found {name!r}."
             raise ValueError(msg)
         base = presets[name]()

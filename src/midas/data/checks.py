@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # Rows that are looked at together: at most so many, and no more than have so many stored numbers (some 80 bytes each meanwhile).
 _ROWS, _ENTRIES = 8192, 500_000
+_LARGEST = np.finfo(np.float32).max  # as networks compute in float32
 
 
 class CountsError(ValueError):
@@ -78,6 +79,10 @@ def scan(source: Source, support: Support, part: Any, group: NDArray[np.int64], 
 def _check_values(block: sp.csr_matrix, support: Support, part: Any, start: int) -> None:  # noqa: ANN401
     values = block.data
     tests = [(~np.isfinite(values), "NaN or infinite values", "Remove or mend these cells or features.")]
+    if values.dtype.kind == "f" and values.dtype.itemsize > _LARGEST.dtype.itemsize:
+        tests.append(
+            (np.abs(values) > _LARGEST, "values too large for float32", "Remove or mend these cells or features.")
+        )
     if support == "counts":
         layers = sorted(part.adata.layers)
         where = f"Layers there: {', '.join(layers)}; choose one with layer=." if layers else "There are no layers."

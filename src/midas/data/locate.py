@@ -47,7 +47,7 @@ def locate(
     columns = [schema.features.get_indexer(each.features).astype(np.int64) for each in opened]
     scans = [scan(each.source, support, each.part, cells.batch[each.positions], len(cells.batches)) for each in opened]
     source_of, row, zeros = (np.full(len(cells.batch), -1, dtype=np.int32) for _ in range(3))
-    is_count = schema.modality.likelihood != "gaussian"
+    is_count = support == "counts"
     if is_count and any(len(found.empty) for found in scans) and not any(found.detected.any() for found in scans):
         msg = f"{opened[0].part.label}: expected counts, found zeros alone. Leave the modality out if it was not measured."
         raise CountsError(msg)

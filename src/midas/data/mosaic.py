@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from midas.data.checks import counted
+from midas.data.how import HowRead
 from midas.data.names import CellNames
 from midas.data.schema import MosaicSchema
 from midas.data.sources import MemorySource, Source
@@ -99,6 +100,8 @@ class Mosaic:
         What else the input says of the cells, one row each, numbered.
     genes
         By modality, symbols of the genes that each feature stands for, where the input says so.
+    how
+        How they were read; a model made of them reads other data likewise.
     """
 
     schema: MosaicSchema
@@ -110,6 +113,7 @@ class Mosaic:
     notes: tuple[str, ...] = ()
     obs: pd.DataFrame = field(default_factory=pd.DataFrame)
     genes: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
+    how: HowRead = field(default_factory=HowRead)
 
     @property
     def n_cells(self) -> int:

@@ -12,6 +12,7 @@ from midas.data.cells import Cells, number_cells, obs_of
 from midas.data.checks import describe_names
 from midas.data.features import check_overlap, own_features
 from midas.data.genes import Genes, genes_said
+from midas.data.how import HowRead
 from midas.data.locate import locate
 from midas.data.mosaic import ModalityRows, Mosaic
 from midas.data.names import CellNames
@@ -112,6 +113,7 @@ def read_mosaic(
         notes=tuple(notes),
         obs=obs,
         genes=genes,
+        how=HowRead(batch_key, layer, measured),
     )
 
 

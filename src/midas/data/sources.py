@@ -54,11 +54,10 @@ class MemorySource:
             self._matrix = sp.csr_matrix(matrix)  # type: ignore[call-overload]
             # Formats converted from COO may list one entry twice; scatter would drop one of the two.
             if not self._matrix.has_canonical_format:
-                self._matrix = self._matrix.copy()
-                self._matrix.sum_duplicates()
+                self._matrix = _summed(self._matrix)
             _same_integers(self._matrix)
         else:
-            self._matrix = np.asarray(matrix)
+            self._matrix = _for_scipy(np.asarray(matrix))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -81,6 +80,19 @@ class MemorySource:
     def rows(self, index: NDArray[np.signedinteger[Any]]) -> sp.csr_matrix:
         """Read the rows `index`, in that order."""
         return sp.csr_matrix(self._matrix[index])
+
+
+def _for_scipy(matrix: Any) -> Any:  # noqa: ANN401 - whatever AnnData holds
+    """Widen half precision, which scipy has no matrices of."""
+    return matrix.astype(np.float32) if matrix.dtype == np.float16 else matrix
+
+
+def _summed(matrix: sp.csr_matrix) -> sp.csr_matrix:
+    """Add up entries that are listed twice, in numbers that hold the sums."""
+    narrow = matrix.dtype.kind in "biu" and matrix.dtype.itemsize < np.dtype(np.int32).itemsize
+    wide = sp.csr_matrix(matrix, dtype=np.int32 if narrow else matrix.dtype, copy=True)
+    wide.sum_duplicates()
+    return wide
 
 
 def _same_integers(matrix: sp.csr_matrix) -> None:
@@ -136,9 +148,9 @@ class BackedSource:
             # HDF5 reads zeros, without a word, where a file was cut short after it was opened.
             if self._file is not None and self._file.stat().st_size != self._size:
                 raise ValueError("its size has changed")
-            block = sp.csr_matrix(self._dataset[first:end])
+            block = sp.csr_matrix(_for_scipy(self._dataset[first:end]))
             if not block.has_canonical_format:  # one entry may be listed twice, as in MemorySource
-                block.sum_duplicates()
+                block = _summed(block)
         except (OSError, ValueError, RuntimeError, IndexError) as error:
             msg = (
                 f"{place_of(self._dataset)}: expected to read rows {first:,} to {end - 1:,}, found a damaged or changed file "

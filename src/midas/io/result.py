@@ -83,7 +83,7 @@ def write_result(
     check_target(target)
     mdata = data if isinstance(data, MuData) else _as_mudata(data, model)
     if mosaic is None:
-        mosaic = model.read(data, batch_key=model.batch_key, layer=model.layer)
+        mosaic = model.read(data)
     model.embed(mdata, mosaic)
     wanted = tuple(layer for layer, on in ((keys.IMPUTED, impute), (keys.CORRECTED, correct)) if on)
     decoding = _Decoding.of(model, mosaic, mdata.obsm[keys.LATENT], wanted)

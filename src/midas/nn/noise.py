@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -75,7 +77,7 @@ class Noise:
         many = torch.nonzero(values > _EXACT_UP_TO).squeeze(1)
         mean = values[many] * kept[many]
         spread = (mean * (1 - kept[many])).sqrt()
-        draw = mean + spread * torch.special.ndtri(coin[many].clamp(1e-6, 1 - 1e-6))
+        draw = mean + spread * _normal_quantile(coin[many].clamp(1e-6, 1 - 1e-6))
         out[many] = draw.round().clamp(min=0).minimum(values[many])
         return out
 
@@ -85,6 +87,13 @@ class Noise:
         for factor in _FACTORS:
             x = (x ^ (x >> 29)) * factor
         return ((x >> 32) & 0xFFFFFF).to(torch.float32) / 2**24
+
+
+def _normal_quantile(p: Tensor) -> Tensor:
+    if p.device.type == "mps":  # has no ndtri
+        return torch.erfinv(2 * p - 1).mul(math.sqrt(2))
+    found: Tensor = torch.special.ndtri(p)
+    return found
 
 
 def _binomial(n: Tensor, p: Tensor, coin: Tensor) -> Tensor:

@@ -150,7 +150,7 @@ def gather_content(
     command
         What repeats the run; None for lines of Python.
     """
-    mosaic = model.read(data, batch_key=model.batch_key, layer=model.layer)
+    mosaic = model.read(data)
     check_rows(mosaic.cells, data)
     obs = obs_of(data)
     label = label_of(obs, choices.label)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,6 +15,7 @@ from midas.expect import expect
 
 MODALITIES: Final = ("rna", "adt", "atac")
 BRANCH_TYPES: Final = ("progenitor", "mature_a", "mature_b")
+_LARGEST_LOG: Final = 5  # standard deviation of what is exponentiated
 # First words of the generators' keys.
 WORLD, FEATURES, CELLS, EFFECT, COUNTS, HIDING, PANEL = range(7)
 
@@ -105,10 +107,13 @@ class SimulationConfig:
         for name in ("n_cells", "n_genes", "n_proteins", "n_peaks", "n_chromosomes", "n_types", "n_latent"):
             value = getattr(self, name)
             expect(self, name, isinstance(value, int) and value >= 1, "a whole number of 1 or more")
+        for f in dataclasses.fields(self):
+            value = getattr(self, f.name)
+            expect(self, f.name, not isinstance(value, float) or math.isfinite(value), "a finite number")
         expect(self, "n_cells", self.n_cells >= n_batches, f"at least one cell for each of the {n_batches} batches")
         if self.batch_proportions is not None:
             object.__setattr__(self, "batch_proportions", tuple(float(p) for p in self.batch_proportions))
-            ok = len(self.batch_proportions) == n_batches and min(self.batch_proportions) > 0
+            ok = len(self.batch_proportions) == n_batches and all(0 < p < math.inf for p in self.batch_proportions)
             expect(self, "batch_proportions", ok, f"{n_batches} numbers above 0, one for each entry of `mosaic`")
         expect(self, "n_proteins", self.n_proteins <= self.n_genes, f"no more than the {self.n_genes} genes to link to")
         fewest = min(self.n_genes, self.n_peaks)
@@ -116,7 +121,8 @@ class SimulationConfig:
         least = 3 if self.branch else 1
         expect(self, "n_types", self.n_types >= least, f"{least} or more (branch={self.branch} needs {least})")
         for name in ("cell_noise", "batch_strength", "depth_shift", "library_spread", "proportion_variation"):
-            expect(self, name, getattr(self, name) >= 0, "0 or more")
+            most = _LARGEST_LOG
+            expect(self, name, 0 <= getattr(self, name) <= most, f"from 0 to {most}, beyond which counts overflow")
         for name in ("rna_depth", "adt_depth"):
             expect(self, name, getattr(self, name) > 0, "a number of counts above 0")
         expect(self, "peak_density", 0 < self.peak_density <= 0.5, "a share above 0, up to 0.5")
@@ -125,8 +131,13 @@ class SimulationConfig:
         for name in ("unmeasured_genes", "unmeasured_proteins", "unmeasured_peaks"):
             expect(self, name, 0 <= getattr(self, name) < 1, "a share from 0 up to, not including, 1")
         most = self.n_types // 2 if n_batches > 1 else 0
-        ok = 0 <= self.types_missing_per_batch <= most
-        expect(self, "types_missing_per_batch", ok, f"0 to {most}, so that every type stays in some batch")
+        ok = isinstance(self.types_missing_per_batch, int) and 0 <= self.types_missing_per_batch <= most
+        expect(
+            self,
+            "types_missing_per_batch",
+            ok,
+            f"a whole number from 0 to {most}, so that every type stays in some batch",
+        )
 
     @property
     def patterns(self) -> tuple[frozenset[str], ...]:

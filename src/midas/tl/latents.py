@@ -58,7 +58,7 @@ def mosaic_of(model: MIDAS, data: MosaicData | Mosaic | None) -> Mosaic:
     if isinstance(data, Mosaic):
         return aligned(data, model.schema)
     if data is not None:
-        return model.read(data, batch_key=model.batch_key, layer=model.layer)
+        return model.read(data)
     if model.mosaic is None:
         raise ValueError("Expected data, as this model was loaded without its own; give data=.")
     return model.mosaic

@@ -10,6 +10,7 @@ import torch
 
 from midas.data.loader import scattered
 from midas.data.minibatch import gather
+from midas.likelihoods import LIKELIHOODS
 from midas.nn.decoder import ModalityOutput
 from midas.nn.depth import RARE
 from midas.nn.encoder import ModalityInput
@@ -108,13 +109,13 @@ def _means(mosaic: Mosaic, name: str, cells: NDArray[np.int64]) -> tuple[torch.T
         having += measured * len(mine)
         seen += measured * len(some)
     mean = total / np.maximum(having, 1)
-    if modality.likelihood == "gaussian":
+    if LIKELIHOODS[modality.likelihood].support == "real":
         real = torch.from_numpy(mean).float()
         return real, real
     # So few cells do not tell that a count is impossible, or sure; nothing is known of a feature that no batch measured.
     least = np.where(seen > 0, 1 / (seen + 1), RARE)
     expected = torch.from_numpy(np.maximum(mean, least)).float()
     told = torch.from_numpy(np.where(seen > 0, mean, RARE)).float()
-    if modality.likelihood == "bernoulli":
+    if LIKELIHOODS[modality.likelihood].binary:
         return told, torch.logit(expected.minimum(torch.from_numpy(1 - least).float()))
     return told, torch.log(expected)

@@ -367,6 +367,4 @@ def _read(reference: MIDAS, q: Query, options: TransferConfig, *, keep_batches: 
 
 
 def _model_of(reference: MIDAS, mosaic: Mosaic, q: Query) -> MIDAS:
-    return type(reference)(
-        mosaic, batch_key=q.batch_key, measured=q.measured, layer=q.layer, config=reference.config, seed=q.seed
-    )
+    return type(reference)(mosaic, config=reference.config, seed=q.seed)

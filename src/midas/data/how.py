@@ -1,0 +1,39 @@
+"""How a user said that data are to be read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+from midas.data.parts import Layer
+
+
+@dataclass(frozen=True, eq=False)
+class HowRead:
+    """What was said when data were read; :func:`midas.read_mosaic` describes the fields."""
+
+    batch_key: str | None = "batch"
+    layer: Layer = None
+    measured: Mapping[str, pd.DataFrame] | None = None
+
+    def unless_said_otherwise(self, said: HowRead) -> HowRead:
+        """The same, as `said` beside data that were read before can only repeat it.
+
+        Raises
+        ------
+        ValueError
+            When it says something else.
+        """
+        usual = HowRead()
+        for name in ("batch_key", "layer", "measured"):
+            now, before = getattr(said, name), getattr(self, name)
+            same = now is before or (name != "measured" and now == before)
+            if not same and now != getattr(usual, name):
+                msg = (
+                    f"Expected {name} to be left out, as the Mosaic was read with {name}={before!r}, found {now!r}. Give it to "
+                    "read_mosaic()."
+                )
+                raise ValueError(msg)
+        return self
