@@ -202,3 +202,13 @@ def test_a_further_training_that_fails_leaves_the_model_as_it_was(
         model.fit(progress=False)
     np.testing.assert_array_equal(model.latent(mdata), before)
     np.testing.assert_array_equal(values(model.impute("rna", mdata)), imputed)
+
+
+def test_a_layout_of_another_embedding_is_not_kept(fitted: MIDAS, mdata: md.MuData) -> None:
+    fitted.annotate(mdata)
+    mdata.obsm["X_midas_umap"] = np.zeros((120, 2))
+    fitted.annotate(mdata)
+    assert "X_midas_umap" in mdata.obsm
+    mdata.obsm["X_midas"] = mdata.obsm["X_midas"] + 1
+    fitted.annotate(mdata)
+    assert "X_midas_umap" not in mdata.obsm

@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 
 import pandas as pd
+from anndata import AnnData
 
 _GREEK = str.maketrans({"α": "a", "β": "b", "γ": "g", "δ": "d", "ε": "e", "κ": "k", "λ": "l"})
 # What makers and pipelines put around the name: barcode sequences, product lines, species.
@@ -145,6 +146,17 @@ def own_table() -> ProteinTable:
 def split_names(text: object) -> tuple[str, ...]:
     """Read names that are separated by ``;``."""
     return tuple(part.strip() for part in str(text).split(";") if part.strip())
+
+
+def protein_arrays(adata: AnnData) -> list[str]:
+    """Keys of ``obsm`` under which an object of another modality keeps proteins, as scvi-tools has it."""
+    found = []
+    for key, values in adata.obsm.items():
+        plain = str(key).lower()
+        told = not plain.startswith("x_") and ("protein" in plain or squeeze(plain) in {"adt", "antibodycapture"})
+        if told or (isinstance(values, pd.DataFrame) and looks_like_proteins(pd.Index(values.columns.astype(str)))):
+            found.append(str(key))
+    return found
 
 
 def looks_like_proteins(names: pd.Index) -> bool:

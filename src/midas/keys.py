@@ -6,6 +6,7 @@ from typing import Final
 
 LATENT: Final = "X_midas"  # obsm: biological state c, as the published package names it
 TECHNICAL: Final = "X_midas_u"  # obsm: technical noise u
+LAYOUT: Final = "_umap"  # ends the obsm key of an embedding laid out in two dimensions
 IMPUTED: Final = "imputed"  # layers: decoded from (c, u)
 CORRECTED: Final = "corrected"  # layers: decoded from (c, standard noise)
 MEASURED_PREFIX: Final = "measured_"  # var: measured_<batch>, True where the batch measured the feature

@@ -614,7 +614,10 @@ class MIDAS:
         check_rows(mosaic.cells, mdata)
         z = self.posterior(mosaic, part="z").mean
         dim_c = self.config.network.dim_c
-        mdata.obsm[keys.LATENT], mdata.obsm[keys.TECHNICAL] = z[:, :dim_c].copy(), z[:, dim_c:].copy()
+        for key, values in ((keys.LATENT, z[:, :dim_c].copy()), (keys.TECHNICAL, z[:, dim_c:].copy())):
+            if key + keys.LAYOUT in mdata.obsm and not np.array_equal(mdata.obsm[key], values, equal_nan=True):
+                del mdata.obsm[key + keys.LAYOUT]  # midas.pl would draw what another model had found
+            mdata.obsm[key] = values
 
     def stream(self, mosaic: Mosaic, modality: str, layer: str, layout: Layout) -> Iterator[NDArray[np.float32]]:
         """Decode block by block what would not fit in memory.

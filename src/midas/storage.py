@@ -268,6 +268,9 @@ def read_card(folder: Path) -> dict[str, Any]:
         As :func:`read_model`.
     """
     path = folder / _CARD
+    if folder.is_file():
+        msg = f"{folder}: expected a folder that MIDAS.save() or midas integrate --model wrote, found a file."
+        raise ModelFileError(msg)
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

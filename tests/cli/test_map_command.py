@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import mudata as md
 import numpy as np
 import pytest
 from commands import midas
 
-from helpers import files_under, query_of
+from helpers import files_under, names, one, query_of
 from midas import MIDAS, transfer
 from midas.io import read_file, write_mudata
 
@@ -64,3 +65,33 @@ def test_map_leaves_nothing_behind_on_an_error(
     assert result.exit_code == 1
     assert message in result.stderr
     assert files_under(folder) == before
+
+
+def test_a_file_in_place_of_a_reference_is_named_so(folder: Path) -> None:
+    result = midas("map", "in.h5mu", "-r", "in.h5mu", "-o", "mapped.h5mu")
+    assert result.exit_code == 1
+    assert "expected a folder that MIDAS.save() or midas integrate --model wrote, found a file" in result.stderr
+
+
+def test_raw_files_are_sent_to_prepare(folder: Path, saved: Path) -> None:
+    (folder / "raw.h5").write_bytes(b"")
+    (folder / "outs").mkdir()
+    for name, found in (("raw.h5", "found '.h5'"), ("outs", "found a folder")):
+        result = midas("map", name, "-r", str(saved), "-o", "mapped.h5mu")
+        assert result.exit_code == 1
+        assert f"{found}. Make a mosaic of raw files by midas prepare." in result.stderr
+
+
+def test_what_is_to_be_said_of_a_query_is_said_once(folder: Path, saved: Path) -> None:
+    query = query_of()
+    write_mudata(folder / "q.h5mu", md.MuData({"rna": query["rna"][:, :-5].copy()}))
+    result = midas("map", "q.h5mu", "-r", str(saved), "-o", "mapped.h5mu", "--mode", "encode", "--impute")
+    assert result.exit_code == 0, result.output
+    assert " ".join(result.stderr.split()).count("are missing (masked)") == 1
+
+
+def test_advice_is_of_options(folder: Path) -> None:
+    one(names("c", 30), ["CD3", "CD56", "CD45RA", "CD19"]).write_h5ad(folder / "adt.h5ad")
+    said = " ".join(midas("inspect", "adt.h5ad").stdout.split())
+    assert "If it is another, write it as a modality of that name (rna, adt, atac) into an .h5mu file." in said
+    assert "in place of adata" not in said

@@ -309,3 +309,10 @@ def test_explicit_zeros_are_zeros() -> None:
     assert any("1 cell has no counts" in note for note in found.notes)
     adata.X = sp.csr_matrix(with_zeros.X.toarray())
     assert_same(found, read_mosaic(adata))
+
+
+def test_a_batch_may_be_called_like_a_modality_beside_a_mudata() -> None:
+    both = joined({"rna": one(CELLS, GENES, None), "adt": one(CELLS, PROTEINS, None)}, batch=None)
+    mosaic = read_mosaic({"tea": both, "cite": one(names("d", 5), GENES, None)}, batch_key=None)
+    assert mosaic.batches == ("cite", "tea")
+    assert mosaic.modalities["rna"].present.all()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import anndata as ad
 import matplotlib as mpl
@@ -270,6 +271,28 @@ def test_the_curve_follows_the_cells() -> None:
     (ax,) = pl.along_pseudotime(adata, [1], pseudotime="t")
     x, y = ax.lines[-1].get_data()
     np.testing.assert_allclose(y, np.sin(3 * x), atol=0.05)
+
+
+def test_numbers_along_pseudotime_get_a_scale() -> None:
+    adata = embedded(["a"] * 20)
+    adata.obsm["X_midas"] = adata.obsm["X_midas_u"]
+    adata.obs["t"] = np.linspace(0, 1, 20)
+    adata.obs["depth"] = pd.array([None, *range(19)], dtype="Int64")
+    (ax,) = pl.along_pseudotime(adata, [1], pseudotime="t", color="depth")
+    assert [len(c.get_offsets()) for c in ax.collections] == [1, 19]
+    np.testing.assert_array_equal(ax.collections[1].get_array(), np.arange(19))
+    assert ax.get_legend() is None
+
+
+def test_a_layout_says_that_it_takes_time(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    fake = SimpleNamespace(UMAP=lambda **_: SimpleNamespace(fit_transform=lambda z: z[:, :2]))
+    monkeypatch.setitem(sys.modules, "umap", fake)
+    caplog.set_level("INFO", logger="midas")
+    for _ in range(2):
+        adata = embedded(["a"] * 12)
+        pl.umap(adata, "kind", basis="X_midas_u")
+        pl.umap(adata, "kind", basis="X_midas_u")  # laid out already
+    assert caplog.text.count("Laying out 12 cells; the first time in a process takes up to a minute") == 2
 
 
 def test_correlation_shows_the_strongest() -> None:

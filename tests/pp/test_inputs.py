@@ -61,7 +61,19 @@ def test_batches_within_an_object_and_their_masks() -> None:
     found = collect([adata])
     assert [(s.batch, s.adata.shape) for s in found] == [("a", (2, 1)), ("b", (4, 2))]
     assert batches({"all": adata}) == [("all", "rna", 6)]
-    assert batches([adata], batch_key="donor") == [("batch1", "rna", 6)]
+    assert batches([adata[:, :1].copy()], batch_key="batch")[0] == ("a", "rna", 2)
+
+
+def test_a_batch_column_that_no_input_has_is_refused_unless_batches_are_named() -> None:
+    adata = one(names("c", 6), ["g0", "g1"], ["a", "a", "b", "b", "b", "b"])
+    with pytest.raises(
+        ValueError, match="Expected a column 'donor' in obs of some of the input, found the columns: 'batch'"
+    ):
+        collect([adata], batch_key="donor")
+    assert batches({"x": adata}, batch_key="donor") == [("x", "rna", 6)]
+    adata.obs["donor"] = ["p", "q"] * 3
+    (sample,) = collect({"x": adata}, batch_key="donor")
+    assert "all of it is batch 'x', as named; its column 'donor' was not used" in sample.notes[0]
 
 
 def test_one_batch_in_two_files_holds_both_modalities(tmp_path: Path) -> None:

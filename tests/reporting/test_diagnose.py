@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tomllib
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -65,6 +66,48 @@ def test_a_type_that_one_batch_lacks_is_no_batch_effect() -> None:
     assert pairs(x, batch)[0] > 0.2
     np.testing.assert_allclose(pairs(x, batch, label), 0, atol=0.1)
     assert np.isnan(pairs(x, batch, batch)).all()  # no type in two batches
+
+
+def five_batches(move: float = 0.0) -> tuple[midas.Mosaic, Sampled, dict[str, Space]]:
+    """Cells of two types, well mixed but for the last batch, which may be moved away."""
+    rng = np.random.default_rng(1)
+    mosaic = midas.read_mosaic(simulated(n_cells=500, mosaic=("rna",) * 5))
+    cells, batch = np.arange(500), mosaic.batch
+    label = np.tile([0, 1], 250)
+    c = rng.normal(size=(500, 3)) + 20 * label[:, None]
+    counts = c + 50 * batch[:, None]
+    c = c + move * (batch == 4)[:, None]
+    sampled = Sampled(cells, c, c[:, :2], {}, batch, label, ("T", "B"))
+    return mosaic, sampled, {"rna": Space(cells, counts, 0.9)}
+
+
+@pytest.mark.parametrize("bare", [(3, 4), (0,), (0, 1, 2, 3)])
+def test_batches_without_labels_are_not_called_apart(bare: tuple[int, ...]) -> None:
+    mosaic, whole, space = five_batches()
+    partly = replace(whole, label=np.where(np.isin(whole.batch, bare), -1, whole.label))
+    for sampled in (whole, partly):
+        left, kept = batch_left(mosaic, sampled, space), structure_kept(sampled, space)
+        assert (left.level, left.cause, kept.level, kept.cause) == ("good", "", "good", "")
+        named = f"{mosaic.batches[bare[0]]}" + (f", {mosaic.batches[bare[1]]}" if len(bare) > 1 else " has")
+        assert (named in left.sentence and "compared without" in left.sentence) == (sampled is partly)
+
+
+def test_cells_without_a_label_are_no_type_of_their_own() -> None:
+    mosaic, whole, space = five_batches()
+    # All cells of one type in one batch, and a third of all others, lack a label.
+    gone = ((whole.batch == 2) & (whole.label == 0)) | (np.arange(500) % 3 == 0)
+    partly = replace(whole, label=np.where(gone, -1, whole.label))
+    assert (pairs(partly.c, partly.batch, partly.label) < 0.15).all()
+    assert batch_left(mosaic, partly, space).level == "good"
+
+
+def test_a_batch_apart_is_seen_without_its_labels() -> None:
+    mosaic, whole, space = five_batches(move=40.0)
+    found = pairs(whole.c, whole.batch, np.where(whole.batch == 4, -1, whole.label))
+    apart = np.array([False, False, False, True, False, False, True, False, True, True])
+    assert (found[apart] == 1).all()
+    assert (found[~apart] < 0.15).all()
+    assert batch_left(mosaic, replace(whole, label=np.full(500, -1)), space).level == "poor"
 
 
 def test_neighbours_kept_are_counted_beyond_chance() -> None:
@@ -156,6 +199,13 @@ def test_alignment_of_two_modalities() -> None:
     assert alignment(Sampled(single={}, **common)).level == "none"
 
 
+def test_alignment_is_judged_by_all_cells_that_were_drawn() -> None:
+    x = RNG.normal(size=(4000, 4)).astype(np.float32)
+    apart = np.concatenate([x[:2000], x[:1999:-1]])  # the first batches meet, as files store them, later ones do not
+    common = {"cells": np.arange(4000), "c": x, "u": x, "batch": np.zeros(4000, int), "label": None, "label_names": ()}
+    assert alignment(Sampled(single={"a": x, "b": apart}, **common)).level != "good"
+
+
 def test_islands_of_batches() -> None:
     tied = midas.read_mosaic(simulated(mosaic=("rna", "rna+adt", "adt")))
     apart = midas.read_mosaic(simulated(mosaic=("rna", "adt", "rna"), unpaired_fraction=0.0))
@@ -215,7 +265,10 @@ def test_a_sample_is_in_proportion_but_for_the_rarest() -> None:
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 5, 40])
-def test_a_plane_for_any_number_of_cells(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plane_for_any_number_of_cells(
+    n: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="midas")
     # The library takes a minute to compile; the documentation's page on reports runs it.
     fake = SimpleNamespace(UMAP=lambda **_: SimpleNamespace(fit_transform=lambda z: z[:, :2]))
     monkeypatch.setitem(sys.modules, "umap", fake)
@@ -223,6 +276,7 @@ def test_a_plane_for_any_number_of_cells(n: int, monkeypatch: pytest.MonkeyPatch
     assert xy.shape == (n, 2)
     assert np.isfinite(xy).all()
     assert (method == "UMAP") == (n == 40)
+    assert ("Laying out 40 cells; the first time" in caplog.text) == (n == 40)
 
 
 def test_features_that_tell_groups_apart_come_first() -> None:
@@ -240,6 +294,17 @@ def test_features_that_tell_groups_apart_come_first() -> None:
     assert choose_features(mosaic, np.arange(200), group, [asked], 200)["rna"][0] == 3
     with pytest.raises(ValueError, match="Expected at most"):
         choose_features(mosaic, np.arange(200), group, list(names), 2_000_000)
+
+
+def test_a_modality_without_labelled_cells_has_features_too() -> None:
+    mosaic = midas.read_mosaic(simulated(n_cells=200, mosaic=("rna", "adt"), unpaired_fraction=0.0))
+    with_rna = mosaic.modalities["rna"].present
+    label, spare = np.where(with_rna, np.arange(200) % 2, -1), np.arange(200) % 3
+    assert not len(choose_features(mosaic, np.arange(200), label, [], 200)["adt"])
+    found = choose_features(mosaic, np.arange(200), label, [], 200, spare=spare)
+    assert len(found["adt"])
+    only = choose_features(mosaic, np.arange(200), label, [], 200)
+    np.testing.assert_array_equal(found["rna"], only["rna"])
 
 
 def test_columns_of_every_kind_are_packed() -> None:

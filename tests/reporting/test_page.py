@@ -19,7 +19,7 @@ import scipy.sparse as sp
 from pages import HOSTILE
 
 import midas
-from helpers import dense, files_under, names, one, simulated, tiny
+from helpers import dense, files_under, joined, names, one, simulated, tiny
 from midas.data import Mosaic
 from midas.reporting import Choices, check_page
 from midas.reporting.choices import columns_of, label_of, obs_of
@@ -166,6 +166,28 @@ def test_an_anndata_of_one_modality_one_batch_and_no_label(quick: None, n: int, 
     text = page.read_text("utf-8")
     assert "There is one batch" in text
     assert data_of(page)["n"] == n
+
+
+@pytest.mark.parametrize("bare", [False, True])
+def test_types_may_be_numbers_and_few(
+    quick: None, bare: bool, integrated: tuple[midas.MIDAS, md.MuData], tmp_path: Path
+) -> None:
+    model, mdata = integrated
+    mdata = joined(mdata.mod, batch=mdata.obs["batch"])
+    mdata.obs["number"] = np.where(bare & (np.arange(200) > 1), np.nan, np.arange(200) % 2 + 1)
+    data = data_of(midas.report(model, mdata, tmp_path / "r.html", label="number"))
+    shown = next(column for column in data["columns"] if column["name"] == "number")
+    assert shown["categories"] == ["1", "2"]
+    assert {feature["modality"] for feature in data["features"]} == {"rna", "adt", "atac"}
+
+
+def test_one_type_is_none_to_judge_by(quick: None, integrated: tuple[midas.MIDAS, md.MuData], tmp_path: Path) -> None:
+    model, mdata = integrated
+    mdata = joined(mdata.mod, batch=mdata.obs["batch"])
+    mdata.obs["lone"] = ["T", *[None] * 199]
+    page = midas.report(model, mdata, tmp_path / "r.html", label="lone")
+    assert "with the types of the column" not in page.read_text("utf-8")
+    assert data_of(page)["label"] == "lone"
 
 
 def test_no_bridge_is_said(quick: None, tmp_path: Path) -> None:

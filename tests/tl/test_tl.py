@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 import scipy.sparse as sp
 
 from midas import MIDAS, Config, simulate, tl
+from midas.tl.differential import _table
 
 
 def typed(counts: np.ndarray, kinds: list[str], **obs: object) -> ad.AnnData:
@@ -56,6 +58,12 @@ def test_contributions_match_tables_by_name() -> None:
         tl.modality_contributions({"rna": mixed.rename(index={"c0": "c1"}), "joint": z}, groups)
 
 
+def test_contributions_take_a_column_of_obs_beside_arrays() -> None:
+    z = np.random.default_rng(0).normal(size=(40, 3))
+    groups = pd.Series(pd.Categorical([True] * 30 + [False] * 10), index=[f"c{i}" for i in range(40)])
+    assert tl.modality_contributions({"rna": z, "joint": z}, groups, k=5).cells.to_dict() == {"False": 10, "True": 30}
+
+
 def test_fold_changes_are_those_of_the_means_and_heed_panels() -> None:
     counts = np.array([[8, 0, 1], [8, 4, 1]] * 10 + [[2, 0, 1], [2, 4, 1]] * 10)
     adata = typed(counts, ["a"] * 20 + ["b"] * 20, batch=["x", "y"] * 20)
@@ -89,6 +97,11 @@ def test_low_accessibility_counts_measured_peaks_alone() -> None:
     assert found.share.tolist() == pytest.approx([0.01, 0.3, 0.1, 0])
     assert found.low.tolist() == [True, False, False, True]
     assert not found.groups.loc["T", "bimodal"]
+    adata.var["measured_y"] = False  # a group of which nothing was measured
+    adata.obs["type"] = ["T", "T", "B", "B"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.isnan(tl.low_accessibility(adata, "type").groups.loc["B", "low"])
 
 
 def test_correlation_is_numpys_over_the_cells_that_measured() -> None:
@@ -140,6 +153,11 @@ def test_pseudotime_leaves_other_cells_out() -> None:
     assert np.corrcoef(time[:100], line[:100])[0, 1] > 0.9
     with pytest.raises(KeyError, match="start"):
         tl.pseudotime(adata, "none", groupby="type")
+    adata.obs["cluster"] = [0] * 5 + [1] * 115
+    np.testing.assert_array_equal(time, tl.pseudotime(adata, 0, groupby="cluster", cells=cells))
+    adata.obs["cluster"] = pd.Series([np.nan] * 5 + ["late"] * 115, index=adata.obs_names)
+    with pytest.raises(KeyError, match=r"takes part \(late\), found 'nan'"):
+        tl.pseudotime(adata, "nan", groupby="cluster")
 
 
 SIZE = simulate.SimulationConfig(
@@ -199,6 +217,33 @@ def test_random_groups_do_not_differ(world: tuple[md.MuData, MIDAS]) -> None:
         assert ((found["low"] > 0) | (found["high"] < 0)).mean() <= 0.05
 
 
+@pytest.mark.parametrize("n", [2, 3, 10])
+def test_a_few_cells_of_a_type_do_not_differ_from_it(
+    n: int, world: tuple[md.MuData, MIDAS], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The change of few cells may be anything, which is no change in a direction."""
+    mdata, model = world
+    kinds = mdata.obs["cell_type"].astype(str)
+    mine = np.flatnonzero(kinds == "type1")
+    for seed in range(2):
+        groups = kinds.where(kinds == "type1", None)
+        groups.iloc[np.random.default_rng(seed).choice(mine, n, replace=False)] = "few"
+        found = tl.differential_features(model, "rna", groups, only=["few"], test=tl.Comparison(draws=20, delta=0.1))
+        assert found["differential"].sum() <= 1
+        assert (found["probability"] <= 1).all()
+    assert (f"Groups of fewer than 5 cells: 'few ({n})'" in caplog.text) == (n < 5)
+
+
+def test_a_wide_change_is_sure_of_no_direction() -> None:
+    rng = np.random.default_rng(0)
+    mean, rest = rng.lognormal(0, 0.1, (2, 50, 4)).astype(np.float32)
+    mean[:, 0] *= 16
+    error = np.array([0.5, 0.01, 5.0, 100.0])
+    found = _table("a", pd.Index(list("wxyz")), mean, rest, error, tl.Comparison()).set_index("feature")
+    assert found["differential"].to_dict() == {"w": True, "x": False, "y": False, "z": False}
+    assert found.loc["z", "probability"] == pytest.approx(0.5, abs=0.01)
+
+
 def test_a_group_that_was_not_measured_can_be_compared(mdata: md.MuData, fitted: MIDAS) -> None:
     """Its counts are imputed, and its error is the largest of the others."""
     inside = mdata.obs_names.isin(mdata["adt"].obs_names)
@@ -215,7 +260,11 @@ def test_groups_are_matched_by_name(world: tuple[md.MuData, MIDAS]) -> None:
         pd.testing.assert_frame_equal(a, other)
     of_new = tl.differential_features(model, "rna", "cell_type", data=mdata[::-1].copy(), test=test)
     assert set(of_new["group"]) == set(a["group"])
-    with pytest.raises(KeyError, match=r"Expected a column 'celltype' in obs, found: .*cell_type"):
+    some = pd.Series(np.arange(500) % 2, index=mdata.obs_names[:500])  # numbers that not all cells have
+    assert set(tl.differential_features(model, "rna", some, only=["1"], test=test)["group"]) == {"1"}
+    with pytest.raises(
+        KeyError, match=r"Expected a column 'celltype' in obs, found: .*cell_type.*mdata.obs\['celltype'\]"
+    ):
         tl.differential_features(model, "rna", "celltype")
     with pytest.raises(ValueError, match=r"Comparison\.draws"):
         tl.Comparison(draws=1)

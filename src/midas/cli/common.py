@@ -24,6 +24,12 @@ _AS_OPTIONS: Final = {
     "with batch_key=, or say batch_key=None if": "with --batch-key, or say --batch-key none if",
     "Start without resume": "Delete the file or name another with --checkpoint",
     "with layer=.": "with --layer.",
+    "If it is another, say so: {'adt': adata} in place of adata.": (
+        "If it is another, write it as a modality of that name (rna, adt, atac) into an .h5mu file."
+    ),
+    "midas.pp.prepare() makes a modality of them; or give {'rna': adata, 'adt': ...}.": (
+        "midas prepare makes a modality of them."
+    ),
     "Save it with save(with_cells=20000), or map with midas.transfer.query_to_reference(), which": (
         "Save it with midas integrate --model DIR --with-cells 20000, or map with --mode query, which"
     ),
@@ -89,6 +95,7 @@ def command_line(context: typer.Context) -> str:
 def log_to(console: Console) -> None:
     """Show the package's log on the console, and nowhere else."""
     handler = RichHandler(console=console, show_path=False, show_time=False, markup=False)
+    handler.addFilter(_as_typed)
     # Shared feature names of two modalities are no concern here: features are looked up per modality.
     warnings.filterwarnings("ignore", module="mudata")
     warnings.filterwarnings(
@@ -98,6 +105,18 @@ def log_to(console: Console) -> None:
     package.handlers = [handler]
     package.propagate = False
     package.setLevel(logging.INFO)
+
+
+def as_options(text: str) -> str:
+    """Advise options where the package advises lines of Python."""
+    for words, options in _AS_OPTIONS.items():
+        text = text.replace(words, options)
+    return text
+
+
+def _as_typed(record: logging.LogRecord) -> bool:
+    record.msg, record.args = as_options(record.getMessage()), None
+    return True
 
 
 def tell_if_interrupted(console: Console, model: MIDAS, checkpoint: Path | None = None) -> None:
@@ -138,9 +157,9 @@ class errors:  # noqa: N801 - used like a function
             self._fail(str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error), 1)
 
     def _fail(self, message: str, code: int) -> NoReturn:
-        for words, options in _AS_OPTIONS.items():
-            message = message.replace(words, options)
-        Console(stderr=True).print(f"[bold red]Error:[/] {escape(message)}", highlight=False, soft_wrap=True)
+        Console(stderr=True).print(
+            f"[bold red]Error:[/] {escape(as_options(message))}", highlight=False, soft_wrap=True
+        )
         raise typer.Exit(code)
 
 

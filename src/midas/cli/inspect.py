@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from midas.cli.common import BatchKey, ConfigFile, Data, Layer, errors, escape, key_of, layer_of
+from midas.cli.common import BatchKey, ConfigFile, Data, Layer, as_options, errors, escape, key_of, layer_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,7 +78,7 @@ def _print_mosaic(console: Console, mosaic: Mosaic) -> None:
     for (a, b), n in summary.bridges.items():
         console.print(f"bridge {a} - {b}: {n:,} cells")
     for warning in summary.warnings:
-        console.print(f"[yellow]![/] {escape(warning)}", highlight=False)
+        console.print(f"[yellow]![/] {escape(as_options(warning))}", highlight=False)
 
 
 def _print_frame(console: Console, frame: pd.DataFrame, title: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -126,7 +127,11 @@ def _write(console: Console, results: Results, query: Query, mapped: Mapped, fou
     assert isinstance(query.data, MuData | AnnData)
     mosaic = None
     if results.impute and mapped.mode == "encode":
+        reading = logging.getLogger("midas.data.read")  # which said all that is to be said when the cells were mapped
+        before = reading.level
+        reading.setLevel(logging.ERROR)
         mosaic = mapped.model.read(query.data, batch_key=query.batch_key, layer=query.layer)
+        reading.setLevel(before)
     labels = None if found is None else found.table
     write_mapped(results.output, query.data, mapped, labels, impute=results.impute, mosaic=mosaic)
     console.print(f"Result: {results.output}")

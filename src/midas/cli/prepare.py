@@ -15,9 +15,27 @@ from midas.cli.common import Quiet, errors, escape
 from midas.cli.options import grouped
 
 if TYPE_CHECKING:
+    from midas.data import MosaicSchema
     from midas.pp import Cutoffs, Genome, PrepareReport
 
 _RNA, _PROTEINS, _PEAKS = "RNA", "Proteins", "Peaks"
+
+
+@dataclass(frozen=True)
+class Input:
+    """How the input is read, and what it is to be alike."""
+
+    batch_key: Annotated[str, typer.Option(help="Column of obs that names batches, in .h5ad and .h5mu files.")] = (
+        "batch"
+    )
+    layer: Annotated[str | None, typer.Option(help="Layer of .h5ad and .h5mu files that holds the counts.")] = None
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            help="Model that the cells are a query of: its features are taken, by its names, and its peaks.",
+            show_default=False,
+        ),
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -113,10 +131,7 @@ def prepare(
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The mosaic, an .h5mu file.", show_default=False)],
-    batch_key: Annotated[
-        str, typer.Option(help="Column of obs that names batches, in .h5ad and .h5mu files.")
-    ] = "batch",
-    layer: Annotated[str | None, typer.Option(help="Layer of .h5ad and .h5mu files that holds the counts.")] = None,
+    given: Input,
     rna: Rna,
     adt: Proteins,
     peaks: Peaks,
@@ -139,16 +154,28 @@ def prepare(
         mdata = pp.prepare(
             sources,
             cutoffs=cutoffs,
-            batch_key=batch_key,
-            layer=layer,
+            batch_key=given.batch_key,
+            layer=given.layer,
             proteins=adt.proteins,
             fragments=_pairs(peaks.fragments or []),
             genome=peaks.genome(),
+            schema=None if given.reference is None else _schema(given.reference),
         )
         write_mudata(output, mdata)
         _print(console, pp.report_of(mdata))
         sizes = ", ".join(f"{name} {adata.n_obs:,} x {adata.n_vars:,}" for name, adata in mdata.mod.items())
         console.print(f"Mosaic: {output} ({mdata.n_obs:,} cells; {sizes})", highlight=False)
+        if given.batch_key != "batch":
+            said = f"Its batches are in the column {given.batch_key!r}: give the next commands --batch-key {given.batch_key}"
+            console.print(escape(said), highlight=False)
+
+
+def _schema(reference: Path) -> MosaicSchema:
+    """Features of a saved model, without its weights."""
+    from midas.data import MosaicSchema  # noqa: PLC0415
+    from midas.storage import read_card  # noqa: PLC0415
+
+    return MosaicSchema.from_dict(read_card(reference)["schema"])
 
 
 def _check_targets(output: Path, sources: list[str]) -> None:

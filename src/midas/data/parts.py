@@ -98,7 +98,7 @@ def _of_mapping(
     }
     if len(known) == len(data):
         return [_part(name, adata, f"modality {name!r}", batch_key, None) for name, adata in known.items()]
-    if known:
+    if known and not any(isinstance(value, MuData) for value in data.values()):
         msg = (
             f"Expected a dict either by modality (AnnData each) or by batch, found both: {', '.join(known)} are modalities, "
             f"the rest of {', '.join(map(str, data))} are not."

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 import numpy as np
 import pandas as pd
 
+from midas.antibodies import protein_arrays
 from midas.data.cells import Cells, number_cells, obs_of
 from midas.data.checks import describe_names
 from midas.data.features import check_overlap, own_features
@@ -94,7 +95,7 @@ def read_mosaic(
         rows[name] = locate(features, mine, cells, None if measured is None else measured.get(name), notes)
     if known is not None:
         check_overlap(known.modalities, opened, notes, adding=schema is None)
-    notes += [*_guessed_notes(parts), *_apart_notes(opened)]
+    notes += [*_guessed_notes(parts), *_beside_notes(parts), *_apart_notes(opened)]
     notes += [*_pairing_notes(rows, cells), *_lonely_notes(rows, cells)]
     for note in notes:
         if note not in told:
@@ -142,10 +143,24 @@ def _guessed_notes(parts: list[Part]) -> list[str]:
     """Say what a small panel was taken for: its names may tell little."""
     return [
         f"{part.label}: told from the names of its {part.adata.n_vars:,} features. If it is another, say so: "
-        f"{{'adt': adata}} in place of adata."
+        "{'adt': adata} in place of adata."
         for part in parts
         if part.guessed and part.adata.n_vars <= _SMALL_PANEL
     ]
+
+
+def _beside_notes(parts: list[Part]) -> list[str]:
+    """Say where proteins lie beside the counts of another modality: they are not read there."""
+    with_proteins = {str(name) for part in parts if part.name == "adt" for name in part.adata.obs_names[:1]}
+    notes = []
+    for part in parts:
+        arrays = [] if part.name == "adt" else protein_arrays(part.adata)
+        if arrays and not part.adata.obs_names.astype(str).isin(with_proteins).any():
+            notes.append(
+                f"{part.label}: obsm[{arrays[0]!r}] looks like proteins, which are not read from there. midas.pp.prepare() makes "
+                "a modality of them; or give {'rna': adata, 'adt': ...}."
+            )
+    return notes
 
 
 def _apart_notes(opened: list[Opened]) -> list[str]:

@@ -82,7 +82,9 @@ def check_source(file: Path) -> None:
     """
     if file.suffix not in _READERS:
         kinds = " or ".join(f"{suffix} ({what})" for suffix, what in _READERS.items())
-        msg = f"{file}: expected a file that ends in {kinds}, found {file.suffix or 'no ending'!r}."
+        found = "a folder" if file.is_dir() else repr(file.suffix or "no ending")
+        raw = " Make a mosaic of raw files by midas prepare." if file.suffix == ".h5" or file.is_dir() else ""
+        msg = f"{file}: expected a file that ends in {kinds}, found {found}.{raw}"
         raise DataFileError(msg)
     if not file.is_file():
         folder = file.parent

@@ -79,7 +79,10 @@ def imputed(
     else:
         axes = panels(len(wanted), ax, (3.4, 3.1))
         for name, panel in zip(wanted, axes, strict=True):
-            column = [int(adata.var_names.get_loc(name))]
+            column = np.flatnonzero(adata.var_names == name)
+            if len(column) > 1:
+                msg = f"Expected one feature called {name!r}, found {len(column)}. Make them differ by var_names_make_unique()."
+                raise KeyError(msg)
             _panel(panel, *_values(before[:, column], after[:, column], measured[:, column], rng), name)
     write(axes[0], save)
     return axes

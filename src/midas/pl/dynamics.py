@@ -14,6 +14,7 @@ from midas.pl.figure import (
     GREY,
     axes_for,
     bare,
+    is_number,
     legend,
     legend_size,
     names_of,
@@ -56,7 +57,7 @@ def along_pseudotime(
     pseudotime
         Column of obs; cells without are left out.
     color
-        Column of obs to colour cells by.
+        Column of obs to colour cells by; numbers get a colour scale.
     basis
         Which embedding.
     n
@@ -91,19 +92,36 @@ def along_pseudotime(
         msg = f"Expected dimensions from 1 to {z.shape[1]}, found {dimensions}."
         raise ValueError(msg)
     kind = None if color is None else column_of(data, color)[there]
-    text, names = (None, []) if kind is None else names_of(kind)
+    named = None if kind is None or is_number(kind) else kind
+    names = [] if named is None else names_of(named)[1]
     axes = panels(len(chosen), ax, (3.4 + (legend_size(names) if len(chosen) == 1 else 0), 2.9))
-    palette = {} if color is None or kind is None else palette_of(data.uns, color, kind)
-    shades = "C0" if text is None else [palette.get(str(name), GREY) for name in text]
+    palette = {} if color is None or named is None else palette_of(data.uns, color, named)
     for d, panel in zip(chosen, axes, strict=True):
-        panel.scatter(time[there], z[there, d], c=shades, s=8, linewidths=0, alpha=0.7, rasterized=True)
+        _cells(panel, time[there], z[there, d], kind, palette)
         _curve(panel, time[there], z[there, d])
         panel.set(xlabel="pseudotime", ylabel=f"{basis}_{d + 1}")
         bare(panel)
     last_of_row = axes[min(len(axes), 4) - 1]
-    legend(last_of_row, with_missing(palette, kind is not None and bool(kind.isna().any())))
+    legend(last_of_row, with_missing(palette, named is not None and bool(named.isna().any())))
     write(axes[0], save)
     return axes
+
+
+def _cells(
+    ax: Axes, x: NDArray[np.float64], y: NDArray[np.float64], kind: pd.Series | None, palette: dict[str, Any]
+) -> None:
+    """Draw cells, coloured by groups or by numbers; grey where the value is missing."""
+    style: dict[str, Any] = {"s": 8, "linewidths": 0, "alpha": 0.7, "rasterized": True}
+    if kind is None or not is_number(kind):
+        text = None if kind is None else names_of(kind)[0]
+        shades: Any = "C0" if text is None else [palette.get(str(name), GREY) for name in text]
+        ax.scatter(x, y, c=shades, **style)
+        return
+    numbers = kind.to_numpy(dtype=float, na_value=np.nan)
+    known = np.isfinite(numbers)
+    ax.scatter(x[~known], y[~known], color=GREY, **style)
+    if known.any():
+        ax.figure.colorbar(ax.scatter(x[known], y[known], c=numbers[known], cmap="viridis", **style), ax=ax, shrink=0.7)
 
 
 def smooth(x: NDArray[np.float64], y: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.float64]:

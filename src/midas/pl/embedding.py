@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
 
 MODALITIES = "modalities"
 
@@ -167,14 +170,17 @@ def _columns(
 
 def layout(z: NDArray[Any], seed: int) -> NDArray[np.float32]:
     """UMAP coordinates, `(n_cells, 2)`; NaN for rows that are NaN."""
-    import umap as umap_learn  # noqa: PLC0415 - optional, and slow to import
-
     known = np.isfinite(z).all(1)
     xy = np.full((len(z), 2), np.nan, dtype=np.float32)
     n = int(known.sum())
     if n < 3:
         msg = f"Expected 3 cells or more with an embedding, found {n}."
         raise ValueError(msg)
+    logger.info(
+        "Laying out %s cells; the first time in a process takes up to a minute while code is compiled.", f"{n:,}"
+    )
+    import umap as umap_learn  # noqa: PLC0415 - optional, and slow to import
+
     reducer = umap_learn.UMAP(
         n_neighbors=min(30, n - 1),
         min_dist=0.3,
@@ -187,7 +193,7 @@ def layout(z: NDArray[Any], seed: int) -> NDArray[np.float32]:
 
 
 def _layout(mdata: MuData | AnnData, basis: str, seed: int) -> NDArray[np.float32]:
-    key = f"{basis}_umap"
+    key = basis + keys.LAYOUT
     if key not in mdata.obsm:
         mdata.obsm[key] = layout(np.asarray(mdata.obsm[basis]), seed)
     found: NDArray[np.float32] = np.asarray(mdata.obsm[key])

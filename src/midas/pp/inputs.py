@@ -14,15 +14,17 @@ from anndata import AnnData
 from anndata.utils import make_index_unique
 from mudata import MuData
 
-from midas.data.checks import counted, scan
+from midas.data.checks import CountsError, counted, scan
 from midas.data.measured import flags_in
 from midas.data.parts import Part, as_text, counts_of, rows_in
 from midas.data.sources import open_source
 from midas.keys import MEASURED_PREFIX
 from midas.modality import PRESETS
 from midas.pp.arrays import arrays_of
+from midas.pp.beside import proteins_beside
 from midas.pp.folders import in_folder
 from midas.pp.mtx import MtxFiles, read_mtx
+from midas.pp.pairing import paired
 from midas.pp.read import by_modality, read_any
 from midas.pp.samples import Sample, csr, listed
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 Source: TypeAlias = str | Path | AnnData | MuData
 
+BATCH_KEY = "batch"  # the column where none is named
 # Names that say nothing about the sample: the folder above has the better one.
 _GENERIC = {
     "filtered_feature_bc_matrix",
@@ -74,10 +77,17 @@ def collect(
         raise ValueError("Expected files or folders to prepare, found none.")
     samples: list[Sample] = []
     layers: set[str] = set()  # that the objects have
+    columns: set[str] = set()
+    lacking = False  # a batch column where no name is given
     for number, (name, source) in enumerate(pairs, 1):
         for opened in _open(source, number):
             layers |= opened.layers
+            columns |= opened.columns
+            lacking |= name is None and bool(opened.columns) and batch_key not in opened.columns
             samples += _samples(opened, name, batch_key, layer)
+    if batch_key != BATCH_KEY and lacking and batch_key not in columns:
+        msg = f"Expected a column {batch_key!r} in obs of some of the input, found the columns: {listed(sorted(columns), 20)}."
+        raise ValueError(msg)
     if layer is not None and layer not in layers:
         msg = (
             f"Expected a layer {layer!r} in some of the input, found the layers: {', '.join(sorted(layers)) or 'none'}."
@@ -91,7 +101,8 @@ def collect(
     _check_once(kept)
     strangers = sorted({s.modality for s in samples if s.modality not in PRESETS})
     note = (f"Features of the type {listed(strangers)} are left out: MIDAS knows RNA, proteins and peaks.",)
-    return [replace(kept[0], notes=kept[0].notes + note), *kept[1:]] if strangers else kept
+    kept = [replace(kept[0], notes=kept[0].notes + note), *kept[1:]] if strangers else kept
+    return paired(kept)
 
 
 def named(source: Source) -> tuple[str | None, Source]:
@@ -129,8 +140,16 @@ class _Opened:
     @property
     def layers(self) -> set[str]:
         """Names of its layers, in any modality."""
-        parts = self.data.mod.values() if isinstance(self.data, MuData) else [self.data]
-        return {str(name) for adata in parts for name in adata.layers}
+        return {str(name) for adata in self._parts for name in adata.layers}
+
+    @property
+    def columns(self) -> set[str]:
+        """Names of its columns of obs, in any modality."""
+        return {str(name) for part in (self.data, *self._parts) for name in part.obs.columns}
+
+    @property
+    def _parts(self) -> list[AnnData]:
+        return list(self.data.mod.values()) if isinstance(self.data, MuData) else [self.data]
 
 
 def _open(source: Source, number: int) -> list[_Opened]:
@@ -171,19 +190,24 @@ def _batch_name(path: Path) -> str:
 def _samples(opened: _Opened, name: str | None, batch_key: str, layer: str | None) -> list[Sample]:
     """Cut one object by modality and batch, and check its counts."""
     data, label, kind, notes = opened.data, opened.label, opened.kind, list(opened.notes)
+    wanted = layer
     if layer is not None and layer not in opened.layers and not isinstance(data, MuData):
         notes += [f"{label}: there is no layer {layer!r}; the counts were taken from X."] if opened.layers else []
         layer = None
     if isinstance(data, AnnData) and layer is None:
         data = _raw_counts(data, label, notes)
     samples = []
-    for modality, adata in by_modality(data).items():
+    parts = by_modality(data)
+    beside = proteins_beside(data, label, notes) if isinstance(data, AnnData) and "adt" not in parts else None
+    for modality, adata in (parts if beside is None else {**parts, "adt": beside}).items():
         if modality not in PRESETS:
             samples.append(Sample(label, kind, name or opened.batch, modality, adata, tuple(notes)))
             continue
-        counts = _checked(adata, modality, label, layer)
+        counts = _checked(adata, modality, label, layer, wanted)
         obs = _obs(data, adata)
         batch = _batch(obs, name, opened.batch, batch_key, label)
+        if name is not None and batch_key != BATCH_KEY and batch_key in obs.columns and not samples:
+            notes.append(f"{label}: all of it is batch {name!r}, as named; its column {batch_key!r} was not used.")
         arrays = arrays_of(data, adata)
         for one in dict.fromkeys(batch):
             cells = batch == one
@@ -229,11 +253,17 @@ def _whole(matrix: Any) -> bool:  # noqa: ANN401 - whatever AnnData holds
     return bool((values == np.rint(values)).all())
 
 
-def _checked(adata: AnnData, modality: str, label: str, layer: str | None) -> sp.csr_matrix:
-    """Find the counts, and refuse what is none."""
+def _checked(adata: AnnData, modality: str, label: str, layer: str | None, wanted: str | None) -> sp.csr_matrix:
+    """Find the counts, in `layer` if it is there, and refuse what is none, saying so where the layer `wanted` is missing."""
     part = Part(modality, adata, f"{label}, {modality}", pd.Series("", index=adata.obs_names))
     counts = counts_of(part, layer if layer in adata.layers else None)
-    scan(open_source(counts), "counts", part, np.zeros(adata.n_obs, dtype=np.int64), 1)
+    try:
+        scan(open_source(counts), "counts", part, np.zeros(adata.n_obs, dtype=np.int64), 1)
+    except CountsError as error:
+        if wanted is None or wanted in adata.layers:
+            raise
+        msg = f"{part.label}: there is no layer {wanted!r}, so X was looked at. {error}"
+        raise CountsError(msg) from error
     return csr(counts)
 
 

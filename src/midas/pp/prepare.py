@@ -17,19 +17,21 @@ from anndata import AnnData
 from mudata import MuData
 
 from midas.antibodies import ProteinTable
+from midas.data.schema import MosaicSchema
 from midas.keys import PREPARATION
 from midas.pp.cutoffs import Cutoffs
 from midas.pp.fragments import count_fragments
 from midas.pp.genes import select_genes
 from midas.pp.inputs import Source, collect
 from midas.pp.join import join_batches
+from midas.pp.like import named_as_model
 from midas.pp.links import link_peaks, nearest_gene, read_genes
 from midas.pp.names import match_genes
 from midas.pp.peaks import merge_peaks, select_peaks
 from midas.pp.proteins import harmonise_proteins, protein_table
 from midas.pp.quality import Quality, check_cells
 from midas.pp.report import PartReport, PrepareReport
-from midas.pp.samples import Sample, csr, listed
+from midas.pp.samples import Sample, csr, listed, repeats_are_summed
 from midas.pp.tables import read_table
 
 logger = logging.getLogger(__name__)
@@ -60,6 +62,7 @@ class Genome:
     chromosomes: Collection[str] | None = None
 
 
+@repeats_are_summed()
 def prepare(
     sources: Mapping[str, Source] | Iterable[Source],
     *,
@@ -69,6 +72,7 @@ def prepare(
     proteins: ProteinTable | str | Path | pd.DataFrame | Mapping[str, str] | None = None,
     fragments: Mapping[str, str | Path] | None = None,
     genome: Genome | None = None,
+    schema: MosaicSchema | None = None,
 ) -> MuData:
     """Make a mosaic of raw files: cells and features checked, named alike over batches, and chosen.
 
@@ -91,6 +95,9 @@ def prepare(
         lack peaks of its own; the barcodes are those of its other modalities.
     genome
         Genes, links, blacklist, chromosomes.
+    schema
+        Of a trained model (``model.schema``) that the mosaic is a query of: features are named as the model's, and only these are
+        kept, in place of a choice of their own; counts of peaks are summed onto the model's peaks.
 
     Returns
     -------
@@ -124,28 +131,16 @@ def prepare(
     ]
     kept = {name: {s.batch: s.adata for s in samples if s.modality == name and s.adata.n_obs} for name in _MODALITIES}
     kept = {name: batches for name, batches in kept.items() if batches or (name == "atac" and fragments)}
+    has_ids = genes is not None and "gene_id" in genes
+    symbols = dict(zip(genes["gene_id"], genes["gene"], strict=True)) if genes is not None and has_ids else None
     chosen: dict[str, pd.Index] = {}
-    if "rna" in kept:
-        symbols = (
-            None
-            if genes is None
-            else dict(zip(genes["gene_id"], genes["gene"], strict=True))
-            if "gene_id" in genes
-            else None
-        )
-        step = match_genes(kept["rna"], symbols=symbols)
-        kept["rna"], notes = dict(step.batches), [*notes, *step.notes]
-    every = _names(kept.get("rna", {}))
-    if "adt" in kept:
-        step = harmonise_proteins(kept["adt"], table=table, genes=every)
-        kept["adt"], notes = _not_empty(dict(step.batches), "proteins"), [*notes, *step.notes]
-    if "rna" in kept:
-        wanted = {g for a in kept.get("adt", {}).values() for t in a.var["genes"] for g in str(t).split(";") if g}
-        selection = select_genes(kept["rna"], keep=wanted, cutoffs=cutoffs)
-        chosen["rna"], notes = selection.genes, [*notes, *selection.notes]
-    if "atac" in kept:
-        kept["atac"], chosen["atac"], more = _peaks(kept, cutoffs, fragments or {}, genome)
-        notes += more
+    if schema is None:
+        chosen, more = _choose(kept, cutoffs, table, symbols, fragments or {}, genome)
+    else:
+        _check_fragments(kept, fragments or {})
+        found, more = named_as_model(kept, schema, table=table, symbols=symbols, fragments=fragments)
+        kept = {name: dict(batches) for name, batches in found.items()}
+    notes += more
     mdata = join_batches(kept, features=chosen, batch_key=batch_key)
     told = genes if links is None else links
     if "atac" in kept and told is not None:
@@ -218,16 +213,48 @@ def _clean(samples: list[Sample], cutoffs: Cutoffs) -> tuple[list[Sample], list[
     return cleaned, verdicts
 
 
-def _peaks(
-    kept: Mapping[str, Mapping[str, AnnData]], cutoffs: Cutoffs, fragments: Mapping[str, str | Path], genome: Genome
-) -> tuple[dict[str, AnnData], pd.Index, list[str]]:
-    """Join peaks, count fragments on them where given, choose; batches without cells are left as they are."""
-    own = kept["atac"]
+def _choose(
+    kept: dict[str, dict[str, AnnData]],
+    cutoffs: Cutoffs,
+    table: ProteinTable,
+    symbols: Mapping[str, str] | None,
+    fragments: Mapping[str, str | Path],
+    genome: Genome,
+) -> tuple[dict[str, pd.Index], list[str]]:
+    """Name features alike in all batches, in place, and choose among them."""
+    chosen: dict[str, pd.Index] = {}
+    notes: list[str] = []
+    if "rna" in kept:
+        step = match_genes(kept["rna"], symbols=symbols)
+        kept["rna"], notes = dict(step.batches), [*notes, *step.notes]
+    every = _names(kept.get("rna", {}))
+    if "adt" in kept:
+        step = harmonise_proteins(kept["adt"], table=table, genes=every)
+        kept["adt"], notes = _not_empty(dict(step.batches), "proteins"), [*notes, *step.notes]
+    if "rna" in kept:
+        wanted = {g for a in kept.get("adt", {}).values() for t in a.var["genes"] for g in str(t).split(";") if g}
+        selection = select_genes(kept["rna"], keep=wanted, cutoffs=cutoffs)
+        chosen["rna"], notes = selection.genes, [*notes, *selection.notes]
+    if "atac" in kept:
+        kept["atac"], chosen["atac"], more = _peaks(kept, cutoffs, fragments, genome)
+        notes += more
+    return chosen, notes
+
+
+def _check_fragments(kept: Mapping[str, Mapping[str, AnnData]], fragments: Mapping[str, str | Path]) -> None:
     known = {batch for batches in kept.values() for batch in batches}
     strangers = sorted(set(fragments) - known)
     if strangers:
         msg = f"Expected fragments of the batches {listed(sorted(known))}, found {listed(strangers)}. Write batch=path."
         raise ValueError(msg)
+
+
+def _peaks(
+    kept: Mapping[str, Mapping[str, AnnData]], cutoffs: Cutoffs, fragments: Mapping[str, str | Path], genome: Genome
+) -> tuple[dict[str, AnnData], pd.Index, list[str]]:
+    """Join peaks, count fragments on them where given, choose; batches without cells are left as they are."""
+    own = kept["atac"]
+    _check_fragments(kept, fragments)
     if not own:
         raise ValueError("Expected peaks in one batch at least, to count fragments on, found none. Add a peak matrix.")
     step = merge_peaks(own, cutoffs=cutoffs, blacklist=genome.blacklist, chromosomes=genome.chromosomes)

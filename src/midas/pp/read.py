@@ -16,6 +16,7 @@ from midas.io import DataFileError, read_file
 from midas.modality import PRESETS, preset
 from midas.pp.extra import needs
 from midas.pp.mtx import find_mtx, read_mtx
+from midas.pp.samples import repeats_are_summed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -70,11 +71,8 @@ def read_10x_h5(file: Path) -> AnnData:
         raise DataFileError(msg)
     with needs("scanpy"):
         import scanpy as sc  # noqa: PLC0415 - optional, and slow to import
-    import warnings  # noqa: PLC0415
-
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*names are not unique")
+        with repeats_are_summed():
             adata: AnnData = sc.read_10x_h5(file, gex_only=False)
     except Exception as error:  # a broken file may fail anywhere in the libraries that read it
         msg = (

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -70,6 +72,14 @@ def csr(matrix: Any) -> sp.csr_matrix:  # noqa: ANN401 - whatever AnnData holds
         counts = counts.copy()
         counts.sum_duplicates()
     return counts
+
+
+@contextmanager
+def repeats_are_summed() -> Iterator[None]:
+    """Keep anndata from warning, at every step, of names that occur twice: their counts are summed, and that is noted."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*names are not unique")
+        yield
 
 
 def as_texts(values: pd.Series) -> list[str]:

@@ -134,7 +134,13 @@ def spelled(mosaic: Mosaic, modality: str) -> list[str]:
 
 
 def choose_features(
-    mosaic: Mosaic, cells: NDArray[np.int64], groups: NDArray[np.int64], asked: Sequence[str], n_drawn: int
+    mosaic: Mosaic,
+    cells: NDArray[np.int64],
+    groups: NDArray[np.int64],
+    asked: Sequence[str],
+    n_drawn: int,
+    *,
+    spare: NDArray[np.int64] | None = None,
 ) -> dict[str, NDArray[np.int64]]:
     """Choose the features to colour by: those asked for, then the ones that tell groups of cells apart best.
 
@@ -148,6 +154,8 @@ def choose_features(
         Names, or ``modality:name``.
     n_drawn
         Cells in the plot, which decides how many features there is room for.
+    spare
+        Other groups, for modalities whose cells are hardly in any of `groups`: those of batches without labels.
 
     Returns
     -------
@@ -167,7 +175,10 @@ def choose_features(
     per = min(_MOST_PER_MODALITY, (room - n_named) // max(1, len(mosaic.modalities)))
     chosen = {}
     for modality in mosaic.modalities:
-        best = [c for c in _markers(mosaic, modality, cells, groups, per) if c not in named[modality]]
+        found = _markers(mosaic, modality, cells, groups, per)
+        if not found and spare is not None:
+            found = _markers(mosaic, modality, cells, spare, per)
+        best = [c for c in found if c not in named[modality]]
         chosen[modality] = np.asarray([*named[modality], *best[:per]], dtype=np.int64)
     return chosen
 

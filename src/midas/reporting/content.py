@@ -17,7 +17,7 @@ from midas import keys
 from midas.data.summary import MosaicSummary, summarise
 from midas.inference import device_of
 from midas.reporting.advise import Advice, advise
-from midas.reporting.choices import Choices, columns_of, label_of, obs_of
+from midas.reporting.choices import Choices, columns_of, is_number, label_of, obs_of
 from midas.reporting.colours import Column, Feature, choose_features, pack_column, pack_features
 from midas.reporting.diagnose import best_epoch, diagnose
 from midas.reporting.finding import Finding, Sampled
@@ -155,6 +155,8 @@ def gather_content(
     obs = obs_of(data)
     label = label_of(obs, choices.label)
     columns, left_out = columns_of(obs, choices)
+    if label is not None:
+        obs[label] = _as_types(obs[label])
     z = model.posterior(mosaic, part="z").mean
     placed = np.flatnonzero(np.isfinite(z).all(1))
     types = _codes(obs, label)
@@ -165,8 +167,9 @@ def gather_content(
     summary = summarise(replace(mosaic, notes=_notes(model, mosaic)))
     history = [{str(k): float(v) for k, v in row.items()} for row in model.history.to_dict("records")]
     findings = diagnose(mosaic, summary, sampled, history)
-    groups = sampled.label if sampled.label is not None else _clusters(sampled.c, seed)
-    features = choose_features(mosaic, judged, groups, choices.features, len(drawn))
+    clusters = _clusters(sampled.c, seed)
+    groups = clusters if sampled.label is None else sampled.label
+    features = choose_features(mosaic, judged, groups, choices.features, len(drawn), spare=clusters)
     dim_c = model.config.network.dim_c
     xy, method = plane(z[drawn, :dim_c], seed)
     own = {
@@ -196,7 +199,7 @@ def gather_content(
         findings=tuple(findings),
         advice=tuple(advise(findings, model.config)),
         n_judged=len(judged),
-        judged_by=label,
+        judged_by=None if sampled.label is None else label,
         origin=_origin(model, command),
     )
 
@@ -215,6 +218,16 @@ def _codes(obs: pd.DataFrame, label: str | None) -> tuple[NDArray[np.int64], tup
     text = text.where(~text.astype(str).str.lower().isin(keys.NO_LABEL), None)
     codes, names = pd.factorize(text, sort=True)
     return codes.astype(np.int64), tuple(map(str, names))
+
+
+def _as_types(values: pd.Series) -> pd.Series:
+    """Types that are numbers get a legend, not a colour scale; whole ones are 1 and not 1.0 where some are missing."""
+    if not is_number(values):
+        return values
+    numbers = values.dropna()
+    if (numbers % 1 == 0).all():
+        values, numbers = values.astype("Int64"), numbers.astype("Int64")
+    return values.astype(pd.CategoricalDtype(sorted(numbers.unique())))
 
 
 def _sampled(

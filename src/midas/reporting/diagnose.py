@@ -61,7 +61,7 @@ def alignment(sampled: Sampled) -> Finding:
     for a, b in combinations(sampled.single, 2):
         both = np.isfinite(sampled.single[a]).all(1) & np.isfinite(sampled.single[b]).all(1)
         if both.sum() >= measures.FEW:
-            rows.append((f"{a} and {b}", foscttm(sampled.single[a][both][:2000], sampled.single[b][both][:2000])))
+            rows.append((f"{a} and {b}", foscttm(sampled.single[a][both], sampled.single[b][both])))
     if not rows:
         why = "there is one modality" if len(sampled.single) < 2 else "too few cells have two modalities to check it by"
         return Finding(key, title, "none", f"Alignment of modalities was not judged: {why}.")

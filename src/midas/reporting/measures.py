@@ -32,6 +32,8 @@ def separation(
 
     0 where two batches mix, 1 where no cell of one has a neighbour in the other; NaN where it cannot be told. Chance is a batch's
     share of all cells; where there are labels, of the cells of the type, so that a type that few batches have is no batch effect.
+    Cells without a label (-1) then take no part, but for pairs of which one batch is `unlabelled`: these are compared as if there
+    were no labels.
 
     Returns
     -------
@@ -49,18 +51,29 @@ def separation(
     """
     there, codes = np.unique(batch, return_inverse=True)
     n = len(there)
-    if n < 2 or len(x) < 3:
-        return np.full((n, n), np.nan)
-    near, expected = codes[_near(x)], _expected(codes, n, label)
-    found, hoped = np.zeros((n, n)), np.zeros((n, n))
-    for b in range(n):
-        # Types of which hardly any cells are elsewhere say nothing of mixing.
-        tells = expected >= _LEAST_ELSEWHERE / n
-        np.add.at(found[:, b], codes, np.where(tells[:, b], (near == b).mean(1), 0))
-        np.add.at(hoped[:, b], codes, np.where(tells[:, b], expected[:, b], 0))
-    found, hoped = found + found.T, hoped + hoped.T
-    enough = (hoped >= _LEAST_HOPED) & ~np.eye(n, dtype=bool)
-    return np.where(enough, np.clip(1 - found / np.maximum(hoped, 1e-9), 0, 1), np.nan)
+    if label is None:
+        return _apart(x, codes, n, np.zeros_like(codes))
+    known, bare = label >= 0, unlabelled(batch, label)
+    pairs = _apart(x[known], codes[known], n, label[known])
+    if bare.any():
+        either = bare[:, None] | bare
+        pairs[either] = _apart(x, codes, n, np.zeros_like(codes))[either]
+    return pairs
+
+
+def unlabelled(batch: NDArray[np.int64], label: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which of the sorted batches have hardly a cell with a label: fewer than 30, and less than half of their cells.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> unlabelled(np.repeat([0, 1, 2], 50), np.repeat([3, -1, 5], [50, 99, 1])).tolist()
+    [False, True, True]
+    """
+    there, codes = np.unique(batch, return_inverse=True)
+    cells = np.bincount(codes, minlength=len(there))
+    known = np.bincount(codes[label >= 0], minlength=len(there))
+    return np.asarray(known < np.minimum(FEW // 2, cells / 2), dtype=np.bool_)
 
 
 def batch_told(x: NDArray[np.floating], batch: NDArray[np.int64]) -> float:
@@ -217,12 +230,27 @@ def _near(x: NDArray[np.floating], k: int = _NEIGHBOURS) -> NDArray[np.int64]:
     return found
 
 
-def _expected(codes: NDArray[np.int64], n: int, label: NDArray[np.int64] | None) -> NDArray[np.float64]:
-    """Share of each batch among the cells of a cell's type, `(n_cells, n)`."""
-    groups = np.zeros(len(codes), dtype=np.int64) if label is None else label - label.min()
-    table = np.zeros((int(groups.max()) + 1, n))
-    np.add.at(table, (groups, codes), 1)
-    return np.asarray((table / np.maximum(table.sum(1, keepdims=True), 1))[groups], dtype=np.float64)
+def _apart(x: NDArray[np.floating], codes: NDArray[np.int64], n: int, group: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Share of the neighbours in another batch that are missing, `(n, n)`, if chance is a batch's share of a cell's `group`."""
+    if n < 2 or len(x) < 3:
+        return np.full((n, n), np.nan)
+    near, expected = codes[_near(x)], _expected(codes, n, group)
+    found, hoped = np.zeros((n, n)), np.zeros((n, n))
+    for b in range(n):
+        # Types of which hardly any cells are elsewhere say nothing of mixing.
+        tells = expected >= _LEAST_ELSEWHERE / n
+        np.add.at(found[:, b], codes, np.where(tells[:, b], (near == b).mean(1), 0))
+        np.add.at(hoped[:, b], codes, np.where(tells[:, b], expected[:, b], 0))
+    found, hoped = found + found.T, hoped + hoped.T
+    enough = (hoped >= _LEAST_HOPED) & ~np.eye(n, dtype=bool)
+    return np.where(enough, np.clip(1 - found / np.maximum(hoped, 1e-9), 0, 1), np.nan)
+
+
+def _expected(codes: NDArray[np.int64], n: int, group: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Share of each batch among the cells of a cell's group, `(n_cells, n)`."""
+    table = np.zeros((int(group.max()) + 1, n))
+    np.add.at(table, (group, codes), 1)
+    return np.asarray((table / np.maximum(table.sum(1, keepdims=True), 1))[group], dtype=np.float64)
 
 
 def _mean(values: NDArray[np.float64]) -> float:

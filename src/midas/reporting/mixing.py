@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midas.reporting import measures
-from midas.reporting.finding import Finding, Level, Sampled, Space, listed, percent
+from midas.reporting.finding import Finding, Level, Sampled, Space, listed, percent, some
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,6 +54,7 @@ def batch_left(mosaic: Mosaic, sampled: Sampled, spaces: Mapping[str, Space]) ->
     scale += (
         f", their counts {listed(before)}." if before else ". No two share a modality, so counts cannot be compared."
     )
+    scale += _without_labels(mosaic, sampled)
     level: Level = (
         "poor" if left >= _MUCH_BATCH else "look" if left >= _SOME_BATCH or most >= _ONE_PAIR or more else "good"
     )
@@ -67,6 +68,20 @@ def batch_left(mosaic: Mosaic, sampled: Sampled, spaces: Mapping[str, Space]) ->
     said += f" That is more than in the counts of {listed(more)}." if more else ""
     said += "" if sampled.label is not None else " Without labels this may also be types that only some batches have."
     return Finding(key, title, level, said, tuple(rows), "batch left")
+
+
+def _without_labels(mosaic: Mosaic, sampled: Sampled) -> str:
+    """Say which batches were compared without labels, though others have some."""
+    if sampled.label is None:
+        return ""
+    bare = np.unique(sampled.batch)[measures.unlabelled(sampled.batch, sampled.label)]
+    if not len(bare):
+        return ""
+    has = "has" if len(bare) == 1 else "have"
+    return (
+        f" {some([mosaic.batches[b] for b in bare])} {has} hardly a label and {'was' if len(bare) == 1 else 'were'} compared "
+        "without: types that only some batches have count as batch there."
+    )
 
 
 def _share(pairs: NDArray[np.float64]) -> float:

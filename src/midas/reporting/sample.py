@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+logger = logging.getLogger(__name__)
 
 # Every group keeps this many cells if it has them, so that a rare type is not lost to the sample.
 _LEAST = 20
@@ -61,6 +63,9 @@ def plane(z: NDArray[np.float32], seed: int) -> tuple[NDArray[np.float32], str]:
             return flat, "position"
         left, size, _ = np.linalg.svd(centred, full_matrices=False)
         return np.asarray(left[:, :2] * size[:2], dtype=np.float32), "principal components"
+    logger.info(
+        "Laying out %s cells; the first time in a process takes up to a minute while code is compiled.", f"{len(z):,}"
+    )
     import umap  # noqa: PLC0415 - optional, and slow to import
 
     reducer = umap.UMAP(n_neighbors=min(30, len(z) - 1), min_dist=0.3, random_state=seed, n_jobs=1)

@@ -49,7 +49,11 @@ def structure_kept(sampled: Sampled, spaces: Mapping[str, Space], *, mixed: bool
     if low is None:
         if typed is not None:
             return replace(typed, rows=tuple(rows))
-        said = "Structure cannot be judged: there are no labels, and too few cells in each batch or too few counts in each cell."
+        labels = "no" if sampled.label is None else "too few"
+        said = (
+            f"Structure cannot be judged: there are {labels} labels, and too few cells in each batch or too few counts in each "
+            "cell."
+        )
         return Finding(key, title, "none", said, tuple(rows))
     share = (
         f"of the neighbours that a cell reliably has in the {low} counts of its batch, {percent(kept[low])} are kept"

@@ -86,13 +86,15 @@ def low_accessibility(
     """
     values, panels = values_of(adata, layer), panels_of(adata, batch_key)
     open_ = sp.csr_matrix(values) > 0 if is_sparse(values) else np.nan_to_num(values) > 0
+    there = None if is_sparse(values) else np.isfinite(values)  # decoded layers hold NaN where nothing is known
     measured = np.asarray(panels.measured, dtype=np.float64)
-    accessible = np.zeros(adata.n_obs)
+    accessible, looked_at = np.zeros((2, adata.n_obs))
     for b, mask in enumerate(measured):
         rows = np.flatnonzero(panels.batch == b)
         accessible[rows] = np.asarray(open_[rows] @ mask).ravel()
+        looked_at[rows] = mask.sum() if there is None else there[rows] @ mask
     with np.errstate(invalid="ignore"):
-        share = pd.Series(accessible / measured.sum(1)[panels.batch], index=adata.obs_names, name="accessible")
+        share = pd.Series(accessible / looked_at, index=adata.obs_names, name="accessible")
     low = (share < cutoff).rename("low_accessibility")
     groups = pd.Series("all", index=adata.obs_names, dtype=object) if groupby is None else column_of(adata, groupby)
     text, found = as_text(groups), {}
@@ -100,7 +102,7 @@ def low_accessibility(
         mine = share.to_numpy()[(text == name) & share.notna().to_numpy()]
         found[name] = {
             "cells": len(mine),
-            "low": float((mine < cutoff).mean()),
+            "low": float((mine < cutoff).mean()) if len(mine) else np.nan,
             "bimodal": _bimodal(mine, cutoff, 1 / adata.n_vars, seed),
         }
     table = pd.DataFrame.from_dict(found, orient="index").rename_axis(groupby or "group")

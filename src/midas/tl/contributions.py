@@ -74,7 +74,10 @@ def modality_contributions(
         msg = f"Expected latents of {JOINT!r} and of one modality or more, found {', '.join(latents) or 'none'}."
         raise KeyError(msg)
     tables, cells = same_cells(latents, JOINT)
-    of = by_cell(groups, pd.RangeIndex(len(tables[JOINT])) if cells is None else cells, "groups")
+    if cells is None:  # arrays have no names that a Series could be matched by
+        cells = pd.RangeIndex(len(tables[JOINT]))
+        groups = groups.reset_index(drop=True) if isinstance(groups, pd.Series) else groups
+    of = by_cell(groups, cells, "groups")
     whole = np.flatnonzero(np.all([np.isfinite(z).all(1) for z in tables.values()], axis=0))
     if len(whole) < 3:
         have = ", ".join(f"{name} {int(np.isfinite(z).all(1).sum()):,}" for name, z in tables.items())

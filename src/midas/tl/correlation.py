@@ -59,7 +59,7 @@ def latent_correlation(
     [0.0, 0.0, 1.0]
     """
     adata = modality_of(data, modality)
-    at = pd.Index(data.obs_names).get_indexer(adata.obs_names)
+    at = np.arange(adata.n_obs) if data is adata else pd.Index(data.obs_names).get_indexer(adata.obs_names)
     z = embedding_of(data, basis)
     here = np.where(at[:, None] >= 0, z[at], np.nan)
     values = values_of(adata, layer)
@@ -73,7 +73,7 @@ def latent_correlation(
     values = values[rows].astype(np.float64)
     if log1p:
         values = values.log1p() if is_sparse(values) else np.log1p(values)
-    panels = panels_of(adata, batch_key)
+    panels = panels_of(adata, batch_key, data.obs)
     r = _correlation(here[rows], values, Panels(panels.batch[rows], panels.measured))
     dims = pd.Index([f"{basis}_{i + 1}" for i in range(z.shape[1])], name="dimension")
     return pd.DataFrame(r, index=dims, columns=adata.var_names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
+from midas.data.checks import describe_names
 from midas.decoding import States, decode
 from midas.expect import expect
 from midas.likelihoods import LIKELIHOODS
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
     from midas.inference import Encoded
     from midas.model import MIDAS
 
+logger = logging.getLogger(__name__)
+
+_FEW = 5  # cells: of fewer, a group's spread is not known
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -35,7 +41,7 @@ class Comparison:
     delta
         Least absolute log2 fold change that matters.
     fdr
-        Expected share of wrong ones among the features called.
+        Expected share of wrong ones, wrong sign included, among the features called.
     interval
         Probability that the interval of the fold change covers.
     draws
@@ -85,7 +91,8 @@ def differential_features(
     Every draw takes cells of each group with replacement, a biological state c from each one's posterior, and decodes it with
     the standard noise; so the spread of the fold changes holds what the model does not know of a cell, and that there are
     few cells. Cells that lack the modality take part: their counts are imputed. To the spread is added the noise of the measured
-    counts, which the model was fitted to, and its distance from them (`Comparison.model_error`).
+    counts, which the model was fitted to, and its distance from them (`Comparison.model_error`). How cells of a group vary is not
+    known from fewer than five; such groups get a warning.
 
     Parameters
     ----------
@@ -108,8 +115,9 @@ def differential_features(
     Returns
     -------
     A row for each group and feature, the surest first: ``lfc`` (median log2 fold change) with ``low`` and ``high`` (its
-    interval), ``probability`` (that it exceeds delta, up or down), ``mean`` and ``mean_rest`` (expected counts),
-    ``expected_fdr`` (of all features up to this row), and ``differential`` (whether that is at most ``fdr``).
+    interval), ``probability`` (that it exceeds delta in one direction, the likelier of up and down), ``mean`` and ``mean_rest``
+    (expected counts), ``expected_fdr`` (of all features up to this row: the mean probability that they do not change by more than
+    delta in that direction, so a wrong sign counts as a wrong call), and ``differential`` (whether that is at most ``fdr``).
 
     Examples
     --------
@@ -131,11 +139,12 @@ def differential_features(
     mosaic = mosaic_of(model, data)
     index = mosaic.cells.astype(str)
     # Rows of the mosaic's obs are numbered, so that they are named here.
-    of = column_of(mosaic, groups).set_axis(index) if isinstance(groups, str) else by_cell(groups, index, "groups")
+    of = _column(mosaic, groups).set_axis(index) if isinstance(groups, str) else by_cell(groups, index, "groups")
     posterior = model.posterior(mosaic)
     members = _members(of, np.isfinite(posterior.mean).min(axis=1))
     wanted = list(members) if only is None else [str(name) for name in only]
     known_names(members, wanted, "groups")
+    _warn_of_few({name: len(members[name]) for name in wanted})
     rows = mosaic.modalities[modality]
     known = rows.input_columns >= 0
     drawn = _means(model, modality, rows.input_columns[known], posterior, list(members.values()), test, seed)
@@ -156,6 +165,17 @@ def differential_features(
     return pd.concat(tables, ignore_index=True)
 
 
+def _column(mosaic: Mosaic, name: str) -> pd.Series:
+    try:
+        return column_of(mosaic, name)
+    except KeyError as error:
+        msg = (
+            f"{error.args[0]} These are the columns that the model read: give one that was added since by its values, "
+            f"groups=mdata.obs[{name!r}], or the cells anew, data=mdata."
+        )
+        raise KeyError(msg) from None
+
+
 def _members(of: pd.Series, embedded: NDArray[np.bool_]) -> dict[str, NDArray[np.int64]]:
     text = as_text(of)
     members = {name: np.flatnonzero((text == name) & embedded).astype(np.int64) for name in group_names(of)}
@@ -164,6 +184,17 @@ def _members(of: pd.Series, embedded: NDArray[np.bool_]) -> dict[str, NDArray[np
         msg = f"Expected two groups of cells or more, found {', '.join(members) or 'none'}."
         raise ValueError(msg)
     return members
+
+
+def _warn_of_few(sizes: dict[str, int]) -> None:
+    few = [f"{name} ({n})" for name, n in sizes.items() if n < _FEW]
+    if few:
+        logger.warning(
+            "Groups of fewer than %d cells: %s. How cells of a group vary cannot be seen from so few; take what is called "
+            "differential there as a hint, or join groups.",
+            _FEW,
+            describe_names(pd.Index(few)),
+        )
 
 
 def _means(
@@ -208,7 +239,7 @@ def _table(
     reach = error * norm.ppf(0.5 + test.interval / 2)
     # An error of zero leaves the share of the draws.
     sd = np.maximum(error, 1e-9)
-    beyond = norm.sf((test.delta - change) / sd) + norm.cdf((-test.delta - change) / sd)
+    up, down = norm.sf((test.delta - change) / sd), norm.cdf((-test.delta - change) / sd)
     table = pd.DataFrame(
         {
             "group": group,
@@ -216,7 +247,8 @@ def _table(
             "lfc": middle,
             "low": middle - np.hypot(middle - low, reach),
             "high": middle + np.hypot(high - middle, reach),
-            "probability": beyond.mean(0),
+            # Not their sum: a change of which nothing is known is most likely large, but in no direction.
+            "probability": np.maximum(up.mean(0), down.mean(0)),
             "mean": mean.mean(0),
             "mean_rest": rest.mean(0),
         }

@@ -95,6 +95,8 @@ def gene_set_enrichment(
         # A name that stands for several genes counts once, by the strongest.
         ranked = ranked.iloc[np.argsort(-ranked.abs().to_numpy(), kind="stable")]
         ranked = ranked[~ranked.index.duplicated()].sort_values(ascending=False, kind="stable")
+        if not (ranked.nunique() > 1 and _overlaps(ranked.index, sets, min_size, max_size)):
+            continue  # of a dimension that says nothing, or of a few genes
         result = gseapy.prerank(
             rnk=ranked,
             gene_sets=sets,
@@ -118,13 +120,23 @@ def gene_set_enrichment(
             }
         )
         found.append(part.iloc[part["nes"].abs().argsort()[::-1]].sort_values("fdr", kind="stable"))
+    if not found:
+        raise ValueError("Expected scores that differ between genes, found none: all are alike or missing.")
     return pd.concat(found, ignore_index=True)
 
 
-def _check_overlap(genes: pd.Index, sets: Mapping[str, Sequence[str]], least: int, most: int) -> None:
+def _shared(genes: pd.Index, sets: Mapping[str, Sequence[str]]) -> dict[str, int]:
     scored = set(genes.astype(str).str.upper())
-    shared = {name: len(scored & set(members)) for name, members in sets.items()}
-    if not any(least <= n <= most for n in shared.values()):
+    return {name: len(scored & set(members)) for name, members in sets.items()}
+
+
+def _overlaps(genes: pd.Index, sets: Mapping[str, Sequence[str]], least: int, most: int) -> bool:
+    return any(least <= n <= most for n in _shared(genes, sets).values())
+
+
+def _check_overlap(genes: pd.Index, sets: Mapping[str, Sequence[str]], least: int, most: int) -> None:
+    if not _overlaps(genes, sets, least, most):
+        shared = _shared(genes, sets)
         largest = max(shared.values(), default=0)
         msg = (
             f"Expected gene sets that share {least} to {most} genes with the scores ({describe_names(genes)}), found "

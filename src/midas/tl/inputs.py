@@ -37,7 +37,9 @@ def by_cell(values: pd.Series | ArrayLike, cells: pd.Index, what: str) -> pd.Ser
                 f"Expected {what} by cell name, found none of the cells' names ({describe_names(cells)}) in its index."
             )
             raise KeyError(msg)
-        return named.reindex(cells)
+        # Where cells are lacking, whole numbers would become 1.0, which no one called a group.
+        whole = pd.api.types.is_integer_dtype(named.dtype)
+        return (named.astype(object) if whole else named).reindex(cells)
     array = np.asarray(values)
     if array.ndim != 1 or len(array) != len(cells):
         msg = f"Expected {what} with one value for each of {len(cells):,} cells, found shape {array.shape}."
@@ -160,15 +162,28 @@ class Panels:
     measured: NDArray[np.bool_]
 
 
-def panels_of(adata: AnnData, batch_key: str | None) -> Panels:
-    """Read ``var["measured_<batch>"]``; a batch without such a column measured every feature."""
-    if batch_key is None or batch_key not in adata.obs.columns:
+def panels_of(adata: AnnData, batch_key: str | None, otherwise: pd.DataFrame | None = None) -> Panels:
+    """Read ``var["measured_<batch>"]``; a batch without such a column measured every feature.
+
+    Parameters
+    ----------
+    adata
+        A modality.
+    batch_key
+        Column of its obs with the batches; None when all cells are one batch.
+    otherwise
+        Of all cells, for a modality whose own obs lacks the column.
+    """
+    obs = adata.obs
+    if batch_key not in obs.columns and otherwise is not None and batch_key in otherwise.columns:
+        obs = otherwise.reindex(adata.obs_names)
+    if batch_key is None or batch_key not in obs.columns:
         flags = [str(c) for c in adata.var.columns if str(c).startswith(keys.MEASURED_PREFIX)]
         if flags and batch_key is not None:
             msg = f"Expected a column {batch_key!r} in obs, as var has {flags[0]!r}; found: {', '.join(adata.obs.columns)}."
             raise KeyError(msg)
         return Panels(np.zeros(adata.n_obs, dtype=np.int64), np.ones((1, adata.n_vars), dtype=bool))
-    codes, names = pd.factorize(adata.obs[batch_key].astype(str))
+    codes, names = pd.factorize(obs[batch_key].astype(str))
     measured = np.ones((len(names), adata.n_vars), dtype=bool)
     for b, name in enumerate(names):
         flag = f"{keys.MEASURED_PREFIX}{name}"

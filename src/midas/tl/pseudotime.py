@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from midas import keys
-from midas.tl.inputs import column_of, embedding_of
+from midas.tl.inputs import as_text, by_cell, column_of, embedding_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -75,8 +75,8 @@ def pseudotime(
     z = embedding_of(data, basis)
     part = np.isfinite(z).all(1)
     if cells is not None:
-        chosen = cells.reindex(data.obs_names).fillna(value=False) if isinstance(cells, pd.Series) else cells
-        part &= np.asarray(chosen, dtype=bool)
+        chosen = by_cell(cells, data.obs_names.astype(str), "cells")
+        part &= np.asarray(chosen.eq(other=True).fillna(value=False), dtype=bool)
     if part.sum() < 4:
         msg = f"Expected 4 cells or more with an embedding, found {int(part.sum())}."
         raise ValueError(msg)
@@ -104,10 +104,11 @@ def _root(data: MuData | AnnData, root: str, groupby: str | None, at: NDArray[np
             msg = f"Expected root= to be the name of a cell that takes part, found {root!r}. A group needs groupby=."
             raise KeyError(msg)
         return int(found[0])
-    groups = column_of(data, groupby).astype(str).to_numpy()[at]
-    mine = np.flatnonzero(groups == root)
+    groups = as_text(column_of(data, groupby).iloc[at])
+    mine = np.flatnonzero(groups == str(root))
     if not len(mine):
-        msg = f"Expected root= to be a group of {groupby!r} ({', '.join(sorted(set(groups)))}), found {root!r}."
+        there = ", ".join(sorted({name for name in groups if name is not None})) or "none"
+        msg = f"Expected root= to be a group of {groupby!r} that takes part ({there}), found {root!r}."
         raise KeyError(msg)
     inside = z[at[mine]]
     return int(mine[np.argmin(((inside - np.median(inside, axis=0)) ** 2).sum(1))])

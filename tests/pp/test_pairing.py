@@ -1,0 +1,58 @@
+"""Cells of one batch in files that spell barcodes differently, and batches that are the same cells."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from helpers import one
+from midas.pp.pairing import paired
+from midas.pp.samples import Sample
+
+RNG = np.random.default_rng(0)
+BARCODES = ["".join(RNG.choice(list("ACGT"), 16)) for _ in range(20)]
+
+
+def rna(cells: list[str], batch: str = "x") -> Sample:
+    return Sample("rna.h5", "h5", batch, "rna", one(cells, ["GENE1", "GENE2"], None))
+
+
+def adt(cells: list[str], batch: str = "x", source: str = "adt.h5") -> Sample:
+    return Sample(source, "h5", batch, "adt", one(cells, ["CD3", "CD56"], None))
+
+
+@pytest.mark.parametrize(("before", "behind"), [("", ""), ("asap#", "-1"), ("sample_", "")])
+def test_barcodes_are_matched_by_their_bases(before: str, behind: str) -> None:
+    own = [f"{name}-1" for name in BARCODES]
+    first, second = paired([rna(own), adt([f"{before}{name}{behind}" for name in BARCODES[::-1]])])
+    assert second.adata.obs_names.tolist() == own[::-1]
+    assert first.adata.obs_names.tolist() == own
+    assert "barcodes of rna.h5 and adt.h5 were matched by their bases alone" in second.notes[-1]
+
+
+def test_barcodes_that_do_not_meet_are_noted() -> None:
+    _, second = paired([rna(BARCODES[:10]), adt(BARCODES[10:])])
+    assert "have 0 of 10 in common, so their cells are taken as different ones" in second.notes[-1]
+    assert second.adata.obs_names.tolist() == BARCODES[10:]
+
+
+def test_barcodes_without_bases_are_left_as_they_are() -> None:
+    _, second = paired([rna(["a", "b"]), adt(["c", "d"])])
+    assert second.adata.obs_names.tolist() == ["c", "d"]
+    assert "have 0 of 2 in common" in second.notes[-1]
+
+
+@pytest.mark.parametrize("source", ["adt.h5", "rna.h5"])
+def test_cells_that_meet_or_come_from_one_file_are_left_as_they_are(source: str) -> None:
+    cells = BARCODES[5:] if source == "adt.h5" else [f"{name}-2" for name in BARCODES]
+    first, second = paired([rna(BARCODES), adt(cells, source=source)])
+    assert (first.notes, second.notes) == ((), ())
+    assert second.adata.obs_names.tolist() == cells
+
+
+def test_batches_of_the_same_cells_are_noted() -> None:
+    first, _ = paired([rna(BARCODES, "x"), adt(BARCODES[5:], "y")])
+    assert "The batches 'x' and 'y' share 15 of 15 barcodes and no modality." in first.notes[0]
+    assert "x=rna.h5 x=adt.h5" in first.notes[0]
+    assert paired([rna(BARCODES[:10], "x"), adt(BARCODES[10:], "y")])[0].notes == ()
+    assert paired([rna(BARCODES, "x"), rna(BARCODES, "y")])[0].notes == ()
