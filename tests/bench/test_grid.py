@@ -131,6 +131,39 @@ def test_a_failure_is_kept_with_its_last_words_and_the_others_go_on(
     assert len(fakes.scored) == 1
 
 
+def test_a_result_that_cannot_be_scored_fails_alone_and_is_repeated_on_request(tmp_path: Path, fakes: Fakes) -> None:
+    out, score = tmp_path / "out", fakes.score
+    methods = method(tmp_path, "bad"), method(tmp_path, "good")
+
+    def refuse(source: Source, task: str, folder: Path, result: Path) -> Mapping[str, float]:
+        if result.parts[-3] == "bad":
+            raise ValueError("Expected an embedding\nof all cells.")
+        return score(source, task, folder, result)
+
+    fakes.score = refuse  # type: ignore[method-assign]
+    go(out, fakes, *methods)
+    found = record(out, "bad")
+    assert (found["status"], found["reason"]) == ("failed", "could not be scored: Expected an embedding of all cells.")
+    assert found["train_cpu_s"] == 3.5
+    assert record(out, "good")["status"] == "ok"
+    fakes.score = score  # type: ignore[method-assign]
+    go(out, fakes, *methods)
+    assert record(out, "bad")["status"] == "failed"
+    go(out, fakes, *methods, retry=True)
+    assert record(out, "bad")["status"] == "ok"
+    assert [p.parts[-3] for p in fakes.scored] == ["good", "bad"]
+
+
+def test_a_package_that_scoring_lacks_is_no_fault_of_the_result(tmp_path: Path, fakes: Fakes) -> None:
+    def lacking(*_: object) -> Mapping[str, float]:
+        raise ImportError("Expected the package igraph")
+
+    fakes.score = lacking  # type: ignore[method-assign]
+    with pytest.raises(ImportError, match="igraph"):
+        go(tmp_path / "out", fakes, method(tmp_path, "good"))
+    assert record(tmp_path / "out", "good")["status"] == "ok"
+
+
 def test_a_method_that_takes_too_long_is_ended_with_its_children(tmp_path: Path, fakes: Fakes) -> None:
     body = f"""
 import subprocess, sys, time

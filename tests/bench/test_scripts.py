@@ -12,7 +12,7 @@ import pytest
 
 import midas
 from helpers import SIMULATION, real_folder
-from midas import simulate
+from midas import metrics, simulate
 from midas.bench import METHODS, Settings, scoring
 from midas.bench.data import SOURCES, bone_marrow, stacked
 from midas.bench.registry import SCRIPTS
@@ -100,10 +100,14 @@ def test_the_truth_scores_best_and_what_is_left_out_does_not_count(folder: Path,
     }
     content["imputed/rna"][0] = np.nan  # a cell that the method has nothing for
     state = np.asarray(task.truth.obsm["X_truth"])
+    latent = np.where(np.arange(len(state))[:, None] < 7, np.nan, state)
+    content |= {"latent/rna": latent, "latent/adt": state}
     np.savez(tmp_path / "true.npz", embedding=state @ np.diag(np.arange(1, state.shape[1] + 1)), **content)
     found = scoring.score(SOURCES["sim"], "diagonal+paired", folder, tmp_path / "true.npz")
     assert found["imputed_rna_r_log1p_feature"] == pytest.approx(1)
     assert found["state_r2"] > 0.99
+    assert found["foscttm_score"] == 1
+    assert found == metrics.evaluate(task, metrics.Result.load(tmp_path / "true.npz")).dropna().to_dict()
 
 
 def test_panels_are_joined_by_name_and_remembered() -> None:

@@ -80,3 +80,51 @@ def test_states_that_hold_what_they_should_not() -> None:
     assert good["full_label_f1"] < 0.7
     with pytest.raises(ValueError, match="Expected that the result with all modalities has cells"):
         metrics.evaluate(task, full, full=Result(Values(["x", "y"], noise[:2])))
+
+
+def test_rows_filled_up_with_nan_are_as_if_left_out() -> None:
+    task = tasks.make(simulated(mosaic=("rna+adt",) * 2, n_cells=80, unpaired_fraction=0.0), "paired")
+    cells, rng = task.truth.obs_names, np.random.default_rng(0)
+    z, kept = Values(cells, task.truth.obsm["X_truth"]), slice(5, 75)
+    latents = {name: rng.normal(size=(80, 3)) for name in ("rna", "adt")}
+    counts = table(task.truth["adt"])
+    route = (("rna",), "adt")
+
+    def scores(latent: Values, counts: Values) -> pd.Series:
+        of = {"rna": Values(cells, latents["rna"]), "adt": latent}
+        return metrics.evaluate(task, Result(z, modality_latents=of, translated={route: counts}))
+
+    def padded(values: np.ndarray) -> np.ndarray:
+        return np.where(np.isin(np.arange(80), np.arange(80)[kept])[:, None], values, np.nan)
+
+    short = scores(
+        Values(cells[kept], latents["adt"][kept]), Values(cells[kept], counts.to_numpy()[kept], counts.columns)
+    )
+    found = scores(Values(cells, padded(latents["adt"])), Values(cells, padded(counts.to_numpy()), counts.columns))
+    assert np.isfinite(found[["modality_asw", "foscttm_score", "label_transfer", "translated_adt"]]).all()
+    pd.testing.assert_series_equal(found, short)
+    nothing = scores(Values(cells, padded(latents["adt"]) * np.nan), Values(cells, counts * np.nan, counts.columns))
+    assert np.isnan(nothing[["modality_asw", "foscttm_score", "label_transfer", "translated_adt"]]).all()
+
+
+def test_a_task_without_any_label() -> None:
+    mdata = simulated(mosaic=("rna+adt",) * 2, n_cells=40, unpaired_fraction=0.0)
+    mdata.obs["cell_type"] = np.nan
+    task = tasks.make(mdata, "paired")
+    with pytest.raises(
+        ValueError, match="Expected cells with a label, found none among 40: all are missing or 'unknown'"
+    ):
+        metrics.evaluate(task, Result(Values(task.truth.obs_names, task.truth.obsm["X_truth"])))
+
+
+def test_cells_taken_apart_without_a_label() -> None:
+    """They and the cells seen through each modality alone may lack labels where others have some."""
+    task = tasks.make(simulated(mosaic=("rna+adt",) * 2, n_cells=80, unpaired_fraction=0.0), "split")
+    apart = task.origin.duplicated(keep=False).to_numpy()
+    task.truth.obs["cell_type"] = task.truth.obs["cell_type"].astype(object).where(~apart, None)
+    cells = task.truth.obs_names
+    z = Values(cells, task.truth.obsm["X_truth"])
+    some = Values(cells[apart], task.truth.obsm["X_truth"][apart])
+    found = metrics.evaluate(task, Result(z, modality_latents={"rna": some, "adt": some}))
+    assert found["split_foscttm"] == 0
+    assert np.isnan(found[["split_label_f1", "label_transfer"]]).all()

@@ -83,6 +83,21 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path: Path, change: dict, messa
         Result.load(tmp_path / "r.npz")
 
 
+def test_a_single_array_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "r.npy", np.eye(3))
+    with pytest.raises(ResultError, match=r"a single array, as np\.save writes it; use np\.savez"):
+        Result.load(tmp_path / "r.npy")
+
+
+def test_a_part_without_cells_has_rows_of_none() -> None:
+    assert np.isnan(Values([], np.empty((0, 2))).of(["a", "b"])).all()
+
+
+def test_features_come_once() -> None:
+    with pytest.raises(ResultError, match=r"Expected each feature once, found repeated names: .*g1"):
+        Values(CELLS, np.eye(3), ["g1", "g1", "g2"])
+
+
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ResultError, match="found none that can be read"):
         Result.load(tmp_path / "none.npz")

@@ -17,6 +17,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from midas import metrics
 from midas.metrics import modality_weights, neighbours, wnn
 from midas.metrics.scib import clisi, graph_connectivity, ilisi, isolated_label_f1, kbet, leiden, lisi, nmi_ari
+from midas.metrics.scmib import feature_space
 
 RNG = np.random.default_rng
 
@@ -313,3 +314,138 @@ def test_modality_weights_are_those_that_joint_neighbours_are_found_with() -> No
     unit = wnn._unit(spaces)
     near = [neighbours(x, 60) for x in unit]
     np.testing.assert_allclose(modality_weights(spaces), wnn._weights(unit, near, 20)[0])
+
+
+def test_foscttm_of_equal_points_is_perfect() -> None:
+    """Distances to the match and to its copies are computed in different ways, and rounded differently."""
+    repeated = np.repeat(RNG(0).normal(size=(20, 30)), 10, axis=0)
+    for points in (repeated, repeated + 1e6, repeated * 1e-9):
+        assert metrics.foscttm(points, points) == 0
+    x = RNG(1).integers(0, 4, (300, 3)) + 0.3
+    y = x + RNG(2).integers(0, 2, x.shape)
+    distance = np.rint(((x[:, None] - y[None]) ** 2).sum(-1))  # whole numbers, with many ties
+    own = np.diag(distance)
+    closer = (distance < own[:, None]).sum() + (distance < own).sum()
+    assert metrics.foscttm(x, y) == closer / (2 * 300 * 299)
+
+
+def test_foscttm_of_nothing_is_not_perfect() -> None:
+    x = RNG(0).normal(size=(30, 2))
+    assert np.isnan(metrics.foscttm(x[:1], x[:1]))
+    assert np.isnan(metrics.foscttm(x[:0], x[:0]))
+    for broken in (np.full_like(x, np.nan), np.where(np.arange(30)[:, None] < 3, np.inf, x)):
+        with pytest.raises(ValueError, match=r"found (30|3) of 30 cells with values that are not. Leave them out"):
+            metrics.foscttm(x, broken)
+
+
+def test_alignment_is_that_of_the_cells_seen_in_all_modalities() -> None:
+    rng, labels = RNG(3), np.repeat(["a", "b"], 50)
+    z = rng.normal(size=(100, 4))
+    rna, adt = np.where(np.arange(100)[:, None] < 10, np.nan, z), np.where(np.arange(100)[:, None] > 80, np.nan, z + 1)
+    both = slice(10, 81)
+    whole = {"rna": rna[both], "adt": adt[both]}
+    assert metrics.alignment({"rna": rna, "adt": adt}, labels) == metrics.alignment(whole, labels[both])
+    assert metrics.modality_asw({"rna": rna, "adt": adt}, labels) == metrics.modality_asw(whole, labels[both])
+    with pytest.raises(ValueError, match="Expected the same cells in every modality"):
+        metrics.alignment({"rna": rna, "adt": adt[:50]}, labels)
+
+
+def test_labels_that_are_all_missing() -> None:
+    z, none, types = RNG(0).normal(size=(40, 3)), [np.nan] * 40, ["a", "b"] * 20
+    for score in (
+        lambda: metrics.scib(z, types, none),
+        lambda: metrics.scib(z, types, ["unknown"] * 40),
+        lambda: metrics.alignment({"rna": z, "adt": z}, none),
+        lambda: metrics.label_transfer_f1(z, none, z, types),
+        lambda: metrics.label_transfer_f1(z, types, z, none),
+        lambda: metrics.label_agreement(z, none),
+    ):
+        with pytest.raises(ValueError, match="Expected cells with a label, found none among 40: all are missing"):
+            score()
+
+
+def test_a_mean_of_fewer_scores_says_so() -> None:
+    z, labels = RNG(0).normal(size=(60, 3)), np.repeat(["a", "b"], 30)
+    found = metrics.scib(z, labels, labels)  # each label in one batch: nothing for kBET to test
+    assert np.isnan(found.kbet)
+    assert np.isfinite(found.batch)
+    assert found.note == "no kbet, as no label of 10 cells or more is in two batches: batch is the mean of the others"
+    assert not metrics.scib(z, np.tile(["x", "y"], 30), labels).note
+
+
+def test_values_with_negative_ones_are_no_counts() -> None:
+    scaled = RNG(0).normal(size=(50, 6)) * 3
+    centred = scaled - scaled.mean(0)
+    found = feature_space(scaled, n_components=6)
+    np.testing.assert_allclose(found @ found.T, centred @ centred.T, atol=1e-3)  # turned, and nothing else
+    counts = RNG(1).poisson(3, (50, 6)) + 1
+    depth = np.where(np.arange(50) % 2, 1, 7)[:, None]  # of counts it does not matter
+    a, b = (feature_space(x / np.median(x.sum(1)) * 20, n_components=6) for x in (counts, counts * depth))
+    np.testing.assert_allclose(a @ a.T, b @ b.T, atol=1e-3)
+
+
+def test_what_is_not_finite_does_not_count_for_coverage() -> None:
+    rng = RNG(7)
+    true, draws = rng.normal(size=(50, 4)), rng.normal(size=(60, 50, 4))
+    kept = np.ones(true.shape, dtype=bool)
+    kept[:20, 0] = kept[30, 2] = False
+    expected = metrics.coverage(true, draws, measured=kept)
+    broken, lost = np.where(kept, true, np.nan), draws.copy()
+    lost[3, 30, 2] = np.nan
+    pd.testing.assert_series_equal(metrics.coverage(broken, draws), expected)
+    broken[30, 2] = 0
+    pd.testing.assert_series_equal(metrics.coverage(broken, lost), expected)
+    assert np.isnan(metrics.coverage(np.full((2, 1), np.nan), np.zeros((3, 2, 1)))).all()
+
+
+def test_series_and_tables_of_cells_in_another_order_are_refused() -> None:
+    cells = [f"c{i}" for i in range(40)]
+    labels = pd.Series(["a", "b"] * 20, index=cells)
+    turned, z = labels[::-1], pd.DataFrame(RNG(0).normal(size=(40, 3)), index=cells)
+    for score in (
+        lambda: metrics.label_micro_f1(labels, turned),
+        lambda: metrics.label_agreement(z, turned),
+        lambda: metrics.label_transfer_f1(z, labels, z, turned),
+        lambda: metrics.foscttm(z, z[::-1]),
+        lambda: metrics.neighbourhood_overlap(z, z[::-1]),
+        lambda: metrics.mixing(z, turned),
+        lambda: metrics.scib(z, labels, turned),
+        lambda: metrics.alignment({"rna": z, "adt": z}, turned),
+        lambda: metrics.information(z, turned),
+        lambda: metrics.recovered(z, z[::-1]),
+        lambda: metrics.count_scores(z, z[::-1]),
+        lambda: metrics.fold_changes(z, turned),
+        lambda: metrics.fold_change_correlation(z, z[::-1], labels),
+        lambda: metrics.calibration_error(pd.Series(0.5, index=cells), turned == "a"),
+    ):
+        with pytest.raises(ValueError, match=r"in another order: c0, c1, c2, \.\.\. and c39, c38, c37"):
+            score()
+    with pytest.raises(ValueError, match=r"under other names: c0, c1, c2, \.\.\. and x0"):
+        metrics.label_micro_f1(labels, labels.rename(lambda name: f"x{name[1:]}"))
+    assert metrics.label_micro_f1(labels, labels.copy()) == 1
+    assert metrics.label_micro_f1(labels, labels.reset_index(drop=True)) == 1
+    assert metrics.label_micro_f1(labels, turned.to_numpy()) == 0
+
+
+def test_sparse_input_is_taken_as_dense() -> None:
+    rng, labels = RNG(0), np.repeat(["a", "b"], 30)
+    x = rng.poisson(1, (60, 8)) + 3.0 * (labels == "a")[:, None]
+    batch = np.tile(["x", "y"], 30)
+    assert metrics.scib(csr_matrix(x), batch, labels) == metrics.scib(x, batch, labels)
+    pd.testing.assert_frame_equal(metrics.fold_changes(csr_matrix(x), labels), metrics.fold_changes(x, labels))
+    assert metrics.fold_change_correlation(csr_matrix(x), x, labels) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, csr_matrix])
+def test_fold_changes_without_the_cells_that_have_no_counts(kind: Callable[..., Any]) -> None:
+    labels = np.repeat(["a", "b"], 20)
+    counts = RNG(0).poisson(2, (40, 5)) + 1.0
+    padded = counts.copy()
+    padded[:3] = np.nan
+    expected = metrics.fold_changes(counts[3:], labels[3:])
+    pd.testing.assert_frame_equal(metrics.fold_changes(kind(padded), labels), expected)
+    assert metrics.fold_change_correlation(counts, kind(padded), labels) == pytest.approx(1)
+    padded[3:, 4] = np.nan  # a feature without counts has no fold change, and the others keep theirs
+    found = metrics.fold_changes(kind(padded), labels)
+    assert np.isnan(found[4]).all()
+    pd.testing.assert_frame_equal(found.drop(columns=4), expected.drop(columns=4))

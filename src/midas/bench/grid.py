@@ -110,7 +110,7 @@ def run_grid(
     instrument
         Makes tasks, scores results.
     retry
-        Whether to repeat runs that failed or took too long.
+        Whether to repeat runs that failed, took too long or could not be scored.
 
     Raises
     ------
@@ -245,8 +245,24 @@ def _score(out: Path, key: Key, source: Source, files: TaskFiles, instrument: In
     folder = key.folder(out)
     if _status(folder) != "ok" or (folder / "scores.json").is_file():
         return
-    scores = instrument.score(source, key.task, files.task.parent, folder / "result.npz")
-    _write_json(folder / "scores.json", {name: float(value) for name, value in scores.items()})
+    try:
+        scores = instrument.score(source, key.task, files.task.parent, folder / "result.npz")
+        content = {name: float(value) for name, value in scores.items()}
+    except ImportError:
+        raise  # a package that scoring needs is not here: no fault of the result, which is scored once it is
+    except Exception as error:  # noqa: BLE001 - a result may be wrong in any way, and the other runs go on
+        _could_not_be_scored(folder, key, error)
+        return
+    _write_json(folder / "scores.json", content)
+
+
+def _could_not_be_scored(folder: Path, key: Key, error: Exception) -> None:
+    """Make a run that ended well a failed one, with the reason."""
+    said = " ".join(str(error).split())[:300] or type(error).__name__
+    reason = f"could not be scored: {said}"
+    record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    _write_json(folder / "run.json", {**record, "status": "failed", "reason": reason})
+    logger.warning("%s on %s, %s: %s", key.method, key.dataset, key.task, reason)
 
 
 def _write_json(file: Path, content: Mapping[str, Any]) -> None:

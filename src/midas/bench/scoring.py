@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -74,19 +73,14 @@ def score(_: Source, task: str, folder: Path, file: Path) -> dict[str, float]:
 
 
 def read_result(file: Path) -> tuple[Result, bool]:
-    """Read a result, rows without values left out; and whether it has an embedding (else one of noise stands in)."""
+    """Read a result, and whether it has an embedding (else one of noise stands in)."""
     with np.load(file) as arrays:
         embedded = "embedding" in arrays
         content = {key: arrays[key] for key in arrays.files}
-    if not embedded:
-        content["embedding"] = np.random.default_rng(0).normal(size=(len(content["cells"]), 2))
-    result = Result.load(file) if embedded else _loaded(content)
-    counts = {
-        name: {key: _given(values) for key, values in getattr(result, name).items()}
-        for name in ("modality_latents", "corrected", "imputed", "translated")
-    }
-    changes: dict[str, Any] = {name: {k: v for k, v in of.items() if len(v.cells)} for name, of in counts.items()}
-    return replace(result, **changes), embedded
+    if embedded:
+        return Result.load(file), True
+    content["embedding"] = np.random.default_rng(0).normal(size=(len(content["cells"]), 2))
+    return _loaded(content), False
 
 
 def _loaded(content: Mapping[str, NDArray[Any]]) -> Result:
@@ -98,8 +92,3 @@ def _loaded(content: Mapping[str, NDArray[Any]]) -> Result:
         if key.startswith("imputed/")
     }
     return Result(embedding=Values(pd.Index(content["cells"]), content["embedding"]), imputed=imputed)
-
-
-def _given(values: Values) -> Values:
-    rows = np.flatnonzero(np.isfinite(values.array).all(1))
-    return Values(values.cells[rows], values.array[rows], values.features)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from midas.metrics.inputs import same_cells
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
@@ -23,6 +25,7 @@ def reliability(confidence: ArrayLike, correct: ArrayLike, *, n_bins: int = 10) 
     >>> midas.metrics.reliability([0.9, 0.8, 0.3], [True, True, False]).shape[0] > 0
     True
     """
+    same_cells(confidence, correct)
     p, hit = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=bool)
     if p.shape != hit.shape or ((p < 0) | (p > 1)).any():
         msg = f"Expected a confidence from 0 to 1 for each label, found shapes {p.shape} and {hit.shape}, or other values."
@@ -61,7 +64,8 @@ def coverage(
 ) -> pd.Series:
     """Share of true values within central predictive intervals: at each level that level, if uncertainty is true.
 
-    Intervals of counts hold more, as whole numbers cannot hit a level.
+    Intervals of counts hold more, as whole numbers cannot hit a level. Values that are not finite, in truth or in a draw, do not
+    count; NaN where none does.
 
     Parameters
     ----------
@@ -87,9 +91,13 @@ def coverage(
     if draws.shape[1:] != truth.shape:
         msg = f"Expected samples x {truth.shape}, found {draws.shape}."
         raise ValueError(msg)
-    mask = np.broadcast_to(True if measured is None else np.asarray(measured, dtype=bool), truth.shape)
+    counted = np.broadcast_to(True if measured is None else np.asarray(measured, dtype=bool), truth.shape)
+    counted = counted & np.isfinite(truth) & np.isfinite(draws).all(0)
+    if not counted.any():
+        return pd.Series(dict.fromkeys(levels, float("nan")), name="coverage")
+    truth, draws = truth[counted], draws[:, counted]
     found = {}
     for level in levels:
         low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
-        found[level] = float(((truth >= low) & (truth <= high))[mask].mean())
+        found[level] = float(((truth >= low) & (truth <= high)).mean())
     return pd.Series(found, name="coverage")

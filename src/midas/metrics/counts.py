@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.sparse as sp
 
+from midas.metrics.inputs import dense, same_cells
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
@@ -119,7 +121,8 @@ def _counted(
     predicted: ArrayLike | sp.spmatrix, true: ArrayLike | sp.spmatrix, measured: ArrayLike | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
     """Both as dense arrays with 0 where a value does not count, and which do."""
-    a, b = _dense(predicted), _dense(true)
+    same_cells(predicted, true)
+    a, b = (dense(x).astype(np.float64, copy=False) for x in (predicted, true))
     if a.shape != b.shape:
         msg = f"Expected predicted and true counts of one shape, found {a.shape} and {b.shape}."
         raise ValueError(msg)
@@ -174,7 +177,3 @@ def _ranking(guess: NDArray[np.float64], is_open: NDArray[np.bool_]) -> tuple[fl
     found = np.cumsum(hits[::-1])[::-1]  # open ones from this value on
     precision = (hits * found / (found + len(closed) - below)).sum() / n_open
     return float(auroc), float(precision)
-
-
-def _dense(values: ArrayLike | sp.spmatrix) -> NDArray[np.float64]:
-    return np.asarray(values.toarray() if sp.issparse(values) else values, dtype=np.float64)

@@ -11,7 +11,8 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import f1_score
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
-from midas.metrics.labels import complete, known_labels
+from midas.metrics.inputs import finite_rows, same_cells
+from midas.metrics.labels import complete, known_labels, some_labels
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -27,6 +28,15 @@ def foscttm(a: ArrayLike, b: ArrayLike) -> float:
     a, b
         The same cells in the same order, embedded from different modalities, `(n_cells, dim)`.
 
+    Returns
+    -------
+    NaN for fewer than two cells.
+
+    Raises
+    ------
+    ValueError
+        Where the two are not of the same cells, or hold values that are not finite.
+
     Examples
     --------
     >>> rng = np.random.default_rng(0)
@@ -34,24 +44,37 @@ def foscttm(a: ArrayLike, b: ArrayLike) -> float:
     >>> midas.metrics.foscttm(x, x), bool(midas.metrics.foscttm(x, rng.normal(size=(100, 3))) > 0.4)
     (0.0, True)
     """
+    same_cells(a, b)
     x, y = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if x.shape != y.shape:
         msg = f"Expected two embeddings of the same cells, found shapes {x.shape} and {y.shape}."
         raise ValueError(msg)
-    n = len(x)
-    if n < 2:
-        return 0.0
-    own = ((x - y) ** 2).sum(1)
+    finite = finite_rows(x, y)
+    if not finite.all():
+        msg = (
+            f"Expected finite embeddings, found {int((~finite).sum()):,} of {len(x):,} cells with values that are not. "
+            "Leave them out of both."
+        )
+        raise ValueError(msg)
+    if len(x) < 2:
+        return float("nan")
+    centre = (x.mean(0) + y.mean(0)) / 2  # distances are rounded the less, the closer points lie to zero
+    x, y = x - centre, y - centre
+    return (_closer(x, y) + _closer(y, x)) / (2 * len(x) * (len(x) - 1))
+
+
+def _closer(x: NDArray[np.float64], y: NDArray[np.float64]) -> int:
+    """How many pairs of a row of `x` and another row of `y` are closer than the row's own match, by more than rounding."""
+    rounding = (4 * x.shape[1] + 16) * np.finfo(np.float64).eps  # of a distance, in parts of the two squared norms
+    left, right = (x**2).sum(1), (y**2).sum(1)
+    own = ((x - y) ** 2).sum(1) - rounding * (left + right)
+    left, right = left * (1 + rounding), right * (1 + rounding)
     closer = 0
-    for left, right in ((x, y), (y, x)):
-        norms = (right**2).sum(1)
-        for start in range(0, n, _ROWS_AT_ONCE):
-            rows = slice(start, start + _ROWS_AT_ONCE)
-            distance = (left[rows] ** 2).sum(1)[:, None] - 2 * left[rows] @ right.T + norms
-            # The own match is set apart: rounding must not count it as closer than itself.
-            distance[np.arange(len(distance)), np.arange(start, start + len(distance))] = np.inf
-            closer += int((distance < own[rows, None]).sum())
-    return closer / (2 * n * (n - 1))
+    for start in range(0, len(x), _ROWS_AT_ONCE):
+        rows = slice(start, start + _ROWS_AT_ONCE)
+        distance = left[rows, None] - 2 * x[rows] @ y.T + right
+        closer += int((distance < own[rows, None]).sum())
+    return closer
 
 
 def label_transfer_f1(
@@ -74,7 +97,9 @@ def label_transfer_f1(
     >>> midas.metrics.label_transfer_f1(z, labels, z, labels)
     1.0
     """
-    (given, gives), (truth, judged) = known_labels(source_labels), known_labels(target_labels)
+    same_cells(source, source_labels)
+    same_cells(target, target_labels)
+    (given, gives), (truth, judged) = some_labels(source_labels), some_labels(target_labels)
     voters: Any = KNeighborsClassifier(min(k, int(gives.sum())), weights=weights)
     voters.fit(np.asarray(source)[gives], given[gives])
     return float(f1_score(truth[judged], voters.predict(np.asarray(target)[judged]), average=average))
@@ -95,6 +120,7 @@ def label_micro_f1(labels: ArrayLike, reference: ArrayLike, *, match: bool = Fal
     >>> midas.metrics.label_micro_f1(["B", "T", "T", "T"], ["B", "T", "T", "B"])
     0.75
     """
+    same_cells(labels, reference)
     (a, has), (b, judged) = known_labels(labels), known_labels(reference)
     both = has & judged
     if not both.any():
@@ -128,6 +154,7 @@ def neighbourhood_overlap(a: ArrayLike, b: ArrayLike, ks: Sequence[int] = (10, 3
     >>> midas.metrics.neighbourhood_overlap(x, x, ks=(10, 30)).tolist()
     [1.0, 1.0]
     """
+    same_cells(a, b)
     n = len(np.asarray(a))
     if n != len(np.asarray(b)) or n < 2:
         msg = f"Expected two embeddings of the same cells, two or more, found {n} and {len(np.asarray(b))}."
@@ -155,7 +182,8 @@ def label_agreement(z: ArrayLike, labels: ArrayLike, *, k: int = 15) -> float:
     >>> midas.metrics.label_agreement(z, labels)
     1.0
     """
-    types, known = known_labels(labels)
+    same_cells(z, labels)
+    types, known = some_labels(labels)
     classes, codes = np.unique(types[known], return_inverse=True)
     near = codes[_neighbours(np.asarray(z)[known], k)]
     votes = np.stack([(near == c).sum(1) for c in range(len(classes))], axis=1)
@@ -173,6 +201,7 @@ def mixing(z: ArrayLike, batch: ArrayLike, *, k: int = 30) -> float:
     >>> bool(midas.metrics.mixing(z, ["a", "b"] * 100) > 0.9)
     True
     """
+    same_cells(z, batch)
     classes, codes = np.unique(complete(batch, "batch"), return_inverse=True)
     if len(classes) == 1:
         return 1.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,8 @@ import pandas as pd
 
 from midas.metrics.counts import count_scores
 from midas.metrics.embedding import foscttm, label_transfer_f1
-from midas.metrics.labels import known_labels
+from midas.metrics.inputs import finite_rows
+from midas.metrics.labels import known_labels, some_labels
 from midas.metrics.result import Result, Route, Values
 from midas.metrics.scib import scib
 from midas.metrics.scmib import ALIGNMENT, ModalityScores, ScmibScores, alignment, feature_space
@@ -43,7 +45,8 @@ def evaluate(
     task
         With labels.
     result
-        What a method made of it.
+        What a method made of it. An array's rows with values that are not finite count as if they were left out, so that arrays
+        may be filled up with NaN; the embedding alone needs all cells.
     full
         What it made of the same cells with all modalities (the task ``full`` or ``paired``); None for no comparison.
     unlabelled
@@ -71,8 +74,9 @@ def evaluate(
     if missing.any():
         msg = f"Expected an embedding of all {len(cells)} cells, found none of {int(missing.sum())}."
         raise ValueError(msg)
-    unlabelled = (*unlabelled, UNLABELLED)
-    (labels, known), batch = known_labels(task.labels, unlabelled), task.batch.to_numpy()
+    unlabelled = tuple(dict.fromkeys((*unlabelled, UNLABELLED)))
+    (labels, known), batch = some_labels(task.labels, unlabelled), task.batch.to_numpy()
+    result = _given(result)
     drawn = cells[sample(batch, n_cells, seed=seed)]
     counts = _translated(task, result, drawn, seed) | _imputed(task, result, drawn, seed)
     space = _corrected_graph(task, result, cells[known], seed)
@@ -85,6 +89,22 @@ def evaluate(
     states |= like_full(task, result, full, unlabelled, seed)
     apart = _taken_apart(task, z, unlabelled)
     return pd.Series(scores.to_series().to_dict() | counts | apart | states, dtype=float)
+
+
+def _given(result: Result) -> Result:
+    """The result without the rows that are not finite, array by array."""
+    return replace(
+        result,
+        modality_latents={name: _whole_rows(values) for name, values in result.modality_latents.items()},
+        corrected={name: _whole_rows(values) for name, values in result.corrected.items()},
+        imputed={name: _whole_rows(values) for name, values in result.imputed.items()},
+        translated={route: _whole_rows(values) for route, values in result.translated.items()},
+    )
+
+
+def _whole_rows(values: Values) -> Values:
+    rows = np.flatnonzero(finite_rows(values.array))
+    return Values(values.cells[rows], values.array[rows], values.features)
 
 
 def midas_result(model: MIDAS, task: Task, *, n_cells: int | None = None, seed: int = 0) -> Result:
@@ -107,24 +127,19 @@ def midas_result(model: MIDAS, task: Task, *, n_cells: int | None = None, seed: 
     own = model.mosaic if model.mosaic is not None else model.read(task.mdata, batch_key=task.batch_key)
     truth = model.read(task.truth, batch_key=task.batch_key)
     kept = None if n_cells is None else task.truth.obs_names[sample(task.batch.to_numpy(), n_cells, seed=seed)]
-    latents = {m: _finite(truth.cells, model.latent(truth, modalities=[m])) for m in model.modalities}
+    latents = {m: _whole_rows(Values(truth.cells, model.latent(truth, modalities=[m]))) for m in model.modalities}
     translated: dict[Route, Values] = {}
     for target in model.modalities:
         for sources in _routes(model.modalities, target):
             translated[sources, target] = _table(model.translate(sources, target, truth), kept)
     return Result(
-        embedding=_finite(own.cells, model.latent(own)),
-        technical=_finite(own.cells, model.latent(own, part="u")),
+        embedding=_whole_rows(Values(own.cells, model.latent(own))),
+        technical=_whole_rows(Values(own.cells, model.latent(own, part="u"))),
         modality_latents=latents,
         corrected={m: _table(model.correct(m, own), None) for m in model.modalities},
         imputed={m: _table(model.impute(m, own), kept) for m in model.modalities},
         translated=translated,
     )
-
-
-def _finite(cells: pd.Index, values: NDArray[np.float32]) -> Values:
-    there = np.flatnonzero(np.isfinite(values).all(1))
-    return Values(cells[there], values[there])
 
 
 def _table(adata: Any, cells: pd.Index | None) -> Values:  # noqa: ANN401 - an AnnData
@@ -224,9 +239,10 @@ def _modality_scores(
             shared = shared[shared.isin(values.cells)]
         # A cell that the task took apart stands in the truth several times: it counts once.
         shared = shared[~task.origin.loc[shared].duplicated().to_numpy()]
-        if len(shared) > 1 and task.labels is not None:
+        labels = None if task.labels is None else task.labels.loc[shared].to_numpy()
+        if len(shared) > 1 and labels is not None and known_labels(labels, unlabelled)[1].any():
             of = {m: values.of(shared) for m, values in zip(modalities, latents, strict=True)}
-            aligned = alignment(of, task.labels.loc[shared], unlabelled=unlabelled)
+            aligned = alignment(of, labels, unlabelled=unlabelled)
     translated = {}
     if len(modalities) > 1:
         for target in modalities:
@@ -257,6 +273,9 @@ def _taken_apart(task: Task, z: NDArray[np.float64], unlabelled: tuple[str, ...]
     for a, b in combinations(parts.values(), 2):
         closer.append(foscttm(z[a], z[b]))
         known = has_label[a]
+        if not known.any():
+            carried.append(float("nan"))
+            continue
         for x, y in ((a[known], b[known]), (b[known], a[known])):
             carried.append(label_transfer_f1(z[x], labels[x], z[y], labels[y]))
     return {"split_foscttm": float(np.mean(closer)), "split_label_f1": float(np.mean(carried))}

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from midas.metrics.inputs import same_cells
 from midas.metrics.labels import known_labels
 
 if TYPE_CHECKING:
@@ -71,12 +72,17 @@ def group_fold_changes(
 
 
 def fold_changes(
-    counts: ArrayLike, labels: ArrayLike, *, unlabelled: Sequence[str] = ("unknown",), pseudocount: float = 0.01
+    counts: ArrayLike | sp.spmatrix,
+    labels: ArrayLike,
+    *,
+    unlabelled: Sequence[str] = ("unknown",),
+    pseudocount: float = 0.01,
 ) -> pd.DataFrame:
     r"""Natural log fold change of each feature in each type against the rest, types x features.
 
-    :math:`\log \frac{\bar x_{\text{type}} + \varepsilon}{\bar x_{\text{rest}} + \varepsilon}` of mean counts.
-    Cells whose label is missing (NaN) or one of `unlabelled` take no part.
+    :math:`\log \frac{\bar x_{\text{type}} + \varepsilon}{\bar x_{\text{rest}} + \varepsilon}` of mean counts, dense or
+    sparse. Cells whose label is missing (NaN) or one of `unlabelled` take no part, nor do those without a finite count, as
+    cells that a method has no counts of.
 
     Examples
     --------
@@ -84,21 +90,18 @@ def fold_changes(
     >>> midas.metrics.fold_changes([[4, 1], [4, 1], [1, 1]], ["a", "a", "b"], pseudocount=0).round(2).loc["a"].tolist()
     [1.39, 0.0]
     """
-    x, (types, known) = np.asarray(counts, dtype=np.float64), known_labels(labels, unlabelled)
-    if len(x) != len(types):
-        msg = f"Expected a label for each of {len(x)} cells, found {len(types)}."
-        raise ValueError(msg)
+    types, known = known_labels(_with_counts(counts, labels), unlabelled)
     names = np.unique(types[known])
     if len(names) < 2:
         msg = f"Expected two types or more, found {', '.join(names) or 'none'}."
         raise ValueError(msg)
     groups = np.where(known, np.searchsorted(names, types), -1)
-    return pd.DataFrame(group_fold_changes(x, groups, len(names), pseudocount=pseudocount), index=names)
+    return pd.DataFrame(group_fold_changes(_matrix(counts), groups, len(names), pseudocount=pseudocount), index=names)
 
 
 def fold_change_correlation(
-    raw: ArrayLike,
-    corrected: ArrayLike,
+    raw: ArrayLike | sp.spmatrix,
+    corrected: ArrayLike | sp.spmatrix,
     labels: ArrayLike,
     *,
     measured: ArrayLike | None = None,
@@ -110,7 +113,8 @@ def fold_change_correlation(
     Parameters
     ----------
     raw, corrected
-        The same cells and features, `(n_cells, n_features)`.
+        The same cells and features, `(n_cells, n_features)`, dense or sparse. Cells without a finite count in either take no
+        part.
     labels
         Of the cells.
     measured
@@ -125,10 +129,37 @@ def fold_change_correlation(
     >>> round(midas.metrics.fold_change_correlation(counts, counts * 2, ["a", "a", "b"]), 2)
     1.0
     """
+    same_cells(raw, corrected, labels)
+    labels = _with_counts(raw, _with_counts(corrected, labels))
     a = fold_changes(raw, labels, unlabelled=unlabelled, pseudocount=pseudocount).to_numpy()
     b = fold_changes(corrected, labels, unlabelled=unlabelled, pseudocount=pseudocount).to_numpy()
     kept = slice(None) if measured is None else np.asarray(measured, dtype=bool)
     return pearson(a[:, kept], b[:, kept])
+
+
+def _matrix(counts: ArrayLike | sp.spmatrix) -> Any:  # noqa: ANN401 - sparse or dense
+    return sp.csr_matrix(counts) if sp.issparse(counts) else np.asarray(counts, dtype=np.float64)
+
+
+def _with_counts(counts: ArrayLike | sp.spmatrix, labels: ArrayLike) -> NDArray[np.object_]:
+    """Labels, None for cells without a finite count."""
+    same_cells(counts, labels)
+    x, values = _matrix(counts), np.array(labels, dtype=object)
+    if x.shape[0] != len(values):
+        msg = f"Expected a label for each of {x.shape[0]} cells, found {len(values)}."
+        raise ValueError(msg)
+    values[_not_finite(x) == x.shape[1]] = None
+    return values
+
+
+def _not_finite(x: Any) -> NDArray[np.int64]:  # noqa: ANN401 - sparse or dense
+    """How many values of each row are not finite, `(n_cells,)`."""
+    if isinstance(x, np.ndarray):
+        rows = np.nonzero(~np.isfinite(x))[0]
+    else:
+        stored = x.tocoo()
+        rows = stored.row[~np.isfinite(stored.data)]
+    return np.bincount(rows, minlength=x.shape[0])
 
 
 def pearson(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:

@@ -12,6 +12,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from midas.metrics.inputs import same_cells
 from midas.metrics.labels import known_labels
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def information(
     >>> bool(midas.metrics.information(x, labels) > 0.9)
     True
     """
+    same_cells(x, labels)
     points, (names, known) = np.asarray(x, dtype=np.float64), known_labels(labels)
     points, names = points[known], names[known]
     classes, codes, sizes = np.unique(names, return_inverse=True, return_counts=True)
@@ -105,6 +107,7 @@ def canonical_correlation(truth: ArrayLike, c: ArrayLike) -> float:
 
 
 def _matched(truth: ArrayLike, c: ArrayLike) -> tuple[Any, Any]:
+    same_cells(truth, c)
     y, x = np.asarray(truth, dtype=np.float64), np.asarray(c, dtype=np.float64)
     if len(y) != len(x) or y.ndim != 2 or x.ndim != 2:
         msg = f"Expected the same cells in truth and c, found shapes {y.shape} and {x.shape}."

@@ -27,6 +27,22 @@ def known_labels(labels: ArrayLike, unlabelled: Sequence[str] = ()) -> tuple[NDA
     return text, ~(pd.isna(values) | np.isin(text, list(unlabelled)))
 
 
+def some_labels(labels: ArrayLike, unlabelled: Sequence[str] = ()) -> tuple[NDArray[np.str_], NDArray[np.bool_]]:
+    """As :func:`known_labels`, of cells of which at least one has a label.
+
+    Raises
+    ------
+    ValueError
+        Where none has.
+    """
+    text, known = known_labels(labels, unlabelled)
+    if not known.any():
+        why = " or ".join(["missing", *map(repr, unlabelled)])
+        msg = f"Expected cells with a label, found none among {len(text):,}: all are {why}. Give the labels of some."
+        raise ValueError(msg)
+    return text, known
+
+
 def cells_by_label(labels: ArrayLike) -> dict[str, NDArray[np.int64]]:
     """Cells of each label by position, labels sorted; cells without a label are in none."""
     text, known = known_labels(labels)

@@ -59,16 +59,18 @@ class Values:
                 f"{self.array.shape}."
             )
             raise ResultError(msg)
-        if not self.cells.is_unique:
-            msg = (
-                f"Expected each cell once, found repeated names: {describe_names(self.cells[self.cells.duplicated()])}."
-            )
-            raise ResultError(msg)
+        for what, names in (("cell", self.cells), ("feature", self.features)):
+            if names is not None and not names.is_unique:
+                repeated = describe_names(names[names.duplicated()])
+                msg = f"Expected each {what} once, found repeated names: {repeated}."
+                raise ResultError(msg)
 
     def of(self, cells: ArrayLike) -> NDArray[np.float64]:
         """Rows of these cells in this order, `(len(cells), d)`; NaN where the method gave none."""
         at = self.cells.get_indexer(pd.Index(np.asarray(cells).astype(str)))
-        return np.where((at >= 0)[:, None], self.array[at].astype(np.float64), np.nan)
+        found = np.full((len(at), self.array.shape[1]), np.nan)
+        found[at >= 0] = self.array[at[at >= 0]]
+        return found
 
 
 def _nothing() -> Mapping[Any, Values]:
@@ -113,7 +115,8 @@ class Result:
                                            ``translated_cells/rna+adt/atac``; may be left out where they are ``cells``
     ====================================== ===============================================================================
 
-    Counts as float16 or float32, latent spaces as float32. In another environment this is all that is needed:
+    Counts as float16 or float32, latent spaces as float32. A row with NaN is scored as if it were left out. In another
+    environment this is all that is needed:
 
     .. code-block:: python
 
@@ -172,8 +175,7 @@ class Result:
             When the file is no such file, or its arrays do not fit each other.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {key: file[key] for key in file.files}
+            arrays = _arrays(path)
         except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
             msg = f"{path}: expected an .npz file without pickled objects, found none that can be read ({error})."
             raise ResultError(msg) from error
@@ -207,6 +209,15 @@ class Result:
             imputed=found["imputed"],
             translated={_route(key, label): values for key, values in found["translated"].items()},
         )
+
+
+def _arrays(path: str | Path) -> dict[str, NDArray[Any]]:
+    """Read all arrays of an ``.npz`` file."""
+    file = np.load(path, allow_pickle=False)
+    if isinstance(file, np.ndarray):
+        raise ValueError("it is a single array, as np.save writes it; use np.savez")
+    with file:
+        return {key: file[key] for key in file.files}
 
 
 def _counts(result: Result) -> Iterator[tuple[str, Values]]:

@@ -7,8 +7,9 @@ code needs takes minutes, the scores themselves seconds. ``scib_package.py`` ask
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -20,7 +21,8 @@ from scipy.stats import chi2
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from midas.metrics import scib_package
-from midas.metrics.labels import cells_by_label, complete, known_labels
+from midas.metrics.inputs import dense, same_cells
+from midas.metrics.labels import cells_by_label, complete, known_labels, some_labels
 from midas.metrics.neighbours import Neighbours, neighbours
 from midas.metrics.scib_package import CLUSTER_K, KBET_K, LISI_K
 
@@ -35,6 +37,7 @@ Engine: TypeAlias = Literal["own", "scib-metrics"]
 """What computes the scores."""
 
 _PERPLEXITY = 30
+_REASONS: Final[Mapping[str, str]] = MappingProxyType({"kbet": "no label of 10 cells or more is in two batches"})
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ class ScibScores:
 
 
 def scib(
-    x: ArrayLike | Neighbours,
+    x: ArrayLike | sp.spmatrix | Neighbours,
     batch: Sequence[str] | ArrayLike,
     labels: Sequence[str] | ArrayLike,
     *,
@@ -106,7 +109,7 @@ def scib(
     Parameters
     ----------
     x
-        `(n_cells, dim)`, or the neighbours of each cell, about 90.
+        `(n_cells, dim)`, dense or sparse, or the neighbours of each cell, about 90.
     batch, labels
         Of each cell.
     unlabelled
@@ -139,7 +142,8 @@ def scib(
     if engine not in get_args(Engine):
         msg = f"Expected an engine out of {', '.join(get_args(Engine))}, found {engine!r}."
         raise ValueError(msg)
-    batches, (types, known) = complete(batch, "batch"), known_labels(labels, unlabelled)
+    same_cells(x, batch, labels)
+    batches, (types, known) = complete(batch, "batch"), some_labels(labels, unlabelled)
     if isinstance(x, Neighbours):
         graph = x
         if not known.all():
@@ -147,7 +151,7 @@ def scib(
                 "Expected a graph of labelled cells, found unlabelled ones. Leave them out before making it."
             )
     else:
-        points = np.asarray(x)
+        points = dense(x)
         _check_lengths(len(points), batches, types)
         graph = neighbours(points[known], LISI_K, seed=seed)
     batches, types = batches[known], types[known]
@@ -158,6 +162,7 @@ def scib(
     if len(set(batches)) > 1:
         of = scib_package.batch_scores if engine == "scib-metrics" else _batch_scores
         found |= of(graph, batches, types)
+        notes += _gaps(found, BATCH_SCORES, "batch")
     else:
         notes.append("one batch: no batch scores, overall is bio")
     if len(set(types)) > 1:
@@ -168,9 +173,19 @@ def scib(
         else:
             nmi, ari = nmi_ari(clusters, types)
             found |= {"nmi": nmi, "ari": ari, "clisi": clisi(graph, types)}
+        notes += _gaps(found, BIO_SCORES, "bio")
     else:
         notes.append("one label: no bio scores, overall is batch")
     return ScibScores(**found, note="; ".join(notes))
+
+
+def _gaps(found: Mapping[str, float], names: Sequence[str], whole: str) -> list[str]:
+    """Which of some scores could not be had, and why."""
+    return [
+        f"no {name}, as {_REASONS.get(name, 'it came out as no number')}: {whole} is the mean of the others"
+        for name in names
+        if not np.isfinite(found[name])
+    ]
 
 
 def _batch_scores(graph: Neighbours, batch: NDArray[np.str_], labels: NDArray[np.str_]) -> dict[str, float]:

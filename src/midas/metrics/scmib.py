@@ -13,7 +13,8 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import silhouette_samples
 
 from midas.metrics.embedding import foscttm, label_transfer_f1
-from midas.metrics.labels import cells_by_label, known_labels
+from midas.metrics.inputs import finite_rows, same_cells
+from midas.metrics.labels import cells_by_label, some_labels
 from midas.metrics.scib import BATCH_SCORES, BIO_SCORES, ScibScores
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def modality_asw(latents: Mapping[str, ArrayLike], labels: ArrayLike) -> float:
     latents
         By modality, `(n_cells, dim)`, the same cells.
     labels
-        Of the cells; those without one (NaN) do not count.
+        Of the cells; those without one (NaN) do not count, nor do those without finite values in every modality.
 
     Examples
     --------
@@ -113,9 +114,10 @@ def modality_asw(latents: Mapping[str, ArrayLike], labels: ArrayLike) -> float:
     >>> round(midas.metrics.modality_asw({"rna": c, "adt": c}, np.repeat(["B", "T"], 50)), 2)
     0.98
     """
+    arrays, types = _shared(latents, labels)
     scores = []
-    for cells in cells_by_label(labels).values():
-        mine = [np.asarray(x)[cells] for x in latents.values()]
+    for cells in cells_by_label(types).values():
+        mine = [x[cells] for x in arrays.values()]
         modality = np.repeat(np.arange(len(mine)), len(mine[0]))
         if len(mine) > 1 and len(modality) > len(mine):
             scores.append(float((1 - np.abs(silhouette_samples(np.concatenate(mine), modality))).mean()))
@@ -130,7 +132,8 @@ def alignment(
     Parameters
     ----------
     latents
-        By modality, `(n_cells, dim)`, the same cells in the same order; two modalities or more.
+        By modality, `(n_cells, dim)`, the same cells in the same order; two modalities or more. Cells count that have
+        finite values in all.
     labels
         Of the cells.
     unlabelled
@@ -146,8 +149,8 @@ def alignment(
     >>> midas.metrics.alignment({"rna": c, "adt": c}, np.repeat(["B", "T"], 50))["foscttm_score"]
     1.0
     """
-    arrays = {name: np.asarray(x, dtype=np.float64) for name, x in latents.items()}
-    types, known = known_labels(labels, unlabelled)
+    arrays, shared = _shared(latents, labels)
+    types, known = some_labels(shared, unlabelled)
     # Both ways of a pair are in foscttm, so unordered pairs give the mean over ordered ones.
     closer = [foscttm(arrays[a], arrays[b]) for a, b in combinations(arrays, 2)]
     of = {name: x[known] for name, x in arrays.items()}
@@ -162,15 +165,31 @@ def alignment(
     }
 
 
+def _shared(
+    latents: Mapping[str, ArrayLike], labels: ArrayLike
+) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.object_]]:
+    """Rows and labels of the cells that have finite values in all modalities."""
+    same_cells(*latents.values(), labels)
+    arrays = {name: np.asarray(x, dtype=np.float64) for name, x in latents.items()}
+    values: NDArray[np.object_] = np.asarray(labels, dtype=object)
+    found = {name: len(x) for name, x in arrays.items()} | {"labels": len(values)}
+    if len(set(found.values())) > 1:
+        msg = f"Expected the same cells in every modality, each with a label, found {found}."
+        raise ValueError(msg)
+    kept = finite_rows(*arrays.values())
+    return {name: x[kept] for name, x in arrays.items()}, values[kept]
+
+
 def feature_space(values: ArrayLike, *, n_components: int = 32, seed: int = 0) -> NDArray[np.float64]:
     """PCA of batch-corrected features of one modality, `(n_cells, n_components)`.
 
-    Values beyond 1 are counts: each cell is scaled to the median sum, and log1p taken. Probabilities are taken as they are.
+    Values beyond 1 are counts: each cell is scaled to the median sum, and log1p taken. Probabilities are taken as they are, and
+    so are arrays with negative values, as standardised or otherwise corrected ones, which are no counts.
     """
     x = np.asarray(values, dtype=np.float32)
-    if x.max(initial=0) > 1:
+    if x.max(initial=0) > 1 and x.min(initial=0) >= 0:
         total = x.sum(1, keepdims=True)
-        x = np.log1p(np.maximum(x / np.maximum(total, 1e-12) * np.median(total), 0))
+        x = np.log1p(x / np.maximum(total, 1e-12) * np.median(total))
     n = min(n_components, x.shape[0] - 1, x.shape[1])
     found: NDArray[np.float64] = PCA(
         n, svd_solver="randomized" if n < min(x.shape) else "full", random_state=seed

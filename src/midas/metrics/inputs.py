@@ -1,0 +1,57 @@
+"""What metrics are given: arrays, tables or sparse matrices, whose rows must be of the same cells."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+
+def dense(values: ArrayLike | sp.spmatrix | sp.sparray) -> NDArray[Any]:
+    """Values as a dense array, also of a sparse matrix.
+
+    Examples
+    --------
+    >>> import scipy.sparse as sp
+    >>> from midas.metrics.inputs import dense
+    >>> dense(sp.eye(2)).tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
+    """
+    return np.asarray(values.toarray() if sp.issparse(values) else values)
+
+
+def same_cells(*given: object) -> None:
+    """Check that Series and tables, whose rows are matched by position, name the same cells in the same order.
+
+    Arrays have no names, nor have tables whose rows are merely numbered (a RangeIndex).
+
+    Raises
+    ------
+    ValueError
+        Where two of them name other cells, or name them in another order.
+    """
+    named = [x.index for x in given if isinstance(x, pd.Series | pd.DataFrame)]
+    named = [index for index in named if not isinstance(index, pd.RangeIndex)]
+    for other in named[1:]:
+        if not other.equals(named[0]):
+            how = "in another order" if set(other) == set(named[0]) else "under other names"
+            msg = (
+                f"Expected the same cells in the same order, found them {how}: {_start(named[0])} and {_start(other)}. "
+                "Reorder one by the index of the other, or give arrays."
+            )
+            raise ValueError(msg)
+
+
+def _start(index: pd.Index) -> str:
+    return ", ".join(str(name) for name in index[:3]) + (", ..." if len(index) > 3 else "")
+
+
+def finite_rows(*arrays: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which cells have finite values alone in all of some arrays, `(n_cells,)`."""
+    kept: NDArray[np.bool_] = np.logical_and.reduce([np.isfinite(x).all(1) for x in arrays])
+    return kept
