@@ -94,7 +94,9 @@ def bench(
             help=f"A few tasks, {_QUICK_CELLS:,} cells, seed 0, at most {_QUICK_SECONDS:g} CPU seconds of training.",
         ),
     ] = False,
-    retry: Annotated[bool, typer.Option("--retry", help="Repeat runs that failed, took too long, or could not be scored.")] = False,
+    retry: Annotated[
+        bool, typer.Option("--retry", help="Repeat runs that failed, took too long, or could not be scored.")
+    ] = False,
 ) -> None:
     """Run data sets x tasks x methods x seeds, one at a time, and write a table and figures.
 
