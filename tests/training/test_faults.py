@@ -111,5 +111,6 @@ def test_memory_does_not_grow_with_the_epochs(mdata: md.MuData) -> None:
         def log_metrics(self, metrics: object, step: int | None = None) -> None:
             resident.append(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6)
 
-    MIDAS(mdata, config=tiny(epochs=60)).fit(progress=False, loggers=[Noted()])
-    assert max(resident[50:]) - max(resident[20:30]) < 5
+    MIDAS(mdata, config=tiny(epochs=120)).fit(progress=False, loggers=[Noted()])
+    # The least of several epochs: what the allocator holds for a moment, after other tests of the process, is no growth.
+    assert min(resident[100:]) - min(resident[40:60]) < 5
