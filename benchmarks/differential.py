@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-from common import machine, markdown
 
+from common import machine, markdown
 from midas import MIDAS, simulate, tl
 
 DELTA, PSEUDOCOUNT = 0.5, 0.1
