@@ -152,6 +152,14 @@ def test_the_order_of_features_changes_nothing(way: Way, fitted: MIDAS, query: m
     np.testing.assert_allclose(other.obsm[keys.LATENT], found.obsm[keys.LATENT], atol=1e-6)
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_the_order_of_cells_changes_nothing(way: Way, fitted: MIDAS, query: md.MuData) -> None:
+    turned = {name: part[::-1].copy() for name, part in query.mod.items()}
+    found, other = (way(fitted, asked(data)).query for data in (dict(query.mod), turned))
+    at = other.obs_names.get_indexer(found.obs_names)
+    np.testing.assert_allclose(other.obsm[keys.LATENT][at], found.obsm[keys.LATENT], atol=1e-6)
+
+
 def test_aliases_csc_floats_and_annadata(fitted: MIDAS, query: md.MuData) -> None:
     other = joined({"prot": query["adt"].copy(), "rna": query["rna"].copy()})
     other.obs = query.obs.loc[other.obs_names].copy()

@@ -102,7 +102,8 @@ def shown_for(query: Mosaic, replay: Replay, schema: MosaicSchema, seed: int) ->
     """
     rng = np.random.default_rng([seed, 7])
     cells = recast(replay.mosaic, schema)
-    usable = np.flatnonzero(query.measured_in(tuple(query.modalities)))
+    order = query.canonical_order()  # the order of the query's file has no say
+    usable = order[query.measured_in(tuple(query.modalities))[order]]
     like = rng.choice(usable, cells.n_cells)
     hidden = measured_like(cells, query, like)
     as_query = rng.random(cells.n_cells) < 0.5
