@@ -24,7 +24,7 @@ from midas.bridging import bridged_by_genes
 from midas.config import Config
 from midas.data import Mosaic, MosaicData, MosaicSchema, read_mosaic
 from midas.data.checks import counted, describe_names
-from midas.data.combine import aligned
+from midas.data.combine import aligned, renamed
 from midas.data.how import HowRead
 from midas.data.parts import Layer, batches_in
 from midas.data.trainable import check_trainable
@@ -665,7 +665,8 @@ class MIDAS:
         data
             As in :class:`MIDAS`.
         batch_key, layer
-            Likewise; as the model's own data were read where left out.
+            Likewise; as the model's own data were read where left out, and a mapped query's batches that are called like the
+            reference's are then the query's.
         measured
             Likewise. What the model was told of its own batches holds for them here, unless this is given.
 
@@ -681,6 +682,15 @@ class MIDAS:
             measured = {name: table[table.index.astype(str).isin(there)] for name, table in self.how.measured.items()}
         told = () if self.mosaic is None else self.mosaic.notes
         found = read_mosaic(data, batch_key=key, measured=measured, layer=layer, schema=self.schema, told=told)
+        apart = {old: new for old, new in self.how.renamed.items() if batch_key is ... and old in found.batches}
+        if apart:
+            found = renamed(found, apart)
+            logger.warning(
+                "Batches of names that the reference has, too, are read as those of the query: %s. For the reference's, name the "
+                "column: read(data, batch_key=%r).",
+                ", ".join(f"{old} as {new}" for old, new in apart.items()),
+                key,
+            )
         if batch_key is ... and found.n_cells and not (found.known_batch >= 0).any():
             logger.warning(
                 "None of the batches (%s) is one that the model knows (%s), so their cells are read as those of new batches. If "
@@ -724,6 +734,7 @@ class MIDAS:
                 learned=self.learned if cells else self.learned.without_cells(),
                 sample=sampled(*self.counts(), self.cells, with_cells, self.seed) if with_cells else None,
                 told=dict(self.how.measured or {}),
+                renamed=dict(self.how.renamed),
             ),
         )
 
@@ -767,13 +778,13 @@ class MIDAS:
         stored = read_model(place)
         model = cls.__new__(cls)
         told = measured if measured is not None or not stored.told else stored.told
-        model._start(stored.schema, stored.config, stored.seed, HowRead(batch_key, layer, told))
+        model._start(stored.schema, stored.config, stored.seed, HowRead(batch_key, layer, told, stored.renamed))
         model.mosaic = None
         model._learned, model._folder = stored.learned, place
         model.vae.load_state_dict(stored.weights)
         model.vae.to(accelerator_or_other(stored.config.training))
         if data is not None:
-            model.mosaic = model.read(data, batch_key=batch_key, layer=layer)
+            model.mosaic = model.read(data)
         return model
 
     def provenance(self) -> dict[str, str]:

@@ -62,6 +62,8 @@ class StoredModel:
         Counts of some of its cells; None for none.
     told
         What the user said that batches measured, by modality, tables batches x features.
+    renamed
+        Batches that the model knows by another name than the data.
     """
 
     config: Config
@@ -71,6 +73,7 @@ class StoredModel:
     learned: Learned
     sample: MuData | None = None
     told: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
 
 def check_folder(folder: Path) -> None:
@@ -134,6 +137,7 @@ def write_model(folder: Path, model: StoredModel) -> None:
             "history": learned.history,
             "interrupted": learned.interrupted,
             "schema": model.schema.to_dict(),
+            "renamed": dict(model.renamed),
             "told": {name: _table_to_json(table) for name, table in model.told.items()},
         }
         (scratch / _CARD).write_text(json.dumps(description, indent=1), encoding="utf-8")
@@ -177,6 +181,7 @@ def read_model(folder: Path) -> StoredModel:
             seed=int(description["seed"]),
             weights=tensors,
             learned=learned,
+            renamed=dict(description.get("renamed", {})),
             told={name: pd.DataFrame(**table) for name, table in description.get("told", {}).items()},
         )
     except ModelFileError:

@@ -112,6 +112,22 @@ def test_a_batch_of_the_query_may_bear_the_name_of_one_of_the_reference(
     assert np.isfinite(values(found.model.impute("adt"))).all()
 
 
+def test_a_mapped_models_own_data_come_back_by_their_own_names(
+    fitted: MIDAS, query: md.MuData, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shared = fitted.schema.batches[0]
+    for table in (query.obs, *(part.obs for part in query.mod.values())):
+        table["batch"] = shared
+    model = query_to_reference(fitted, asked(query)).model
+    model.save(tmp_path / "model")
+    for each in (model, MIDAS.load(tmp_path / "model", query)):
+        np.testing.assert_allclose(each.latent(query), model.latent(), atol=1e-6)
+        np.testing.assert_allclose(each.latent(), model.latent(), atol=1e-6)
+    assert f"are read as those of the query: {shared} as {shared} (query)" in caplog.text
+    assert model.read(query, batch_key="batch").model_batch.max() == 0
+    assert not np.allclose(model.latent(model.read(query, batch_key="batch")), model.latent(), atol=1e-4)
+
+
 def test_a_query_without_a_modality_leaves_the_reference_to_say_how_it_scatters(
     fitted: MIDAS, query: md.MuData
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -66,6 +67,15 @@ def _recast_rows(mosaic: Mosaic, name: str, schema: MosaicSchema) -> ModalityRow
         measured=measured,
         input_names=rows.input_names[shown >= 0].append(features[new]),
         input_columns=np.concatenate([shown[shown >= 0], new]),
+    )
+
+
+def renamed(mosaic: Mosaic, names: Mapping[str, str]) -> Mosaic:
+    """Call batches by other names, by which the schema knows them."""
+    known = {name: i for i, name in enumerate(mosaic.schema.batches)}
+    batches = tuple(names.get(name, name) for name in mosaic.batches)
+    return replace(
+        mosaic, batches=batches, known_batch=np.array([known.get(name, -1) for name in batches], dtype=np.int64)
     )
 
 

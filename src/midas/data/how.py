@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pandas as pd
 
@@ -12,11 +12,18 @@ from midas.data.parts import Layer
 
 @dataclass(frozen=True, eq=False)
 class HowRead:
-    """What was said when data were read; :func:`midas.read_mosaic` describes the fields."""
+    """What was said when data were read; :func:`midas.read_mosaic` describes the first three.
+
+    Attributes
+    ----------
+    renamed
+        Batches that a model knows by another name than the data: those of a query that are called like the reference's.
+    """
 
     batch_key: str | None = "batch"
     layer: Layer = None
     measured: Mapping[str, pd.DataFrame] | None = None
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
     def unless_said_otherwise(self, said: HowRead) -> HowRead:
         """The same, as `said` beside data that were read before can only repeat it.

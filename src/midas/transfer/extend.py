@@ -79,7 +79,8 @@ def named_apart(own: Mosaic, taken: Sequence[str]) -> Mosaic:
     )
     logger.warning(note)
     schema = replace(own.schema, batches=tuple(new.get(name, name) for name in own.schema.batches))
-    return replace(own, schema=schema, batches=tuple(names), notes=(*own.notes, note))
+    how = replace(own.how, renamed=new)
+    return replace(own, schema=schema, batches=tuple(names), notes=(*own.notes, note), how=how)
 
 
 def _has(schema: MosaicSchema, modality: str, batch: str) -> bool:
