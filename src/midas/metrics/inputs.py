@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from midas.data.checks import describe_names
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
@@ -41,14 +43,10 @@ def same_cells(*given: object) -> None:
         if not other.equals(named[0]):
             how = "in another order" if set(other) == set(named[0]) else "under other names"
             msg = (
-                f"Expected the same cells in the same order, found them {how}: {_start(named[0])} and {_start(other)}. "
-                "Reorder one by the index of the other, or give arrays."
+                f"Expected the same cells in the same order, found them {how}: {describe_names(named[0], 3)} and "
+                f"{describe_names(other, 3)}. Reorder one by the index of the other, or give arrays."
             )
             raise ValueError(msg)
-
-
-def _start(index: pd.Index) -> str:
-    return ", ".join(str(name) for name in index[:3]) + (", ..." if len(index) > 3 else "")
 
 
 def finite_rows(*arrays: NDArray[Any]) -> NDArray[np.bool_]:
