@@ -418,9 +418,9 @@ def test_series_and_tables_of_cells_in_another_order_are_refused() -> None:
         lambda: metrics.fold_change_correlation(z, z[::-1], labels),
         lambda: metrics.calibration_error(pd.Series(0.5, index=cells), turned == "a"),
     ):
-        with pytest.raises(ValueError, match=r"in another order: c0, c1, c2, \.\.\. and c39, c38, c37"):
+        with pytest.raises(ValueError, match="in another order: 'c0', 'c1', 'c2' and 37 more and 'c39', 'c38', 'c37'"):
             score()
-    with pytest.raises(ValueError, match=r"under other names: c0, c1, c2, \.\.\. and x0"):
+    with pytest.raises(ValueError, match="under other names: 'c0', 'c1', 'c2' and 37 more and 'x0'"):
         metrics.label_micro_f1(labels, labels.rename(lambda name: f"x{name[1:]}"))
     assert metrics.label_micro_f1(labels, labels.copy()) == 1
     assert metrics.label_micro_f1(labels, labels.reset_index(drop=True)) == 1
