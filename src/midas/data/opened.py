@@ -74,7 +74,7 @@ def _told_apart(part: Part, notes: list[str]) -> pd.Index:
     repeated = names[names.duplicated()].unique()
     notes.append(
         f"{part.label}: {len(repeated):,} feature names occur more than once ({describe_names(repeated)}); the later ones were "
-        "given the suffixes -1, -2, ..."
+        "given the suffixes -1, -2, ... If they are one feature, midas.pp.prepare() sums them."
     )
     number = names.to_series().groupby(names.to_numpy()).cumcount().to_numpy()
     taken, unique = set(names), []
