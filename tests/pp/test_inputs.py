@@ -64,16 +64,35 @@ def test_batches_within_an_object_and_their_masks() -> None:
     assert batches([adata[:, :1].copy()], batch_key="batch")[0] == ("a", "rna", 2)
 
 
-def test_a_batch_column_that_no_input_has_is_refused_unless_batches_are_named() -> None:
+def test_a_batch_column_that_no_input_has_is_refused() -> None:
     adata = one(names("c", 6), ["g0", "g1"], ["a", "a", "b", "b", "b", "b"])
-    with pytest.raises(
-        ValueError, match="Expected a column 'donor' in obs of some of the input, found the columns: 'batch'"
-    ):
-        collect([adata], batch_key="donor")
-    assert batches({"x": adata}, batch_key="donor") == [("x", "rna", 6)]
+    for sources in ([adata], {"x": adata}):
+        with pytest.raises(ValueError, match=r"Expected a column 'donor' in obs of some of .* the columns: 'batch'"):
+            collect(sources, batch_key="donor")
+    with pytest.raises(ValueError, match="found the columns: none"):
+        collect([rna()], batch_key="donor")
+    assert batches([rna()]) == [("batch1", "rna", 5)]  # the usual column may be missing
+
+
+def test_a_batch_column_that_a_name_overrides_is_kept_and_said() -> None:
+    adata = one(names("c", 6), ["g0", "g1"], None)
     adata.obs["donor"] = ["p", "q"] * 3
     (sample,) = collect({"x": adata}, batch_key="donor")
     assert "all of it is batch 'x', as named; its column 'donor' was not used" in sample.notes[0]
+    assert sample.adata.obs["donor"].tolist() == ["p", "q"] * 3
+
+
+def test_the_mosaics_column_of_batches_is_free() -> None:
+    """Files without the column get it, and what stood in the mosaic's own is kept beside."""
+    adata = one(names("c", 4), ["g0", "g1"], "lane1")
+    adata.obs["donor"] = ["p", "p", "q/r", "q/r"]
+    p, q, other = (s.adata.obs for s in collect([adata, rna()], batch_key="donor"))
+    assert (p["donor"].tolist(), q["donor"].tolist()) == (["p"] * 2, ["q_r"] * 2)
+    assert other["donor"].tolist() == ["batch2"] * 5
+    assert q["batch_of_input"].tolist() == ["lane1"] * 2
+    assert not any("batch" in obs for obs in (p, q, other))
+    assert "its column 'batch' is kept as 'batch_of_input'" in collect([adata], batch_key="donor")[0].notes[0]
+    assert "batch_of_input" not in collect([adata])[0].adata.obs
 
 
 def test_one_batch_in_two_files_holds_both_modalities(tmp_path: Path) -> None:

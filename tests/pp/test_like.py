@@ -81,6 +81,31 @@ def test_what_the_model_lacks_is_left_out_with_a_note(schema: MosaicSchema) -> N
     assert "The model knows no atac; it was left out." in notes
 
 
+def test_a_batch_of_which_nothing_is_the_models_is_named(schema: MosaicSchema) -> None:
+    known, strange = one(CELLS, list(GENES.values()), None, rate=3), one(names("d", 9), ["X1", "X2"], None, rate=3)
+    mdata = pp.prepare({"q": known, "s": strange}, cutoffs=NO_CUTOFFS, schema=schema)
+    report = pp.report_of(mdata)
+    assert mdata.n_obs == 12
+    assert "Batch 's': its rna was left out, as no feature is the model's." in report.notes
+    assert [part.cells_kept for part in report.parts] == [12, 0]
+
+
+def test_fragments_are_counted_on_the_models_peaks(schema: MosaicSchema, tmp_path: Path) -> None:
+    (tmp_path / "f.tsv").write_text("".join(f"chr1\t150\t{600 + 9 * (cell == 'c3')}\t{cell}\t1\n" for cell in CELLS))
+    query = {"q": one(CELLS, list(GENES.values()), None, rate=3)}
+    mdata = pp.prepare(query, cutoffs=NO_CUTOFFS, schema=schema, fragments={"q": tmp_path / "f.tsv"})
+    assert mdata["atac"].var_names.tolist() == PEAKS
+    np.testing.assert_array_equal(mdata["atac"].X.toarray(), [[1, 1, 0, 0]] * 12)
+    assert "Batch 'q': fragments were counted on all 4 of the model's peaks." in pp.report_of(mdata).notes
+
+
+def test_peaks_of_a_query_become_binary_if_asked(schema: MosaicSchema) -> None:
+    query = one(CELLS, PEAKS, None, rate=3)
+    cutoffs = pp.Cutoffs(min_peaks=0, binarize=True)
+    found = pp.prepare({"q": query}, cutoffs=cutoffs, schema=schema)["atac"]
+    np.testing.assert_array_equal(found[:, PEAKS].X.toarray(), query.X.toarray() > 0)
+
+
 def test_a_query_is_prepared_for_a_saved_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     MIDAS(reference(), config=tiny()).fit(progress=False).save("model")

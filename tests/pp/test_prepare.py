@@ -71,6 +71,22 @@ def test_two_commands_lead_from_files_to_a_result(folder: Path) -> None:
     assert "bridge adt - rna: 160 cells" in midas("inspect", "mosaic.h5mu").stdout
 
 
+def test_a_mosaic_of_another_batch_column_is_integrated_as_it_is(folder: Path) -> None:
+    rna = raw()["d1"]["rna"]
+    rna.obs["sample"], rna.obs["batch"] = ["s1", "s2"] * 40, "lane1"
+    rna.write_h5ad(folder / "two.h5ad")
+    said = midas("prepare", "two.h5ad", "d3.h5", "-o", "mosaic.h5mu", "--batch-key", "sample")
+    assert said.exit_code == 0, said.output
+    obs = read_file("mosaic.h5mu").obs
+    assert obs["batch"].value_counts().to_dict() == {"s1": 40, "s2": 40, "d3": 80}
+    assert (obs["sample"] == obs["batch"]).all()
+    assert obs["batch_of_input"].dropna().unique().tolist() == ["lane1"]
+    result = midas("integrate", "mosaic.h5mu", "-o", "result.h5mu", "--config", "tiny.toml")
+    assert result.exit_code == 0, result.output
+    assert "3 batches" in result.stderr
+    assert "measured_" not in result.stderr
+
+
 def test_two_commands_lead_from_files_to_a_page(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The layout's library takes long to compile and is left out."""
     content = pytest.importorskip("midas.reporting.content")
@@ -236,6 +252,7 @@ ERRORS: dict[str, tuple[Callable[[Path], object], list[str], str]] = {
     "missing file": (nothing, ["gone.h5"], "gone.h5: expected a file or folder, found none"),
     "unknown format": (lambda f: (f / "x.csv").touch(), ["x.csv"], "x.csv: expected an .h5 file of 10x Genomics"),
     "damaged": (lambda f: (f / "d1.h5").write_bytes((f / "d1.h5").read_bytes()[:900]), ["d1.h5"], "found a damaged"),
+    "no batch column": (nothing, ["d1.h5", "--batch-key", "donor"], "a column 'donor' in obs of some of the input"),
     "same batch twice": (nothing, ["d1.h5", "d1=d3.h5"], "Expected one rna matrix for batch 'd1', found two"),
     "no cell left": (
         poor,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import h5py
@@ -124,3 +125,16 @@ def test_only_counts_are_written_and_nothing_else_is_replaced(tmp_path: Path) ->
     (tmp_path / "matrix" / "notes.txt").touch()
     with pytest.raises(FileExistsError, match=r"found a folder with barcodes\.tsv\.gz and 3 more"):
         pp.write_10x(tmp_path / "matrix", {"rna": adata})
+
+
+def test_repeated_names_are_read_without_a_warning(tmp_path: Path) -> None:
+    parts = raw()["d1"]
+    ids = names("ENSG", parts["rna"].n_vars)
+    parts["rna"].var["gene_ids"] = ids
+    parts["rna"].var_names = ["GENE0", "GENE0", *parts["rna"].var_names[2:]]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pp.write_10x(tmp_path / "x.h5", parts)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*not unique")
+        assert pp.read_10x(tmp_path / "x.h5")["rna"].n_vars == len(ids)

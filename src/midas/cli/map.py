@@ -130,8 +130,10 @@ def _write(console: Console, results: Results, query: Query, mapped: Mapped, fou
         reading = logging.getLogger("midas.data.read")  # which said all that is to be said when the cells were mapped
         before = reading.level
         reading.setLevel(logging.ERROR)
-        mosaic = mapped.model.read(query.data, batch_key=query.batch_key, layer=query.layer)
-        reading.setLevel(before)
+        try:
+            mosaic = mapped.model.read(query.data, batch_key=query.batch_key, layer=query.layer)
+        finally:
+            reading.setLevel(before)
     labels = None if found is None else found.table
     write_mapped(results.output, query.data, mapped, labels, impute=results.impute, mosaic=mosaic)
     console.print(f"Result: {results.output}")

@@ -165,9 +165,6 @@ def prepare(
         _print(console, pp.report_of(mdata))
         sizes = ", ".join(f"{name} {adata.n_obs:,} x {adata.n_vars:,}" for name, adata in mdata.mod.items())
         console.print(f"Mosaic: {output} ({mdata.n_obs:,} cells; {sizes})", highlight=False)
-        if given.batch_key != "batch":
-            said = f"Its batches are in the column {given.batch_key!r}: give the next commands --batch-key {given.batch_key}"
-            console.print(escape(said), highlight=False)
 
 
 def _schema(reference: Path) -> MosaicSchema:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
@@ -11,16 +14,37 @@ from numpy.typing import ArrayLike
 from midas.antibodies import protein_arrays
 from midas.pp.samples import csr
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 _NAMES = ("protein_names", "protein_expression_names", "adt_names")  # in uns, where the array has none
 
 
-def proteins_beside(adata: AnnData, label: str, notes: list[str]) -> AnnData | None:
+@dataclass(frozen=True)
+class Beside:
+    """Proteins found in ``obsm``.
+
+    Attributes
+    ----------
+    key
+        Of ``obsm``.
+    adata
+        Cells x proteins, cells without them left out.
+    """
+
+    key: str
+    adata: AnnData
+
+
+def proteins_beside(adata: AnnData, obs: pd.DataFrame, label: str, notes: list[str]) -> Beside | None:
     """Take proteins out of ``obsm``, where they are raw counts with names.
 
     Parameters
     ----------
     adata
         Of RNA, or peaks.
+    obs
+        What is known of its cells.
     label
         What to call it in notes.
     notes
@@ -28,24 +52,57 @@ def proteins_beside(adata: AnnData, label: str, notes: list[str]) -> AnnData | N
 
     Returns
     -------
-    Cells x proteins, with the obs of `adata`; None where there are none.
+    What was found; None where there is nothing.
     """
-    for key in protein_arrays(adata):
-        values = adata.obsm[key]
-        names = _names(adata, key)
-        numbers = csr(values) if sp.issparse(values) else np.asarray(values, dtype=np.float64)
-        flat = numbers.data if sp.issparse(numbers) else numbers
+    for key in _arrays(adata):
+        names, numbers = _names(adata, key), _numbers(adata.obsm[key])
         if names is None:
             notes.append(
                 f"{label}: obsm[{key!r}] was left out, as it names no proteins. Make it a DataFrame with proteins as columns, or "
                 "put their names into uns['protein_names']."
             )
-        elif not np.isfinite(flat).all() or (flat < 0).any() or (flat != np.rint(flat)).any():
+            continue
+        have = np.zeros(adata.n_obs, dtype=bool) if numbers is None else _have(numbers)
+        if numbers is None or not have.any() or not _are_counts(numbers[have]):
             notes.append(f"{label}: obsm[{key!r}] was left out, as it holds no raw counts of proteins.")
-        else:
-            notes.append(f"{label}: {len(names):,} proteins were taken from obsm[{key!r}].")
-            return AnnData(csr(numbers), obs=adata.obs.copy(), var=pd.DataFrame(index=names))
+            continue
+        some = "" if have.all() else f", of the {int(have.sum()):,} of {len(have):,} cells that have them"
+        notes.append(f"{label}: {len(names):,} proteins were taken from obsm[{key!r}]{some}.")
+        return Beside(key, AnnData(csr(numbers[have]), obs=obs.loc[have].copy(), var=pd.DataFrame(index=names)))
     return None
+
+
+def _arrays(adata: AnnData) -> list[str]:
+    """Keys that look like proteins, and those of arrays that names in uns fit."""
+    named = [
+        str(key)
+        for key, values in adata.obsm.items()
+        if not isinstance(values, pd.DataFrame) and not str(key).lower().startswith("x_") and _told(adata, key, _NAMES)
+    ]
+    return list(dict.fromkeys([*protein_arrays(adata), *named]))
+
+
+def _numbers(values: Any) -> sp.csr_matrix | NDArray[np.float64] | None:  # noqa: ANN401 - whatever obsm holds
+    """Rows of numbers; None for anything else."""
+    if sp.issparse(values):
+        return csr(values)
+    try:
+        found = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):  # text among them
+        return None
+    return found if found.ndim == 2 else None
+
+
+def _have(numbers: sp.csr_matrix | NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which cells have proteins: a row of NaN alone is a cell without."""
+    if sp.issparse(numbers):
+        return np.ones(numbers.shape[0], dtype=bool)
+    return np.asarray(~np.isnan(numbers).all(axis=1))
+
+
+def _are_counts(numbers: sp.csr_matrix | NDArray[np.float64]) -> bool:
+    flat = numbers.data if sp.issparse(numbers) else numbers
+    return bool(np.isfinite(flat).all() and (flat >= 0).all() and (flat == np.rint(flat)).all())
 
 
 def _as_names(values: ArrayLike) -> pd.Index:
@@ -58,8 +115,11 @@ def _names(adata: AnnData, key: str) -> pd.Index | None:
     values = adata.obsm[key]
     if isinstance(values, pd.DataFrame):
         return _as_names(values.columns)
-    for place in (*_NAMES, f"{key}_names"):
-        told = adata.uns.get(place)
-        if told is not None and len(told) == values.shape[1]:
-            return _as_names(told)
-    return None
+    told = _told(adata, key, (*_NAMES, f"{key}_names"))
+    return _as_names(adata.uns[told]) if told else None
+
+
+def _told(adata: AnnData, key: str, places: tuple[str, ...]) -> str | None:
+    """Where uns has as many names as an array has columns."""
+    shape = getattr(adata.obsm[key], "shape", ())
+    return next((place for place in places if np.shape(adata.uns.get(place)) == shape[1:]), None) if shape[1:] else None

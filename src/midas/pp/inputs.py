@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 Source: TypeAlias = str | Path | AnnData | MuData
 
-BATCH_KEY = "batch"  # the column where none is named
+BATCH_KEY = "batch"  # the column where none is named, and that of the mosaic
+OWN_KEY = "batch_of_input"  # where the input's own column of that name is kept, if it says something else
 # Names that say nothing about the sample: the folder above has the better one.
 _GENERIC = {
     "filtered_feature_bc_matrix",
@@ -61,7 +62,8 @@ def collect(
         may be given twice, for files that hold different modalities of the same cells. Without a name the batch is what
         ``obs[batch_key]`` says, or else is called like the file.
     batch_key
-        Column of obs that names batches, in ``.h5ad`` and ``.h5mu`` files and objects.
+        Column of obs that names batches, in ``.h5ad`` and ``.h5mu`` files and objects. Any but the usual ``batch`` must be in
+        some of them.
     layer
         Layer that holds the counts in these; X where there is no such layer.
 
@@ -78,15 +80,14 @@ def collect(
     samples: list[Sample] = []
     layers: set[str] = set()  # that the objects have
     columns: set[str] = set()
-    lacking = False  # a batch column where no name is given
     for number, (name, source) in enumerate(pairs, 1):
         for opened in _open(source, number):
             layers |= opened.layers
             columns |= opened.columns
-            lacking |= name is None and bool(opened.columns) and batch_key not in opened.columns
             samples += _samples(opened, name, batch_key, layer)
-    if batch_key != BATCH_KEY and lacking and batch_key not in columns:
-        msg = f"Expected a column {batch_key!r} in obs of some of the input, found the columns: {listed(sorted(columns), 20)}."
+    if batch_key not in {BATCH_KEY, *columns}:
+        there = listed(sorted(columns), 20) or "none"
+        msg = f"Expected a column {batch_key!r} in obs of some of the input, found the columns: {there}."
         raise ValueError(msg)
     if layer is not None and layer not in layers:
         msg = (
@@ -197,22 +198,21 @@ def _samples(opened: _Opened, name: str | None, batch_key: str, layer: str | Non
     if isinstance(data, AnnData) and layer is None:
         data = _raw_counts(data, label, notes)
     samples = []
-    parts = by_modality(data)
-    beside = proteins_beside(data, label, notes) if isinstance(data, AnnData) and "adt" not in parts else None
-    for modality, adata in (parts if beside is None else {**parts, "adt": beside}).items():
+    parts, taken = _modalities(data, label, notes)
+    for modality, (adata, obs) in parts.items():
         if modality not in PRESETS:
             samples.append(Sample(label, kind, name or opened.batch, modality, adata, tuple(notes)))
             continue
         counts = _checked(adata, modality, label, layer, wanted)
-        obs = _obs(data, adata)
         batch = _batch(obs, name, opened.batch, batch_key, label)
-        if name is not None and batch_key != BATCH_KEY and batch_key in obs.columns and not samples:
+        if name is not None and batch_key != BATCH_KEY and batch_key in obs.columns:
             notes.append(f"{label}: all of it is batch {name!r}, as named; its column {batch_key!r} was not used.")
-        arrays = arrays_of(data, adata)
+        every = _with_batch(obs, batch, batch_key, label, notes, named=name is not None)
+        arrays = {key: values for key, values in arrays_of(data, adata).items() if key != taken}
         for one in dict.fromkeys(batch):
             cells = batch == one
             columns = _measured(adata, one)
-            told = obs.loc[cells].drop(columns=[batch_key], errors="ignore")
+            told = every.loc[cells]
             told.index = _told_apart(told.index, data, f"{label}, {modality}, batch {one!r}", notes)
             part = AnnData(
                 counts[cells][:, columns],
@@ -220,10 +220,42 @@ def _samples(opened: _Opened, name: str | None, batch_key: str, layer: str | Non
                 var=adata.var.loc[columns, [c for c in adata.var if not str(c).startswith(MEASURED_PREFIX)]],
                 obsm={key: values[cells] for key, values in arrays.items()},
             )
-            # A slash would part the names of columns in the file.
-            samples.append(Sample(label, kind, one.replace("/", "_"), modality, part, tuple(notes)))
+            samples.append(Sample(label, kind, _written(one), modality, part, tuple(notes)))
             notes = []
     return samples
+
+
+def _modalities(
+    data: AnnData | MuData, label: str, notes: list[str]
+) -> tuple[dict[str, tuple[AnnData, pd.DataFrame]], str | None]:
+    """Give the modalities with the columns of their cells, and the key of obsm that proteins were taken from, if any were."""
+    own = {name: (adata, _obs(data, adata)) for name, adata in by_modality(data).items()}
+    if "adt" not in own:
+        for adata, obs in own.values() if isinstance(data, MuData) else [(data, data.obs)]:
+            beside = proteins_beside(adata, obs, label, notes)
+            if beside is not None:
+                return {**own, "adt": (beside.adata, beside.adata.obs)}, beside.key
+    return own, None
+
+
+def _with_batch(
+    obs: pd.DataFrame, batch: NDArray[np.object_], batch_key: str, label: str, notes: list[str], *, named: bool
+) -> pd.DataFrame:
+    """Columns of the cells, the batch in `batch_key`; the mosaic's own column of batches is left free."""
+    told = obs.copy()
+    if BATCH_KEY in told.columns:
+        own = told.pop(BATCH_KEY)
+        if (as_text(own) != batch).any():
+            told[OWN_KEY] = own
+            notes.append(f"{label}: its column {BATCH_KEY!r} is kept as {OWN_KEY!r}, as it names other batches.")
+    if batch_key != BATCH_KEY and not (named and batch_key in told.columns):
+        told[batch_key] = [_written(one) for one in batch]
+    return told
+
+
+def _written(batch: str) -> str:
+    """Name of a batch without slashes, which would part the names of columns in the file."""
+    return batch.replace("/", "_")
 
 
 def _told_apart(names: pd.Index, data: AnnData | MuData, label: str, notes: list[str]) -> pd.Index:
@@ -245,7 +277,7 @@ def _raw_counts(adata: AnnData, label: str, notes: list[str]) -> AnnData:
     if adata.raw is None or (adata.X is not None and _whole(adata.X)) or not _whole(adata.raw.X):
         return adata
     notes.append(f"{label}: X is no counts; the counts were taken from raw.")
-    return AnnData(adata.raw.X, obs=adata.obs, var=adata.raw.var, obsm=dict(adata.obsm))
+    return AnnData(adata.raw.X, obs=adata.obs, var=adata.raw.var, obsm=dict(adata.obsm), uns=dict(adata.uns))
 
 
 def _whole(matrix: Any) -> bool:  # noqa: ANN401 - whatever AnnData holds

@@ -71,6 +71,9 @@ def named_as_model(
         step = ways[name](batches, own)
         notes += step.notes
         some = {batch: adata for batch, adata in step.batches.items() if adata.n_vars}
+        if some:  # else all of it is left out, which is said below
+            without = [batch for batch in step.batches if batch not in some]
+            notes += [f"Batch {batch!r}: its {name} was left out, as no feature is the model's." for batch in without]
         n = len({feature for adata in some.values() for feature in adata.var_names})
         if some:
             found[name] = some
@@ -124,9 +127,11 @@ def _by_place(
     for batch, path in fragments.items():
         cells = next(kept[name][batch] for name in ("atac", "rna", "adt") if batch in kept.get(name, {}))
         counted = count_fragments(path, names, cells.obs_names)
+        counted.obsm.update(batches[batch].obsm if batch in batches else {})
         counted.obs = cells.obs.drop(columns=["n_counts", "n_features", "mito"], errors="ignore")
         out[batch] = counted
-    return Step(out)
+    counted_there = f"fragments were counted on all {len(names):,} of the model's peaks."
+    return Step(out, tuple(f"Batch {batch!r}: {counted_there}" for batch in fragments))
 
 
 def _most_overlapped(table: pd.DataFrame, union: pd.DataFrame) -> NDArray[np.int64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
@@ -10,15 +11,15 @@ import pandas as pd
 
 from midas.pp.samples import Sample
 
-_BASES = r"([ACGT]{10,})"
-_HARDLY, _MOST = 0.1, 0.5  # shares of the smaller set of barcodes
+_BASES = re.compile(r"[ACGT]{10,}")
+_MOST = 0.5  # share of the smaller set of barcodes
 
 
 def paired(samples: Sequence[Sample]) -> list[Sample]:
     """Match the cells of a batch that several files hold.
 
-    Where their barcodes hardly meet as they are, but do without what stands before and behind the bases (``-1``, ``donor1#``),
-    they get the names of the first file. Where they do not meet at all, a note says so, and where two batches without a
+    Where most of their barcodes do not meet as they are, but do without what stands before and behind the bases (``-1``,
+    ``donor1#``), they get the names of the first file. Where few meet at all, a note says so, and where two batches without a
     modality in common hold the same barcodes.
     """
     found = list(samples)
@@ -34,19 +35,22 @@ def paired(samples: Sequence[Sample]) -> list[Sample]:
 
 def _like(sample: Sample, first: Sample) -> Sample:
     own, theirs = sample.adata.obs_names.astype(str), first.adata.obs_names.astype(str)
-    if _shared(own, theirs) >= _HARDLY:
+    if _mostly(own, theirs):
         return sample
     said = f"Batch {sample.batch!r}: barcodes of {first.source} and {sample.source}"
     bare, other = _bare(own), _bare(theirs)
-    usable = bare.notna().all() and bare.is_unique and other.notna().all() and other.is_unique
-    if not usable or _shared(pd.Index(bare), pd.Index(other)) < _MOST:
+    if bare is None or other is None or not _mostly(bare, other):
         n = len(own.intersection(theirs))
-        note = f"{said} have {n:,} of {min(len(own), len(theirs)):,} in common, so their cells are taken as different ones."
+        others = "the others" if n else "their cells"
+        note = (
+            f"{said} have {n:,} of {min(len(own), len(theirs)):,} in common, so {others} are taken as different ones."
+        )
         return replace(sample, notes=(*sample.notes, note))
     name = dict(zip(other, theirs, strict=True))
     adata = sample.adata.copy()
     adata.obs_names = pd.Index([name.get(bases, old) for bases, old in zip(bare, own, strict=True)])
-    note = f"{said} were matched by their bases alone, as in {theirs[0]} and {own[0]}."
+    a, b = next((name[bases], old) for bases, old in zip(bare, own, strict=True) if name.get(bases, old) != old)
+    note = f"{said} were matched by their bases alone, as in {a} and {b}."
     return replace(sample, adata=adata, notes=(*sample.notes, note))
 
 
@@ -55,18 +59,33 @@ def _same_cells(samples: Sequence[Sample]) -> list[str]:
     batches: dict[str, list[Sample]] = {}
     for sample in samples:
         batches.setdefault(sample.batch, []).append(sample)
+    if len({sample.modality for sample in samples}) == 1:
+        return []
     cells = {batch: _cells(mine) for batch, mine in batches.items()}
+    bare = {batch: _bare(names) for batch, names in cells.items()}
     notes = []
-    for a, b in combinations(batches, 2):
-        kinds = [{sample.modality for sample in batches[batch]} for batch in (a, b)]
-        if kinds[0] & kinds[1] or _shared(cells[a], cells[b]) < _MOST:
+    for one, two in combinations(batches, 2):
+        if {s.modality for s in batches[one]} & {s.modality for s in batches[two]}:
             continue
-        n, least = len(cells[a].intersection(cells[b])), min(len(cells[a]), len(cells[b]))
-        notes.append(
-            f"The batches {a!r} and {b!r} share {n:,} of {least:,} barcodes and no modality. If they are the same cells, give "
-            f"both files one name: {a}={batches[a][0].source} {a}={batches[b][0].source}"
-        )
+        a, b, bare_a, bare_b = cells[one], cells[two], bare[one], bare[two]
+        if not _mostly(a, b) and bare_a is not None and bare_b is not None:
+            a, b = bare_a, bare_b
+        if _mostly(a, b):
+            notes.append(
+                f"The batches {one!r} and {two!r} share {len(a.intersection(b)):,} of {min(len(a), len(b)):,} barcodes and no "
+                f"modality. If they are the same cells, {_advice(one, two, samples)}"
+            )
     return notes
+
+
+def _advice(one: str, two: str, samples: Sequence[Sample]) -> str:
+    """How to make one batch of two: by name where each is a file of its own."""
+    sources = [list(dict.fromkeys(s.source for s in samples if s.batch == batch)) for batch in (one, two)]
+    others = {s.source for s in samples if s.batch not in {one, two}}
+    objects = any(s.kind in {"AnnData", "MuData"} for s in samples if s.batch in {one, two})
+    if objects or set(sources[0]) & set(sources[1]) or others & {*sources[0], *sources[1]}:
+        return "give them the same batch in obs, or put their modalities into one MuData."
+    return f"give the files one name: {' '.join(f'{one}={source}' for source in (*sources[0], *sources[1]))}"
 
 
 def _cells(samples: Sequence[Sample]) -> pd.Index:
@@ -75,11 +94,12 @@ def _cells(samples: Sequence[Sample]) -> pd.Index:
     return found
 
 
-def _bare(names: pd.Index) -> pd.Series:
-    """The bases of barcodes, NaN where there are none."""
-    found: pd.Series = pd.Series(names.astype(str)).str.extract(_BASES, expand=False)
-    return found
+def _bare(names: pd.Index) -> pd.Index | None:
+    """The bases of barcodes; None where some have none, or two have the same."""
+    runs = [max(_BASES.findall(name), key=len, default="") for name in names]
+    return pd.Index(runs) if all(runs) and len(set(runs)) == len(runs) else None
 
 
-def _shared(a: pd.Index, b: pd.Index) -> float:
-    return len(a.intersection(b)) / max(1, min(len(a), len(b)))
+def _mostly(a: pd.Index, b: pd.Index) -> bool:
+    """Whether over half of the smaller set is in the other."""
+    return len(a.intersection(b)) > _MOST * min(len(a), len(b))

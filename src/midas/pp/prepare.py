@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 from anndata import AnnData
 from mudata import MuData
 
@@ -22,7 +23,7 @@ from midas.keys import PREPARATION
 from midas.pp.cutoffs import Cutoffs
 from midas.pp.fragments import count_fragments
 from midas.pp.genes import select_genes
-from midas.pp.inputs import Source, collect
+from midas.pp.inputs import BATCH_KEY, Source, collect
 from midas.pp.join import join_batches
 from midas.pp.like import named_as_model
 from midas.pp.links import link_peaks, nearest_gene, read_genes
@@ -67,7 +68,7 @@ def prepare(
     sources: Mapping[str, Source] | Iterable[Source],
     *,
     cutoffs: Cutoffs | None = None,
-    batch_key: str = "batch",
+    batch_key: str = BATCH_KEY,
     layer: str | None = None,
     proteins: ProteinTable | str | Path | pd.DataFrame | Mapping[str, str] | None = None,
     fragments: Mapping[str, str | Path] | None = None,
@@ -85,7 +86,7 @@ def prepare(
     cutoffs
         Every number that decides what is kept; the defaults when None.
     batch_key
-        Column of obs, in the input and in the result.
+        Column of obs that names batches in the input. In the result they are in ``obs["batch"]``, and in this column, too.
     layer
         Layer that holds the counts of AnnData and MuData.
     proteins
@@ -141,7 +142,9 @@ def prepare(
         found, more = named_as_model(kept, schema, table=table, symbols=symbols, fragments=fragments)
         kept = {name: dict(batches) for name, batches in found.items()}
     notes += more
-    mdata = join_batches(kept, features=chosen, batch_key=batch_key)
+    if cutoffs.binarize:
+        _binarize(kept.get("atac", {}))
+    mdata = join_batches(kept, features=chosen, batch_key=BATCH_KEY)
     told = genes if links is None else links
     if "atac" in kept and told is not None:
         _write_links(mdata, told)
@@ -268,12 +271,14 @@ def _peaks(
         batches[batch] = counted
         notes.append(f"Batch {batch!r}: fragments were counted on all {len(union):,} joint peaks.")
     names, more = select_peaks(batches, cutoffs=cutoffs)
-    if cutoffs.binarize:
-        for adata in batches.values():
-            counts = csr(adata.X)
-            counts.data = (counts.data > 0).astype(np.float32)
-            adata.X = counts
     return batches, names, [*notes, *more]
+
+
+def _binarize(batches: Mapping[str, AnnData]) -> None:
+    """Write counts as 0 and 1, in place."""
+    for adata in batches.values():
+        counts = csr(adata.X)
+        adata.X = sp.csr_matrix(((counts.data > 0).astype(np.float32), counts.indices, counts.indptr), counts.shape)
 
 
 def _write_links(mdata: MuData, genes: pd.DataFrame) -> None:
@@ -296,7 +301,7 @@ def _parts(
         features = pd.Index([]) if adata is None else adata.var_names
         n = len(features) if wanted is None else int(features.isin(wanted).sum())
         before = sample.adata.n_vars
-        n_cells = int(q.keep.sum())
+        n_cells = 0 if adata is None else int(q.keep.sum())
         found.append(
             PartReport(
                 sample.source, sample.kind, sample.batch, sample.modality, len(q.keep), before, n_cells, n, q.dropped

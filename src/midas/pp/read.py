@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+@repeats_are_summed()
 def read_10x(path: str | Path) -> dict[str, AnnData]:
     """Read the output of 10x Genomics: an ``.h5`` file, or a folder with matrix.mtx, barcodes.tsv and features.tsv.
 
