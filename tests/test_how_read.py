@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from helpers import tiny
-from midas import MIDAS, read_mosaic
+from midas import MIDAS, Modality, read_mosaic
 
 
 @pytest.fixture
@@ -55,8 +55,14 @@ def test_what_a_batch_did_not_measure_travels_with_the_mosaic_and_with_the_model
 
 @pytest.mark.parametrize(
     "said",
-    [{"batch_key": None}, {"batch_key": "donor"}, {"layer": "raw"}, {"measured": MEASURED}],
-    ids=["no column", "column", "layer", "measured"],
+    [
+        {"batch_key": None},
+        {"batch_key": "donor"},
+        {"layer": "raw"},
+        {"measured": MEASURED},
+        {"modalities": {"adt": Modality("negative_binomial", "log1p")}},
+    ],
+    ids=["no column", "column", "layer", "measured", "modalities"],
 )
 def test_what_contradicts_the_mosaic_is_refused(said: dict[str, Any], mdata: md.MuData) -> None:
     (name,) = said

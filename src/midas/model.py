@@ -23,10 +23,11 @@ from midas import keys
 from midas.bridging import bridged_by_genes
 from midas.config import Config
 from midas.data import Mosaic, MosaicData, MosaicSchema, read_mosaic
-from midas.data.checks import counted, describe_names
-from midas.data.combine import aligned, renamed
+from midas.data.again import read_again
+from midas.data.checks import counted
+from midas.data.combine import aligned
 from midas.data.how import HowRead
-from midas.data.parts import Layer, batches_in
+from midas.data.parts import Layer
 from midas.data.trainable import check_trainable
 from midas.decoding import Draw, States, decode
 from midas.inference import Encoded, encode
@@ -105,7 +106,7 @@ class MIDAS:
         seed: int = 0,
     ) -> None:
         if isinstance(data, Mosaic):
-            mosaic, how = data, data.how.unless_said_otherwise(HowRead(batch_key, layer, measured))
+            mosaic, how = data, data.how.unless_said_otherwise(HowRead(batch_key, layer, measured, modalities))
         else:
             mosaic = read_mosaic(data, batch_key=batch_key, modalities=modalities, measured=measured, layer=layer)
             how = mosaic.how
@@ -675,30 +676,8 @@ class MIDAS:
         >>> model.read(mdata).n_cells
         300
         """
-        key = self.batch_key if isinstance(batch_key, EllipsisType) else batch_key
-        layer = self.layer if isinstance(layer, EllipsisType) else layer
-        if measured is None and self.how.measured:
-            there = batches_in(data, batch_key=key, modalities=self.kinds)
-            measured = {name: table[table.index.astype(str).isin(there)] for name, table in self.how.measured.items()}
         told = () if self.mosaic is None else self.mosaic.notes
-        found = read_mosaic(data, batch_key=key, measured=measured, layer=layer, schema=self.schema, told=told)
-        apart = {old: new for old, new in self.how.renamed.items() if batch_key is ... and old in found.batches}
-        if apart:
-            found = renamed(found, apart)
-            logger.warning(
-                "Batches of names that the reference has, too, are read as those of the query: %s. For the reference's, name the "
-                "column: read(data, batch_key=%r).",
-                ", ".join(f"{old} as {new}" for old, new in apart.items()),
-                key,
-            )
-        if batch_key is ... and found.n_cells and not (found.known_batch >= 0).any():
-            logger.warning(
-                "None of the batches (%s) is one that the model knows (%s), so their cells are read as those of new batches. If "
-                "they are not new, name the column: read(data, batch_key=...).",
-                describe_names(pd.Index(found.batches)),
-                describe_names(pd.Index(self.schema.batches)),
-            )
-        return found
+        return read_again(data, self.schema, self.how, batch_key=batch_key, measured=measured, layer=layer, told=told)
 
     def save(self, folder: str | Path, *, cells: bool = True, with_cells: int = 0) -> None:
         """Write the model to a folder: weights, configuration, features and batches by name.
@@ -777,8 +756,8 @@ class MIDAS:
         place = fetch(folder, sha256=sha256)
         stored = read_model(place)
         model = cls.__new__(cls)
-        told = measured if measured is not None or not stored.told else stored.told
-        model._start(stored.schema, stored.config, stored.seed, HowRead(batch_key, layer, told, stored.renamed))
+        told = (stored.told or None) if measured is None else measured
+        model._start(stored.schema, stored.config, stored.seed, HowRead(batch_key, layer, told, renamed=stored.renamed))
         model.mosaic = None
         model._learned, model._folder = stored.learned, place
         model.vae.load_state_dict(stored.weights)

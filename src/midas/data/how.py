@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from midas.data.parts import Layer
+from midas.modality import Modality
 
 
 @dataclass(frozen=True, eq=False)
 class HowRead:
-    """What was said when data were read; :func:`midas.read_mosaic` describes the first three.
+    """What was said when data were read; :func:`midas.read_mosaic` describes the first four.
 
     Attributes
     ----------
@@ -23,6 +24,7 @@ class HowRead:
     batch_key: str | None = "batch"
     layer: Layer = None
     measured: Mapping[str, pd.DataFrame] | None = None
+    modalities: Mapping[str, Modality] | None = None
     renamed: Mapping[str, str] = field(default_factory=dict)
 
     def unless_said_otherwise(self, said: HowRead) -> HowRead:
@@ -34,7 +36,7 @@ class HowRead:
             When it says something else.
         """
         usual = HowRead()
-        for name in ("batch_key", "layer", "measured"):
+        for name in ("batch_key", "layer", "measured", "modalities"):
             now, before = getattr(said, name), getattr(self, name)
             same = now is before or (name != "measured" and now == before)
             if not same and now != getattr(usual, name):

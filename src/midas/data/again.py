@@ -1,0 +1,72 @@
+"""Data that come to a model later, read as its own were."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping
+from types import EllipsisType
+
+import pandas as pd
+
+from midas.data.checks import describe_names
+from midas.data.combine import renamed
+from midas.data.how import HowRead
+from midas.data.mosaic import Mosaic
+from midas.data.parts import Layer, MosaicData, batches_in
+from midas.data.read import read_mosaic
+from midas.data.schema import MosaicSchema
+
+logger = logging.getLogger(__name__)
+
+
+def read_again(
+    data: MosaicData,
+    schema: MosaicSchema,
+    how: HowRead,
+    *,
+    batch_key: str | EllipsisType | None = ...,
+    measured: Mapping[str, pd.DataFrame] | None = None,
+    layer: Layer | EllipsisType = ...,
+    told: Collection[str] = (),
+) -> Mosaic:
+    """Read data for a model; see :meth:`midas.MIDAS.read`.
+
+    Parameters
+    ----------
+    schema
+        Of the model.
+    how
+        How its own data were read.
+    batch_key, layer
+        As there, where left out.
+    measured
+        None for what was said there of the batches that come again.
+    told
+        Notes that the user has seen before.
+    """
+    as_own = isinstance(batch_key, EllipsisType)
+    key = how.batch_key if isinstance(batch_key, EllipsisType) else batch_key
+    layer = how.layer if isinstance(layer, EllipsisType) else layer
+    if measured is None and how.measured:
+        there = batches_in(data, batch_key=key, modalities=schema.kinds)
+        measured = {name: table[table.index.astype(str).isin(there)] for name, table in how.measured.items()}
+    found = read_mosaic(data, batch_key=key, measured=measured, layer=layer, schema=schema, told=told)
+    if not as_own:
+        return found
+    apart = {old: new for old, new in how.renamed.items() if old in found.batches}
+    if apart:
+        found = renamed(found, apart)
+        logger.warning(
+            "Batches of names that the reference has, too, are read as those of the query: %s. For the reference's, name the "
+            "column: read(data, batch_key=%r).",
+            ", ".join(f"{old} as {new}" for old, new in apart.items()),
+            key,
+        )
+    if found.n_cells and not (found.known_batch >= 0).any():
+        logger.warning(
+            "None of the batches (%s) is one that the model knows (%s), so their cells are read as those of new batches. If they "
+            "are not new, name the column: read(data, batch_key=...).",
+            describe_names(pd.Index(found.batches)),
+            describe_names(pd.Index(schema.batches)),
+        )
+    return found
