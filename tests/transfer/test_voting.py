@@ -35,7 +35,7 @@ def mapped(
     if novelty is not None:
         table[keys.NOVELTY] = np.concatenate([np.full(n, np.nan), novelty])
     latent = np.concatenate([z, query]).astype(np.float32)
-    return Mapped(model, AnnData(obs=table, obsm={keys.LATENT: latent}), "encode", readings)
+    return Mapped(model, AnnData(obs=table, obsm={keys.LATENT: latent}), "encode", model.mosaic, readings)
 
 
 def test_votes_are_weighted_by_inverse_distance(fitted: MIDAS) -> None:

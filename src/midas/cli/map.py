@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -125,17 +124,8 @@ def _write(console: Console, results: Results, query: Query, mapped: Mapped, fou
     from midas.io import write_mapped  # noqa: PLC0415
 
     assert isinstance(query.data, MuData | AnnData)
-    mosaic = None
-    if results.impute and mapped.mode == "encode":
-        reading = logging.getLogger("midas.data.read")  # which said all that is to be said when the cells were mapped
-        before = reading.level
-        reading.setLevel(logging.ERROR)
-        try:
-            mosaic = mapped.model.read(query.data, batch_key=query.batch_key, layer=query.layer)
-        finally:
-            reading.setLevel(before)
     labels = None if found is None else found.table
-    write_mapped(results.output, query.data, mapped, labels, impute=results.impute, mosaic=mosaic)
+    write_mapped(results.output, query.data, mapped, labels, impute=results.impute)
     console.print(f"Result: {results.output}")
     if results.model is not None:
         mapped.model.save(results.model)

@@ -158,7 +158,6 @@ def write_mapped(
     labels: pd.DataFrame | None = None,
     *,
     impute: bool = False,
-    mosaic: Mosaic | None = None,
 ) -> None:
     """Write a mapped query with its latents and transferred labels to an ``.h5mu`` file.
 
@@ -172,23 +171,14 @@ def write_mapped(
         Table of :class:`midas.transfer.Labels`.
     impute
         Whether to add imputed counts of every modality of the model for the query's cells, as :func:`write_result` does.
-    mosaic
-        What the model read from `data`. Needed with `impute` where nothing was tuned (``encode``), and only there.
     """
     target = Path(path)
     check_target(target)
     mdata = data if isinstance(data, MuData) else _as_mudata(data.to_memory(), mapped.model)
     query = mapped.query
     check_rows(query.obs_names, mdata)
-    if mosaic is None:
-        mosaic = mapped.model.mosaic if mapped.mode != "encode" else None
-    if impute and mosaic is None:
-        raise ValueError(
-            "Expected mosaic= with impute=True, as the model that a query was encoded with does not hold it; found none. Give "
-            "mosaic=mapped.model.read(data)."
-        )
     latent = np.asarray(query.obsm[keys.LATENT])
-    decoding = _Decoding.of(mapped.model, mosaic, latent, (keys.IMPUTED,)) if impute and mosaic is not None else None
+    decoding = _Decoding.of(mapped.model, mapped.mosaic, latent, (keys.IMPUTED,)) if impute else None
     whole = _with_modalities(mdata, {} if decoding is None else decoding.frames(), mapped.model)
     for key in (keys.LATENT, keys.TECHNICAL):
         whole.obsm[key] = np.asarray(query.obsm[key])

@@ -53,6 +53,8 @@ class Mapped:
         (``reference`` or ``query``), and the latents in ``obsm["X_midas"]`` and ``obsm["X_midas_u"]``. No counts.
     mode
         How it was made.
+    mosaic
+        The query as the model read it.
     readings
         How some of the reference's cells are read by fewer modalities, by their rows in :attr:`reference`; None where that is not
         known.
@@ -61,6 +63,7 @@ class Mapped:
     model: MIDAS
     cells: AnnData
     mode: Mode
+    mosaic: Mosaic
     readings: Readings | None = None
 
     @property
@@ -155,7 +158,7 @@ def encode(reference: MIDAS, query: Query | MosaicData) -> Mapped:
     _settle(table, mosaic, _landmarks(reference, q.seed))
     leave_out_empty(table, mosaic, reference)
     readings = _by_panel(reference, reference, mosaic, q.seed) or reference.learned.readings
-    return Mapped(reference, together(reference.cells, table), "encode", readings)
+    return Mapped(reference, together(reference.cells, table), "encode", mosaic, readings)
 
 
 def transfer_model(reference: MIDAS, query: Query | MosaicData) -> MIDAS:
@@ -259,7 +262,7 @@ def reference_to_query(reference: MIDAS, query: Query | MosaicData) -> Mapped:
     cells = partial(real, mosaic, _latents(there), seed=q.seed)
     readings = reread(model.vae, model.mosaic, reference, cells, seed=q.seed)
     readings = readings or read_by_combination(model.vae, mosaic, seed=q.seed)
-    return Mapped(model, together(there, table), "transfer", readings)
+    return Mapped(model, together(there, table), "transfer", model.mosaic, readings)
 
 
 def together(reference: AnnData, query: AnnData) -> AnnData:
@@ -296,16 +299,16 @@ def _beside_reference(reference: MIDAS, q: Query, mode: Mode) -> Mapped:
     leave_out_empty(table, mosaic, reference)
     cells = together(reference.cells, table)
     by_panel = _by_panel(reference, model, mosaic, q.seed)
+    assert model.mosaic is not None
     if counts is None:
         readings = reference.learned.readings
         model.remember(reference, cells, None, readings)
-        return Mapped(model, cells, mode, by_panel or readings)
-    assert model.mosaic is not None
+        return Mapped(model, cells, mode, model.mosaic, by_panel or readings)
     old, rows = recast(counts[0], model.schema), counts[1]
     query = reference.cells.n_obs + np.arange(mosaic.n_cells)
     readings = read_by_combination(model.vae, old, rows, seed=q.seed)
     model.remember(reference, cells, (joined(old, model.mosaic), np.concatenate([rows, query])), readings)
-    return Mapped(model, cells, mode, by_panel or readings)
+    return Mapped(model, cells, mode, model.mosaic, by_panel or readings)
 
 
 def _scored(reference: MIDAS, model: MIDAS) -> AnnData:
