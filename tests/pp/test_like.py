@@ -60,8 +60,7 @@ def test_proteins_are_the_models_whatever_product_they_are_of(schema: MosaicSche
 
 
 def test_counts_of_peaks_are_summed_onto_the_models(schema: MosaicSchema) -> None:
-    query = one(CELLS, ["1-120-180", "1-250-700", "1-850-880", "2-2000-2100"], None, rate=3)
-    query.var_names = ["1:120-180", "1:250-700", "1:850-880", "2:2000-2100"]
+    query = one(CELLS, ["1:120-180", "1:250-700", "1:850-880", "2:2000-2100"], None, rate=3)
     found = pp.prepare({"q": query}, cutoffs=NO_CUTOFFS, schema=schema)["atac"]
     assert found.var_names.tolist() == ["chr1:100-300", "chr1:500-900"]
     x = query.X.toarray()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,13 +13,52 @@ from anndata import AnnData
 
 from midas.io import DataFileError
 from midas.pp.regions import names_of, natural_order, regions, spelled_like
-from midas.pp.samples import csr, members
+from midas.pp.samples import Batches, csr, listed, members
 from midas.pp.tables import unreadable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _LINES = 2_000_000
+
+
+def check_batches_of(fragments: Mapping[str, str | Path], kept: Mapping[str, Batches]) -> None:
+    """Refuse fragments of batches that are not there.
+
+    Raises
+    ------
+    ValueError
+        Saying which are.
+    """
+    known = {batch for batches in kept.values() for batch in batches}
+    strangers = sorted(set(fragments) - known)
+    if strangers:
+        msg = f"Expected fragments of the batches {listed(sorted(known))}, found {listed(strangers)}. Write batch=path."
+        raise ValueError(msg)
+
+
+def count_in_batches(
+    fragments: Mapping[str, str | Path], peaks: pd.Index, kept: Mapping[str, Batches]
+) -> dict[str, AnnData]:
+    """Count the fragments of batches in peaks, cell by cell of what the batch is known by.
+
+    Parameters
+    ----------
+    fragments
+        By batch, the file.
+    peaks
+        As in :func:`count_fragments`.
+    kept
+        Batches by modality: their cells, from the peaks first, else from RNA or proteins.
+    """
+    found = {}
+    for batch, path in fragments.items():
+        cells = next(kept[name][batch] for name in ("atac", "rna", "adt") if batch in kept.get(name, {}))
+        found[batch] = count_fragments(path, peaks, cells.obs_names)
+        own = kept.get("atac", {}).get(batch)
+        found[batch].obsm.update({} if own is None else own.obsm)
+        found[batch].obs = cells.obs.drop(columns=["n_counts", "n_features", "mito"], errors="ignore")
+    return found
 
 
 def count_fragments(path: str | Path, peaks: pd.Index, barcodes: pd.Index) -> AnnData:

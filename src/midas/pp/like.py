@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from midas.antibodies import ProteinTable
 from midas.data.schema import MosaicSchema
-from midas.pp.fragments import count_fragments
+from midas.pp.fragments import check_batches_of, count_in_batches
 from midas.pp.names import match_genes
+from midas.pp.peaks import without_odd
 from midas.pp.proteins import harmonise_proteins
 from midas.pp.regions import natural_order, regions, spelled_like
 from midas.pp.samples import Batches, Step, csr, listed, members, summed
@@ -56,6 +57,7 @@ def named_as_model(
     ValueError
         When no feature of any modality is the model's.
     """
+    check_batches_of(fragments or {}, kept)
     ways: dict[str, Callable[[Batches, pd.Index], Step]] = {
         "rna": lambda batches, own: _by_name(batches, own, lambda both: match_genes(both, symbols=symbols)),
         "adt": lambda batches, own: _by_name(batches, own, lambda both: harmonise_proteins(both, table=table)),
@@ -71,14 +73,14 @@ def named_as_model(
         step = ways[name](batches, own)
         notes += step.notes
         some = {batch: adata for batch, adata in step.batches.items() if adata.n_vars}
-        if some:  # else all of it is left out, which is said below
-            without = [batch for batch in step.batches if batch not in some]
-            notes += [f"Batch {batch!r}: its {name} was left out, as no feature is the model's." for batch in without]
+        if not some:
+            notes.append(f"Features of {name}: left out, as none is in the data.")
+            continue
+        found[name] = some
+        without = [batch for batch in step.batches if batch not in some]
+        notes += [f"Batch {batch!r}: its {name} was left out, as no feature is the model's." for batch in without]
         n = len({feature for adata in some.values() for feature in adata.var_names})
-        if some:
-            found[name] = some
-        said = "left out, as none is" if not some else f"{n:,} of the model's {len(own):,} are"
-        notes.append(f"Features of {name}: {said} in the data.")
+        notes.append(f"Features of {name}: {n:,} of the model's {len(own):,} are in the data.")
     if not found:
         theirs = "; ".join(f"{name}: {listed(list(part.features), 3)}" for name, part in schema.modalities.items())
         msg = (
@@ -115,6 +117,7 @@ def _by_place(
     union = regions(own, "the model's peaks")
     order = natural_order(union)
     union, names = union.iloc[order].reset_index(drop=True), own[order]
+    batches, notes = without_odd(batches)
     out: dict[str, AnnData] = {}
     for batch, adata in batches.items():
         table = regions(pd.Index(adata.var_names.astype(str)), f"batch {batch!r}")
@@ -124,14 +127,9 @@ def _by_place(
         counts = csr(csr(adata.X) @ members(code, len(union)))[:, there]
         var = pd.DataFrame(index=pd.Index(names[there].astype(str)))
         out[batch] = AnnData(counts, obs=adata.obs.copy(), var=var, obsm=dict(adata.obsm))
-    for batch, path in fragments.items():
-        cells = next(kept[name][batch] for name in ("atac", "rna", "adt") if batch in kept.get(name, {}))
-        counted = count_fragments(path, names, cells.obs_names)
-        counted.obsm.update(batches[batch].obsm if batch in batches else {})
-        counted.obs = cells.obs.drop(columns=["n_counts", "n_features", "mito"], errors="ignore")
-        out[batch] = counted
-    counted_there = f"fragments were counted on all {len(names):,} of the model's peaks."
-    return Step(out, tuple(f"Batch {batch!r}: {counted_there}" for batch in fragments))
+    counted = count_in_batches(fragments, names, kept)
+    said = f"fragments were counted on all {len(names):,} of the model's peaks."
+    return Step({**out, **counted}, (*notes, *(f"Batch {batch!r}: {said}" for batch in counted)))
 
 
 def _most_overlapped(table: pd.DataFrame, union: pd.DataFrame) -> NDArray[np.int64]:

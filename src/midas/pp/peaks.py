@@ -64,7 +64,7 @@ def merge_peaks(
     """
     check_batches(batches)
     cutoffs = cutoffs or Cutoffs()
-    batches, notes = _without_odd(batches)
+    batches, notes = without_odd(batches)
     tables = {batch: regions(pd.Index(a.var_names.astype(str)), f"batch {batch!r}") for batch, a in batches.items()}
     notes += _same_style(tables)
     everything = pd.concat(tables.values(), ignore_index=True)
@@ -156,7 +156,7 @@ def select_peaks(batches: Batches, *, cutoffs: Cutoffs | None = None) -> tuple[p
     return names[keep], (msg,) if n < min(_FEW_PEAKS, len(values) / 10) else ()
 
 
-def _without_odd(batches: Batches) -> tuple[dict[str, AnnData], list[str]]:
+def without_odd(batches: Batches) -> tuple[dict[str, AnnData], list[str]]:
     """Leave out what is no peak among features most of which are: spike-ins, windows without a place."""
     kept, notes = {}, []
     for batch, adata in batches.items():

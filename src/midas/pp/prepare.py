@@ -21,7 +21,7 @@ from midas.antibodies import ProteinTable
 from midas.data.schema import MosaicSchema
 from midas.keys import PREPARATION
 from midas.pp.cutoffs import Cutoffs
-from midas.pp.fragments import count_fragments
+from midas.pp.fragments import check_batches_of, count_in_batches
 from midas.pp.genes import select_genes
 from midas.pp.inputs import BATCH_KEY, Source, collect
 from midas.pp.join import join_batches
@@ -32,7 +32,7 @@ from midas.pp.peaks import merge_peaks, select_peaks
 from midas.pp.proteins import harmonise_proteins, protein_table
 from midas.pp.quality import Quality, check_cells
 from midas.pp.report import PartReport, PrepareReport
-from midas.pp.samples import Sample, csr, listed, repeats_are_summed
+from midas.pp.samples import Sample, csr, repeats_are_summed
 from midas.pp.tables import read_table
 
 logger = logging.getLogger(__name__)
@@ -138,7 +138,6 @@ def prepare(
     if schema is None:
         chosen, more = _choose(kept, cutoffs, table, symbols, fragments or {}, genome)
     else:
-        _check_fragments(kept, fragments or {})
         found, more = named_as_model(kept, schema, table=table, symbols=symbols, fragments=fragments)
         kept = {name: dict(batches) for name, batches in found.items()}
     notes += more
@@ -244,34 +243,21 @@ def _choose(
     return chosen, notes
 
 
-def _check_fragments(kept: Mapping[str, Mapping[str, AnnData]], fragments: Mapping[str, str | Path]) -> None:
-    known = {batch for batches in kept.values() for batch in batches}
-    strangers = sorted(set(fragments) - known)
-    if strangers:
-        msg = f"Expected fragments of the batches {listed(sorted(known))}, found {listed(strangers)}. Write batch=path."
-        raise ValueError(msg)
-
-
 def _peaks(
     kept: Mapping[str, Mapping[str, AnnData]], cutoffs: Cutoffs, fragments: Mapping[str, str | Path], genome: Genome
 ) -> tuple[dict[str, AnnData], pd.Index, list[str]]:
     """Join peaks, count fragments on them where given, choose; batches without cells are left as they are."""
     own = kept["atac"]
-    _check_fragments(kept, fragments)
+    check_batches_of(fragments, kept)
     if not own:
         raise ValueError("Expected peaks in one batch at least, to count fragments on, found none. Add a peak matrix.")
     step = merge_peaks(own, cutoffs=cutoffs, blacklist=genome.blacklist, chromosomes=genome.chromosomes)
-    batches, notes = dict(step.batches), list(step.notes)
-    union = _names(batches)
-    for batch, path in fragments.items():
-        cells = next(kept[name][batch] for name in ("atac", "rna", "adt") if batch in kept.get(name, {}))
-        counted = count_fragments(path, union, cells.obs_names)
-        counted.obsm.update(own[batch].obsm if batch in own else {})
-        counted.obs = cells.obs.drop(columns=["n_counts", "n_features", "mito"], errors="ignore")
-        batches[batch] = counted
-        notes.append(f"Batch {batch!r}: fragments were counted on all {len(union):,} joint peaks.")
+    union = _names(step.batches)
+    counted = count_in_batches(fragments, union, kept)
+    batches = {**step.batches, **counted}
+    notes = [f"Batch {batch!r}: fragments were counted on all {len(union):,} joint peaks." for batch in counted]
     names, more = select_peaks(batches, cutoffs=cutoffs)
-    return batches, names, [*notes, *more]
+    return batches, names, [*step.notes, *notes, *more]
 
 
 def _binarize(batches: Mapping[str, AnnData]) -> None:
