@@ -108,3 +108,11 @@ def test_help_names_the_commands() -> None:
     result = midas("--help")
     assert result.exit_code == 0
     assert all(command in result.output for command in ("inspect", "integrate", "simulate"))
+
+
+def test_a_folder_of_raw_files_is_sent_to_prepare(folder: Path) -> None:
+    (folder / "outs").mkdir()
+    (folder / "outs" / "matrix.mtx").write_text("")
+    result = midas("inspect", "outs")
+    assert result.exit_code == 1
+    assert "found matrix.mtx. To make a mosaic of raw files, see midas prepare." in " ".join(result.stderr.split())

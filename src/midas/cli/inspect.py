@@ -92,9 +92,15 @@ def _print_frame(console: Console, frame: pd.DataFrame, title: str) -> None:
 
 
 def _print_card(console: Console, folder: Path) -> None:
-    from midas.storage import read_card  # noqa: PLC0415
+    from midas.storage import ModelFileError, read_card  # noqa: PLC0415
 
-    description = read_card(folder)
+    try:
+        description = read_card(folder)
+    except ModelFileError as error:
+        if any(folder.glob("*.json")):
+            raise
+        msg = f"{error} To make a mosaic of raw files, see midas prepare."
+        raise ModelFileError(msg) from error
     card = description["card"]
     console.print(f"Model of midas-mosaic {description['versions']['midas-mosaic']}, saved {description['created']}")
     console.print(f"{card['total_cells']:,} cells, {len(description['schema']['batches'])} batches")

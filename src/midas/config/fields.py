@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from functools import cache
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
-from midas.expect import expect
+from midas.expect import expect, expect_finite
 
 ROUNDING: Final = 1e-9
 """By how much shares that sum to 1 may miss it."""
@@ -25,7 +24,7 @@ def check_types(owner: Any) -> None:  # noqa: ANN401 - any part of a configurati
             allowed = tuple(get_args(hint)) or (hint,)
             whole_is_fine = float in allowed and type(value) is int
             expect(owner, name, type(value) in allowed or whole_is_fine, " or ".join(t.__name__ for t in allowed))
-            expect(owner, name, not isinstance(value, float) or math.isfinite(value), "a finite number")
+            expect_finite(owner, name)
 
 
 @cache

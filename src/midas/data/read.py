@@ -114,7 +114,7 @@ def read_mosaic(
         notes=tuple(notes),
         obs=obs,
         genes=genes,
-        how=HowRead(batch_key, layer, measured),
+        how=HowRead(batch_key, layer, measured, modalities),
     )
 
 
@@ -151,11 +151,11 @@ def _guessed_notes(parts: list[Part]) -> list[str]:
 
 def _beside_notes(parts: list[Part]) -> list[str]:
     """Say where proteins lie beside the counts of another modality: they are not read there."""
-    with_proteins = {str(name) for part in parts if part.name == "adt" for name in part.adata.obs_names[:1]}
+    panels = [part.adata.obs_names for part in parts if part.name == "adt"]
     notes = []
     for part in parts:
         arrays = [] if part.name == "adt" else protein_arrays(part.adata)
-        if arrays and not part.adata.obs_names.astype(str).isin(with_proteins).any():
+        if arrays and not any(part.adata.obs_names.isin(names).any() for names in panels):
             notes.append(
                 f"{part.label}: obsm[{arrays[0]!r}] looks like proteins, which are not read from there. midas.pp.prepare() makes "
                 "a modality of them; or give {'rna': adata, 'adt': ...}."

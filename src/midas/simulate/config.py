@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from midas.expect import expect
+from midas.expect import expect, expect_finite
 
 MODALITIES: Final = ("rna", "adt", "atac")
 BRANCH_TYPES: Final = ("progenitor", "mature_a", "mature_b")
@@ -108,8 +108,7 @@ class SimulationConfig:
             value = getattr(self, name)
             expect(self, name, isinstance(value, int) and value >= 1, "a whole number of 1 or more")
         for f in dataclasses.fields(self):
-            value = getattr(self, f.name)
-            expect(self, f.name, not isinstance(value, float) or math.isfinite(value), "a finite number")
+            expect_finite(self, f.name)
         expect(self, "n_cells", self.n_cells >= n_batches, f"at least one cell for each of the {n_batches} batches")
         if self.batch_proportions is not None:
             object.__setattr__(self, "batch_proportions", tuple(float(p) for p in self.batch_proportions))
