@@ -118,6 +118,7 @@ def test_the_paper_preset_is_the_published_set_up() -> None:
         block_decoder=(32, 128),
         fewest_for_blocks=0,
         fewest_for_depth=0,
+        fewest_for_mean_depth=0,
         batch_encoder=(16, 16),
         batch_decoder=(16, 16),
         discriminator=(128, 64),

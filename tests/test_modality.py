@@ -36,6 +36,7 @@ def test_presets_are_found_by_name_and_alias(name: str, expected: Modality | Non
         ({"likelihood": "zip"}, r"Expected a likelihood out of \['bernoulli', .*found 'zip'"),
         ({"transform": "clr"}, r"Expected a transform out of \('log1p', .*found 'clr'"),
         ({"blocks": "gene"}, r"Expected blocks out of \('none', 'chromosome'\), found 'gene'"),
+        ({"depth_by": "median"}, r"Expected depth_by out of \('total', 'geometric_mean'\), found 'median'"),
         ({"weight": -1.0}, r"Expected a weight of 0 or more, found -1\.0"),
         ({"likelihood": "bernoulli"}, "Expected the transform 'binarize' with .*'bernoulli'.*0 and 1, found 'log1p'"),
         ({"likelihood": "bernoulli", "transform": "identity"}, "found 'identity'. Set transform='binarize'"),

@@ -11,6 +11,7 @@ from midas.likelihoods import LIKELIHOODS
 
 Transform = Literal["log1p", "binarize", "identity"]
 Blocks = Literal["none", "chromosome"]
+DepthBy = Literal["total", "geometric_mean"]
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,12 @@ class Modality:
     blocks
         ``chromosome`` gives every chromosome an encoder and a decoder of its own, ``none`` takes all features at once.
     depth
-        Whether the total of a cell's counts tells how deeply it was sequenced rather than what it is. If so, it is taken from
-        the counts and z does not have to say it. Small panels, whose total is ruled by a few features, do without
+        Whether how many counts a cell has tells how deeply it was sequenced rather than what it is. If so, it is taken from the
+        counts and z does not have to say it. Small panels, where a few features decide, do without
         (:class:`midas.NetworkConfig`).
+    depth_by
+        What of the counts tells: their ``total``, or their ``geometric_mean`` (of counts + 1), to which each feature adds alike;
+        the total of a panel of proteins is that of the few it has most of.
     weight
         Weight of the modality's reconstruction term in the objective.
     zero_means_unmeasured
@@ -44,6 +48,7 @@ class Modality:
     transform: Transform
     blocks: Blocks = "none"
     depth: bool = False
+    depth_by: DepthBy = "total"
     weight: float = 1.0
     zero_means_unmeasured: bool = False
     aliases: tuple[str, ...] = ()
@@ -57,6 +62,9 @@ class Modality:
             raise ValueError(msg)
         if self.blocks not in get_args(Blocks):
             msg = f"Expected blocks out of {get_args(Blocks)}, found {self.blocks!r}."
+            raise ValueError(msg)
+        if self.depth_by not in get_args(DepthBy):
+            msg = f"Expected depth_by out of {get_args(DepthBy)}, found {self.depth_by!r}."
             raise ValueError(msg)
         self._check_transform()
         if self.depth and LIKELIHOODS[self.likelihood].support != "counts":
@@ -83,6 +91,7 @@ ADT = Modality(
     "poisson",
     "log1p",
     depth=True,
+    depth_by="geometric_mean",
     zero_means_unmeasured=True,
     aliases=("prot", "protein", "proteins", "antibody capture", "cite"),
 )

@@ -12,7 +12,7 @@ import torch
 from helpers import names, one, tiny
 from midas import MIDAS, RNA, Config
 from midas.data import Counts, Minibatch, gather
-from midas.nn.depth import Depth, ExpectedDepth
+from midas.nn.depth import ExpectedDepth, MeanDepth, TotalDepth
 from midas.training.start import start
 
 
@@ -24,24 +24,33 @@ def counts(dense: list[list[float]], mask: list[list[float]] | None = None) -> C
 
 
 def test_depth_is_the_total_against_that_of_the_mean_cell() -> None:
-    depth = Depth(3)
+    depth = TotalDepth(3)
     depth.profile.copy_(torch.tensor([1.0, 2.0, 3.0]))
     found = depth(counts([[1, 2, 3], [4, 0, 8], [0, 0, 0]]))
     torch.testing.assert_close(found, torch.log(torch.tensor([1.0, 2.0, 1 / 6])))
 
 
 def test_features_that_were_not_measured_count_on_neither_side() -> None:
-    depth = Depth(3)
+    depth = TotalDepth(3)
     depth.profile.copy_(torch.tensor([1.0, 2.0, 3.0]))
     found = depth(counts([[1, 2, 0], [2, 4, 0]], [[1, 1, 0], [1, 1, 0]]))
     torch.testing.assert_close(found, torch.log(torch.tensor([1.0, 2.0])))
 
 
 def test_a_batch_of_few_measured_features_is_of_mean_depth() -> None:
-    depth = Depth(3, fewest=2)
+    depth = TotalDepth(3, fewest=2)
     depth.profile.copy_(torch.tensor([1.0, 2.0, 3.0]))
     found = depth(counts([[2, 0, 0], [2, 4, 0]], [[1, 0, 0], [1, 1, 0]]))
     torch.testing.assert_close(found, torch.log(torch.tensor([1.0, 2.0])))
+
+
+def test_depth_of_proteins_is_the_mean_of_the_logarithms() -> None:
+    depth = MeanDepth(3, fewest=2)
+    depth.profile.copy_(torch.tensor([1.0, 3.0, 7.0]))  # with 1 added, 2, 4, 8
+    found = depth(counts([[1, 3, 7], [3, 7, 15], [0, 0, 0], [1, 3, 4095]]))
+    torch.testing.assert_close(found, torch.log(torch.tensor([1.0, 2.0, 1 / 4, 8.0])))
+    masked = depth(counts([[3, 7, 0], [0, 7, 0], [0, 0, 0]], [[1, 1, 0], [0, 1, 0], [0, 0, 0]]))
+    torch.testing.assert_close(masked, torch.log(torch.tensor([2.0, 1.0, 1.0])))
 
 
 def deeper(minibatch: Minibatch, times: float) -> Minibatch:
@@ -106,8 +115,26 @@ def test_what_is_imputed_has_the_depth_of_its_batch() -> None:
     assert total[:100].mean() > 3 * total[100:].mean()
 
 
-@pytest.mark.parametrize(("fewest", "expected"), [(0, ["adt", "atac", "rna"]), (10, ["atac", "rna"]), (1000, [])])
-def test_small_panels_have_no_depth(fewest: int, expected: list[str], mdata: md.MuData) -> None:
+@pytest.mark.parametrize(
+    ("fewest", "expected"),
+    [
+        ({"fewest_for_mean_depth": 0}, ["adt", "atac", "rna"]),
+        ({"fewest_for_mean_depth": 0, "fewest_for_depth": 1000}, ["adt"]),
+        ({"fewest_for_mean_depth": 1000, "fewest_for_depth": 0}, ["adt", "atac", "rna"]),
+        ({}, ["atac", "rna"]),
+        ({"fewest_for_depth": 1000}, []),
+    ],
+)
+def test_small_panels_have_no_depth(fewest: dict[str, int], expected: list[str], mdata: md.MuData) -> None:
     config = tiny().to_dict()
-    config["network"] |= {"fewest_for_depth": fewest}
+    config["network"] |= fewest
     assert list(MIDAS(mdata, config=Config.from_dict(config)).vae.depth_names) == expected
+
+
+def test_small_panels_have_a_depth_where_some_batches_lack_them() -> None:
+    cells, more = names("c", 60), names("d", 60)
+    rna, adt = one([*cells, *more], names("g", 30), ["x"] * 60 + ["y"] * 60), one(cells, names("p", 12), ["x"] * 60)
+    for data, expected in (({"rna": rna, "adt": adt}, ["adt", "rna"]), ({"rna": rna[:60].copy(), "adt": adt}, ["rna"])):
+        config = tiny().to_dict()
+        config["network"] |= {"fewest_for_depth": 20}
+        assert list(MIDAS(data, config=Config.from_dict(config)).vae.depth_names) == expected

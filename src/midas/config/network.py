@@ -8,6 +8,7 @@ from typing import Literal
 
 from midas.config.fields import check_types
 from midas.expect import expect
+from midas.modality import DepthBy
 
 Activation = Literal["mish", "silu", "relu"]
 Depth = Literal["observed", "latent"]
@@ -44,6 +45,9 @@ class NetworkConfig:
     fewest_for_depth
         A modality of fewer features than this has no depth, nor have the cells of a batch that measured fewer: the total over a
         small panel is ruled by a few of its features, so it tells what the cell is.
+    fewest_for_mean_depth
+        The same where the geometric mean of the counts tells the depth (proteins) and some batches lack the modality: without a
+        depth, z would say how deeply the cells of some batches were sequenced there, and not of the others.
     batch_encoder, batch_decoder
         Hidden sizes of the networks from batch to z and from u to batch.
     discriminator
@@ -65,6 +69,7 @@ class NetworkConfig:
     block_decoder: tuple[int, ...] = (32, 128)
     fewest_for_blocks: int | None = None
     fewest_for_depth: int = 150
+    fewest_for_mean_depth: int = 10
     batch_encoder: tuple[int, ...] = (16, 16)
     batch_decoder: tuple[int, ...] = (16, 16)
     discriminator: tuple[int, ...] = (128, 64)
@@ -77,7 +82,8 @@ class NetworkConfig:
         for name in ("fewest_for_narrow", "fewest_for_blocks"):
             fewest = getattr(self, name)
             expect(self, name, fewest is None or fewest >= 0, "0 or more, or none at all")
-        expect(self, "fewest_for_depth", self.fewest_for_depth >= 0, "0 or more")
+        for name in ("fewest_for_depth", "fewest_for_mean_depth"):
+            expect(self, name, getattr(self, name) >= 0, "0 or more")
         for name in ("dropout", "discriminator_dropout", "thinning"):
             expect(self, name, 0 <= getattr(self, name) < 1, "a share from 0 up to, not including, 1")
         for name in ("encoder", "decoder", "block_encoder", "block_decoder"):
@@ -86,6 +92,17 @@ class NetworkConfig:
             sizes = getattr(self, f.name)
             if isinstance(sizes, tuple):
                 expect(self, f.name, all(size >= 1 for size in sizes), "sizes of 1 or more")
+
+    def fewest_for(self, depth_by: DepthBy, *, everywhere: bool = False) -> int:
+        """Fewest features that a depth is taken from, by what tells it, and whether all batches have the modality.
+
+        Examples
+        --------
+        >>> midas.NetworkConfig().fewest_for("geometric_mean")
+        10
+        """
+        small = depth_by == "geometric_mean" and not everywhere
+        return min(self.fewest_for_mean_depth, self.fewest_for_depth) if small else self.fewest_for_depth
 
     @property
     def dim_z(self) -> int:

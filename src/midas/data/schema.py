@@ -41,12 +41,20 @@ class ModalitySchema:
         """Number of features."""
         return len(self.features)
 
-    def suited_to(self, network: NetworkConfig) -> ModalitySchema:
-        """Do without blocks, a narrow passage and a depth, if there are too few features for them."""
+    def suited_to(self, network: NetworkConfig, *, everywhere: bool) -> ModalitySchema:
+        """Do without blocks, a narrow passage and a depth, if there are too few features for them.
+
+        Parameters
+        ----------
+        network
+            What is few.
+        everywhere
+            Whether all batches have the modality.
+        """
         n = self.n_features
         blocks = self.blocks if _enough(n, network.fewest_for_blocks) else (n,)
         narrow = self.narrow and len(blocks) == 1 and _enough(n, network.fewest_for_narrow)
-        depth = self.modality.depth and n >= network.fewest_for_depth
+        depth = self.modality.depth and n >= network.fewest_for(self.modality.depth_by, everywhere=everywhere)
         if (depth, blocks, narrow) == (self.modality.depth, self.blocks, self.narrow):
             return self
         return replace(self, modality=replace(self.modality, depth=depth), blocks=blocks, narrow=narrow)
@@ -88,7 +96,10 @@ class MosaicSchema:
 
     def suited_to(self, network: NetworkConfig) -> MosaicSchema:
         """Do without blocks, narrow passages and depths in modalities that have too few features for them."""
-        suited = {name: part.suited_to(network) for name, part in self.modalities.items()}
+        suited = {
+            name: part.suited_to(network, everywhere=all(self.batches_with[name]))
+            for name, part in self.modalities.items()
+        }
         unchanged = all(suited[name] is part for name, part in self.modalities.items())
         return self if unchanged else replace(self, modalities=suited)
 

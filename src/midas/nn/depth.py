@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 import torch
@@ -12,16 +13,17 @@ from midas.sparse import row_sums
 
 if TYPE_CHECKING:
     from midas.data.minibatch import Counts
+    from midas.modality import DepthBy
 
 RARE: Final = 1e-3
 """Expected count of every feature until the data's means are known."""
 
 
 class Depth(nn.Module):
-    """Log of a cell's total count over the total that the mean cell has on the same features.
+    """Log of how many counts a cell has over what the mean cell has on the same features.
 
     Features that the cell's batch did not measure are left out on both sides, so panels of different size compare. A cell whose
-    batch measured fewer than `fewest` is taken to be of mean depth, as their total tells what the cell is.
+    batch measured fewer than `fewest` is taken to be of mean depth, as so few tell what the cell is.
     """
 
     profile: Tensor
@@ -32,13 +34,40 @@ class Depth(nn.Module):
         self.register_buffer("profile", torch.full((n_features,), RARE))
 
     def forward(self, counts: Counts) -> Tensor:
-        """Log depth, `(n,)`, of the cells that have the modality; of a cell without a count as if it had one."""
-        total = row_sums(counts.values, counts.entry_cell, len(counts.cells))
+        """Log depth, `(n,)`, of the cells that have the modality."""
         # A product in bfloat16 would round each cell's sum to two digits.
         with torch.autocast(self.profile.device.type, enabled=False):
-            expected = self.profile.sum() if counts.mask is None else counts.mask.float() @ self.profile
-        depth = torch.log(total.clamp(min=1.0) / expected.clamp(min=RARE))
+            depth = self._depth(counts)
         return depth if counts.mask is None else torch.where(counts.mask.sum(1) < self.fewest, 0.0, depth)
+
+    def _depth(self, counts: Counts) -> Tensor:
+        raise NotImplementedError
+
+    @staticmethod
+    def _over_measured(values: Tensor, counts: Counts) -> Tensor:
+        """Sum of the features' values over those that each cell's batch measured: `(n,)`, or one for all."""
+        return values.sum() if counts.mask is None else counts.mask.float() @ values
+
+
+class TotalDepth(Depth):
+    """By the total of the counts; of a cell without a count as if it had one."""
+
+    def _depth(self, counts: Counts) -> Tensor:
+        total = row_sums(counts.values, counts.entry_cell, len(counts.cells))
+        expected = self._over_measured(self.profile, counts)
+        return torch.log(total.clamp(min=1.0) / expected.clamp(min=RARE))
+
+
+class MeanDepth(Depth):
+    """By the geometric mean of the counts + 1, as in a centred log-ratio: what a panel has most of does not decide alone."""
+
+    def _depth(self, counts: Counts) -> Tensor:
+        logs = row_sums(torch.log1p(counts.values), counts.entry_cell, len(counts.cells))
+        ahead = logs - self._over_measured(torch.log1p(self.profile), counts)
+        return ahead / self._over_measured(torch.ones_like(self.profile), counts).clamp(min=1.0)
+
+
+DEPTHS: Mapping[DepthBy, type[Depth]] = MappingProxyType({"total": TotalDepth, "geometric_mean": MeanDepth})
 
 
 class ExpectedDepth(nn.Module):
