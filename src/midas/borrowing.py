@@ -344,6 +344,8 @@ def _own_share(distance: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _totals(mosaic: Mosaic, modality: str, cells: NDArray[np.int64], panels: tuple[Panel, ...]) -> NDArray[np.float32]:
     totals = np.full((mosaic.n_cells, len(panels)), np.nan, dtype=np.float32)
+    if not panels:
+        return totals
     joint = np.array([panel.joint for panel in panels], dtype=np.float32).T
     for start in range(0, len(cells), _ROWS_AT_ONCE):
         some = cells[start : start + _ROWS_AT_ONCE]

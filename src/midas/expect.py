@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Final
+
+import numpy as np
+
+_SEEDS: Final = 2**63  # what torch's generators take
+
+SEEDS_OF_SKLEARN: Final = 2**32
+"""What scikit-learn takes; larger seeds start over."""
 
 
 def expect(owner: object, name: str, ok: bool, expected: str) -> None:  # noqa: FBT001 - an assertion
@@ -39,3 +47,21 @@ def expect_finite(owner: object, name: str) -> None:
     """
     value = getattr(owner, name)
     expect(owner, name, not isinstance(value, float) or math.isfinite(value), "a finite number")
+
+
+def expect_seed(seed: object) -> int:
+    """Refuse what is no seed.
+
+    Returns
+    -------
+    It, as an int.
+
+    Raises
+    ------
+    ValueError
+        Saying which numbers are.
+    """
+    if isinstance(seed, int | np.integer) and not isinstance(seed, bool) and 0 <= int(seed) < _SEEDS:
+        return int(seed)
+    msg = f"Expected seed to be a whole number from 0 up to {_SEEDS - 1:,}, found {seed!r}."
+    raise ValueError(msg)

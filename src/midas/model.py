@@ -30,6 +30,7 @@ from midas.data.how import HowRead
 from midas.data.parts import Layer
 from midas.data.trainable import check_trainable
 from midas.decoding import Draw, States, decode
+from midas.expect import expect_seed
 from midas.inference import Encoded, encode
 from midas.learned import Learned, learn
 from midas.nn import VAE, Discriminators
@@ -54,7 +55,6 @@ logger = logging.getLogger(__name__)
 
 Part = Literal["c", "u", "z"]
 
-_SEEDS: Final = 2**63  # what torch's generators take
 _NOT_FITTED: Final = "Expected a trained model, found one that has not been: call fit() first."
 
 
@@ -112,7 +112,7 @@ class MIDAS:
             how = mosaic.how
         config = Config() if config is None else _checked(config)
         mosaic = mosaic.suited_to(config.network)
-        self._start(mosaic.schema, config, _whole(seed), how)
+        self._start(mosaic.schema, config, expect_seed(seed), how)
         self.mosaic: Mosaic | None = mosaic
 
     def _start(self, schema: MosaicSchema, config: Config, seed: int, how: HowRead) -> None:
@@ -256,6 +256,7 @@ class MIDAS:
             How some of `cells` are read by fewer modalities.
         """
         self._counts = counts
+        self.how = self.how.knowing(reference.how)
         self._learned = self.learned.continuing(reference.learned, cells, counts, readings, seed=self.seed)
 
     @property
@@ -325,10 +326,16 @@ class MIDAS:
             return self._counts
         sample = None if self._folder is None else read_sample(self._folder)
         if sample is None:
-            raise NotFittedError(
-                "Expected counts of the reference's cells, found none: the model was saved without. Save it with "
-                "save(with_cells=20000), or map with midas.transfer.query_to_reference(), which needs none."
+            why = (
+                "the model was tuned on a query alone. Map with midas.transfer.reciprocal() from a reference that has them"
+                if self._folder is None
+                else "the model was saved without. Save it with save(with_cells=20000)"
             )
+            msg = (
+                f"Expected counts of the reference's cells, found none: {why}, or map with "
+                "midas.transfer.query_to_reference(), which needs none."
+            )
+            raise NotFittedError(msg)
         return read_sampled(sample, self.schema)
 
     @property
@@ -848,13 +855,6 @@ class MIDAS:
         layout = all_layout(mosaic, modality, np.flatnonzero(np.isfinite(states.z).all(1)))
         blocks = decode(self.vae, self.schema, states.of(layout.cells), modality, layout.columns, draw)
         return fill(frame(mosaic, modality, layout), blocks, path)
-
-
-def _whole(seed: object) -> int:
-    if isinstance(seed, int | np.integer) and not isinstance(seed, bool) and 0 <= int(seed) < _SEEDS:
-        return int(seed)
-    msg = f"Expected seed to be a whole number from 0 up to {_SEEDS - 1:,}, found {seed!r}."
-    raise ValueError(msg)
 
 
 def _checked(config: object) -> Config:

@@ -95,3 +95,13 @@ def test_advice_is_of_options(folder: Path) -> None:
     said = " ".join(midas("inspect", "adt.h5ad").stdout.split())
     assert "If it is another, write it as a modality of that name (rna, adt, atac) into an .h5mu file." in said
     assert "in place of adata" not in said
+
+
+def test_the_reference_is_not_written_over(folder: Path, saved_with_counts: Path) -> None:
+    write_mudata(folder / "q.h5mu", query_of())
+    before = files_under(saved_with_counts)
+    options = ("-o", "mapped.h5mu", "--mode", "encode", "--model", str(saved_with_counts))
+    result = midas("map", "q.h5mu", "-r", str(saved_with_counts), *options)
+    assert result.exit_code == 1
+    assert "Expected --model to be another folder than --reference" in " ".join(result.stderr.split())
+    assert files_under(saved_with_counts) == before

@@ -89,7 +89,7 @@ def test_the_seed_of_a_query_is_that_of_its_labels(
 
     monkeypatch.setattr(automatic, "label_cells", label)
     for query in (mdata, Query(mdata, seed=3)):
-        automatic.labels(fitted, query, "kind", mode="encode")
+        automatic.labels(fitted, query, "cell_type", mode="encode")
     assert seeds == [0, 3]
 
 
@@ -182,3 +182,42 @@ def test_cells_that_are_not_sure_may_be_unknown(fitted: MIDAS) -> None:
 def test_impossible_choices(values: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=f"LabelConfig.{next(iter(values))}: expected"):
         LabelConfig(**values)
+
+
+def test_a_lineage_without_finer_labels_is_given_without(fitted: MIDAS) -> None:
+    z = np.repeat([0.0, 4.0, 20.0], 10)[:, None] + np.linspace(0, 0.1, 30)[:, None]
+    lineage, fine = ["A"] * 20 + ["B"] * 10, ["a1"] * 10 + ["a2"] * 9 + ["unknown"] * 11
+    both = mapped(fitted, z, np.array([[0.05], [4.05], [20.05]]), lineage=lineage, fine=fine)
+    found = label_cells(both, ["lineage", "fine"], config=PLAIN).table
+    assert found["lineage_transferred"].tolist() == ["A", "A", "B"]
+    assert found["fine_transferred"].tolist()[:2] == ["a1", "a2"]
+    assert found.loc["c32", ["fine_transferred", "fine_confidence"]].isna().all()
+    assert np.isfinite(found["lineage_confidence"]).all()
+
+
+def test_confidence_is_judged_where_one_batch_alone_has_labels(fitted: MIDAS) -> None:
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(300, 3))
+    kind = np.where(
+        np.arange(300) % 3 == 0, rng.choice(list("abcd"), 300), None
+    )  # of no meaning, and of batch b0 alone
+    both = mapped(fitted, z, rng.normal(size=(50, 3)), kind=kind)
+    found = label_cells(both, "kind", config=LabelConfig(n_neighbors=1, unknown=False)).table
+    assert found["kind_confidence"].mean() < 0.5
+
+
+def test_cells_without_latents_have_no_say_in_what_is_unknown(fitted: MIDAS) -> None:
+    rng = np.random.default_rng(0)
+    novelty, query = np.r_[rng.normal(0, 1, 200), np.full(40, 9.0)], rng.normal(size=(240, 2))
+    query[200:] = np.nan
+    both = mapped(fitted, rng.normal(size=(30, 2)), query, novelty, kind=["a", "b", "c"] * 10)
+    assert label_cells(both, "kind").cut.threshold == np.inf
+
+
+def test_no_column_and_no_seed(fitted: MIDAS) -> None:
+    both = mapped(fitted, np.array([[0.0], [1.0]]), np.array([[0.5]]), kind=["a", "b"])
+    with pytest.raises(ValueError, match="Expected one column of the reference's obs or more, found none"):
+        label_cells(both, [])
+    with pytest.raises(ValueError, match=r"Expected seed to be a whole number from 0 up to .*, found -1"):
+        label_cells(both, "kind", seed=-1)
+    assert label_cells(both, "kind", seed=2**40).table["kind_transferred"].notna().all()

@@ -91,7 +91,7 @@ def map_(
         from midas.transfer import Query, label_cells, map_query  # noqa: PLC0415
 
         log_to(console)
-        _check_targets(results, source)
+        _check_targets(results, source, reference.reference)
         known, mode = reference.load()
         content = read_file(source.data)
         query = Query(
@@ -107,13 +107,16 @@ def map_(
             tell_if_interrupted(console, mapped.model)
 
 
-def _check_targets(results: Results, source: Source) -> None:
+def _check_targets(results: Results, source: Source, reference: str) -> None:
     """Refuse what could not be written, before the tuning."""
     from midas.io import check_target  # noqa: PLC0415
     from midas.storage import check_folder  # noqa: PLC0415
 
     check_target(results.output, source.data)
     if results.model is not None:
+        if results.model.resolve() == Path(reference).resolve():
+            msg = f"Expected --model to be another folder than --reference, found {reference} for both. The reference is kept."
+            raise ValueError(msg)
         check_folder(results.model)
 
 

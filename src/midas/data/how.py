@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
@@ -26,6 +26,20 @@ class HowRead:
     measured: Mapping[str, pd.DataFrame] | None = None
     modalities: Mapping[str, Modality] | None = None
     renamed: Mapping[str, str] = field(default_factory=dict)
+
+    def knowing(self, other: HowRead) -> HowRead:
+        """Add what was said elsewhere that batches measured, of batches that nothing is said of here."""
+        if not other.measured:
+            return self
+        measured = dict(self.measured or {})
+        for name, theirs in other.measured.items():
+            mine = measured.get(name)
+            if mine is None:
+                measured[name] = theirs
+                continue
+            more = theirs[~theirs.index.astype(str).isin(mine.index.astype(str))]
+            measured[name] = pd.concat([mine, more]).astype("boolean").fillna(value=True).astype(bool)
+        return replace(self, measured=measured)
 
     def unless_said_otherwise(self, said: HowRead) -> HowRead:
         """The same, as `said` beside data that were read before can only repeat it.

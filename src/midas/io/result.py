@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,30 +73,15 @@ def write_result(
     DataFileError
         When the file cannot be written.
     """
-    if not isinstance(data, MuData | AnnData):
-        msg = (
-            f"Expected a MuData or an AnnData to write with its results, found {type(data).__name__}. Put its modalities into a "
-            "MuData, or call impute() and correct(), which give an AnnData each."
-        )
-        raise TypeError(msg)
     target = Path(path)
     check_target(target)
-    mdata = data if isinstance(data, MuData) else _as_mudata(data, model)
+    mdata = _as_mudata(data, model)
     if mosaic is None:
         mosaic = model.read(data)
     model.embed(mdata, mosaic)
     wanted = tuple(layer for layer, on in ((keys.IMPUTED, impute), (keys.CORRECTED, correct)) if on)
     decoding = _Decoding.of(model, mosaic, mdata.obsm[keys.LATENT], wanted)
-    with replacing(target) as scratch, joining():
-        hollow = {name: _hollow(adata) if adata.isbacked else adata for name, adata in mdata.mod.items()}
-        _with_modalities(mdata, {**hollow, **decoding.frames()}, model).write_h5mu(scratch)
-        with h5py.File(scratch, "r+") as file:
-            for name, adata in mdata.mod.items():
-                if adata.isbacked:
-                    _copy_counts(adata, file[f"mod/{name}"])
-                elif isinstance(data, AnnData) and data.isbacked:
-                    _copy_columns(data, modalities_in(data, model.kinds)[name], file[f"mod/{name}"])
-            decoding.fill(file, mdata)
+    _write(target, data, mdata, model, decoding)
 
 
 @dataclass(frozen=True)
@@ -174,28 +159,62 @@ def write_mapped(
     """
     target = Path(path)
     check_target(target)
-    mdata = data if isinstance(data, MuData) else _as_mudata(data.to_memory(), mapped.model)
+    mdata = _as_mudata(data, mapped.model)
     query = mapped.query
     check_rows(query.obs_names, mdata)
     latent = np.asarray(query.obsm[keys.LATENT])
     decoding = _Decoding.of(mapped.model, mapped.mosaic, latent, (keys.IMPUTED,)) if impute else None
-    whole = _with_modalities(mdata, {} if decoding is None else decoding.frames(), mapped.model)
-    for key in (keys.LATENT, keys.TECHNICAL):
-        whole.obsm[key] = np.asarray(query.obsm[key])
-    if labels is not None:
-        for name in labels.columns:
-            whole.obs[name] = labels[name].to_numpy() if labels[name].dtype != "category" else labels[name].array
-    whole.uns[keys.PROVENANCE]["mode"] = mapped.mode
+
+    def add(whole: MuData) -> None:
+        for key in (keys.LATENT, keys.TECHNICAL):
+            whole.obsm[key] = np.asarray(query.obsm[key])
+        if labels is not None:
+            for name in labels.columns:
+                whole.obs[name] = labels[name].to_numpy() if labels[name].dtype != "category" else labels[name].array
+        whole.uns[keys.PROVENANCE]["mode"] = mapped.mode
+
+    _write(target, data, mdata, mapped.model, decoding, add)
+
+
+def _write(
+    target: Path,
+    data: MuData | AnnData,
+    mdata: MuData,
+    model: MIDAS,
+    decoding: _Decoding | None,
+    add: Callable[[MuData], None] | None = None,
+) -> None:
+    """Write `data`, as modalities in `mdata`, and what is decoded for it, in one step; counts on disk go from file to file.
+
+    `add` is given the whole before it is written.
+    """
     with replacing(target) as scratch, joining():
+        hollow = {name: _hollow(adata) if adata.isbacked else adata for name, adata in mdata.mod.items()}
+        whole = _with_modalities(mdata, {**hollow, **({} if decoding is None else decoding.frames())}, model)
+        if add is not None:
+            add(whole)
         whole.write_h5mu(scratch)
-        if decoding is not None:
-            with h5py.File(scratch, "r+") as file:
+        with h5py.File(scratch, "r+") as file:
+            for name, adata in mdata.mod.items():
+                if adata.isbacked:
+                    _copy_counts(adata, file[f"mod/{name}"])
+                elif isinstance(data, AnnData) and data.isbacked:
+                    _copy_columns(data, modalities_in(data, model.kinds)[name], file[f"mod/{name}"])
+            if decoding is not None:
                 decoding.fill(file, mdata)
 
 
-def _as_mudata(adata: AnnData, model: MIDAS) -> MuData:
+def _as_mudata(data: MuData | AnnData, model: MIDAS) -> MuData:
     """Take an AnnData apart into its modalities; of several on disk all but the counts."""
-    parts = {}
+    if isinstance(data, MuData):
+        return data
+    if not isinstance(data, AnnData):
+        msg = (
+            f"Expected a MuData or an AnnData to write with its results, found {type(data).__name__}. Put its modalities into a "
+            "MuData, or call impute() and correct(), which give an AnnData each."
+        )
+        raise TypeError(msg)
+    adata, parts = data, {}
     for name, mine in modalities_in(adata, model.kinds).items():
         part = adata if mine.all() else adata[:, mine]
         parts[name] = part if mine.all() else _hollow(part) if adata.isbacked else part.copy()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from midas.transfer.config import Mode
 from midas.transfer.mapping import Mapped, Query, encode, query_to_reference, reciprocal, reference_to_query
-from midas.transfer.voting import LabelConfig, label_cells
+from midas.transfer.voting import LabelConfig, check_columns, label_cells
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,4 +96,5 @@ def labels(
     (True, True)
     """
     seed = query.seed if isinstance(query, Query) else 0
+    check_columns(reference.cells, [columns] if isinstance(columns, str) else columns, config)
     return label_cells(map_query(reference, query, mode=mode), columns, config=config, seed=seed).table

@@ -37,9 +37,9 @@ class TransferConfig:
         their batch apart near each of the reference's clusters. None: the more, the more cells the reference has. One of few
         cells places others' badly, which less of it leaves free to find their places.
     replay
-        Reference cells to train beside for each query cell.
+        Reference cells to train beside for each query cell; 500 in all or more, 20,000 at most.
     teach_first
-        Steps of the discriminators alone, before the model moves.
+        Steps of the discriminators alone, before the model moves, where `adversarial` gives them a part.
     add_features
         Whether features that the reference lacks are added; they are left out otherwise.
     """

@@ -17,6 +17,7 @@ from midas import keys
 from midas.data import read_mosaic
 from midas.data.combine import joined, recast, without_batch
 from midas.data.parts import Layer
+from midas.expect import expect_seed
 from midas.inference import encode as encode_cells
 from midas.readings import Readings, read_by_combination
 from midas.results import cell_table
@@ -126,6 +127,9 @@ class Query:
     seed: int = 0
     progress: bool = True
 
+    def __post_init__(self) -> None:
+        expect_seed(self.seed)
+
 
 def encode(reference: MIDAS, query: Query | MosaicData) -> Mapped:
     """Place a query's cells among a reference's without training.
@@ -184,7 +188,7 @@ def transfer_model(reference: MIDAS, query: Query | MosaicData) -> MIDAS:
     options = q.config or TransferConfig.for_model(mixed=False)
     mosaic = _read(reference, q, options, keep_batches=False)
     if q.config is None:
-        options = TransferConfig.for_model(mixed=mosaic.combinations().nunique() > 1)
+        options = TransferConfig.for_model(mixed=mosaic.combinations().replace("", np.nan).nunique() > 1)
     model = _model_of(reference, mosaic, q)
     landmarks = _landmarks(reference, q.seed) if reference.has_cells else None
     tune(reference, model, mosaic, options, Surroundings(progress=q.progress), landmarks=landmarks)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _NEIGHBOURS = 15
 _CELLS_AT_ONCE = 1024
 _CELLS_FOR_A_SCALE = 100
+_NO_WIDTH = 1e-6  # of the quartiles' distance over the standard deviation
+_FEWEST_FEATURES = 3
 
 
 def novelty(reference: MIDAS, query: Mosaic) -> NDArray[np.float64]:
@@ -91,7 +93,7 @@ def _row_correlation(a: NDArray[np.float32], b: NDArray[np.float32], seen: NDArr
     x, y = (np.where(seen, v - np.where(seen, v, 0).sum(1, keepdims=True) / n, 0.0) for v in (a, b))
     spread = np.sqrt((x**2).sum(1) * (y**2).sum(1))
     r: NDArray[np.float64] = np.where(spread > 0, (x * y).sum(1) / np.maximum(spread, 1e-12), 0.0)
-    return r
+    return np.where(n[:, 0] < _FEWEST_FEATURES, np.nan, r)  # of two features it is 1 or -1
 
 
 def _standardised(values: NDArray[np.float64], group: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -109,5 +111,8 @@ def _standardised(values: NDArray[np.float64], group: NDArray[np.int64]) -> NDAr
 
 def _scaled(values: NDArray[np.float64]) -> NDArray[np.float64]:
     low, middle, high = np.nanpercentile(values, [25, 50, 75])
-    scaled: NDArray[np.float64] = (values - middle) / max(high - low, 1e-12)
+    width, spread = high - low, float(np.nanstd(values))
+    if width <= _NO_WIDTH * spread:  # most values are one
+        width = spread if spread > 0 else 1.0
+    scaled: NDArray[np.float64] = (values - middle) / width
     return scaled

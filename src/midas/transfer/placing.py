@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 from sklearn.cluster import KMeans
 
+from midas.expect import SEEDS_OF_SKLEARN
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -55,7 +57,7 @@ class Landmarks:
         if len(known) > _MOST_CELLS:
             known = known[np.sort(np.random.default_rng([seed, 11]).choice(len(known), _MOST_CELLS, replace=False))]
         n = int(np.clip(len(known) // _CELLS_PER_CLUSTER, 1, _MOST_CLUSTERS))
-        centres = KMeans(n, n_init=1, random_state=seed).fit(known).cluster_centers_
+        centres = KMeans(n, n_init=1, random_state=seed % SEEDS_OF_SKLEARN).fit(known).cluster_centers_
         away = _squared_distances(known, centres).min(1)
         return cls(centres, max(float(away.mean()), 1e-12), float(np.quantile(away, _TYPICAL)))
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midas import keys
+from midas.expect import SEEDS_OF_SKLEARN
 from midas.neighbours import Index
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def cut(score: NDArray[np.float64], *, separation: float = _SEPARATION, seed: in
         `(n_cells,)`; NaN is left out.
     separation
         Ashman's D that the components must have, a quarter more where the upper one holds more than a third of the cells; 0 to
-        cut in any case, as in He et al. 2024.
+        cut wherever they cross between their means, as in He et al. 2024.
 
     Examples
     --------
@@ -63,7 +64,7 @@ def cut(score: NDArray[np.float64], *, separation: float = _SEPARATION, seed: in
     values = score[np.isfinite(score)]
     if len(values) < _FEWEST_CELLS or values.std() == 0:
         return Cut(np.inf, 0.0)
-    fitted = GaussianMixture(2, n_init=3, random_state=seed).fit(values[:, None])
+    fitted = GaussianMixture(2, n_init=3, random_state=seed % SEEDS_OF_SKLEARN).fit(values[:, None])
     mean, variance = fitted.means_.ravel(), fitted.covariances_.ravel()
     apart = float(np.sqrt(2) * abs(mean[1] - mean[0]) / np.sqrt(variance.sum()))
     if apart < separation:
@@ -105,9 +106,9 @@ def share_of_query(cells: AnnData, *, n_neighbors: int = 100, seed: int = 0) -> 
     latent = np.asarray(cells.obsm[keys.LATENT], dtype=np.float32)
     known = np.asarray(np.isfinite(latent).all(axis=1))
     is_query: NDArray[np.bool_] = (cells.obs[keys.ORIGIN] == "query").to_numpy(dtype=bool)
-    layout = UMAP(n_neighbors=30, metric="cosine", min_dist=0.3, random_state=seed, n_jobs=1).fit_transform(
-        latent[known]
-    )
+    layout = UMAP(
+        n_neighbors=30, metric="cosine", min_dist=0.3, random_state=seed % SEEDS_OF_SKLEARN, n_jobs=1
+    ).fit_transform(latent[known])
     mine = is_query[known]
     _, at = Index(layout).find(layout[mine], n_neighbors + 1)
     share = np.full(int(is_query.sum()), np.nan)

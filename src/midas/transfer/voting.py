@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from midas import keys
+from midas.expect import expect_seed
 from midas.neighbours import Index
 from midas.transfer.unknown import Cut, cut
 
@@ -122,7 +123,10 @@ def label_cells(
     True
     """
     config = config or LabelConfig()
+    expect_seed(seed)
     names = [columns] if isinstance(columns, str) else list(columns)
+    if not names:
+        raise ValueError("Expected one column of the reference's obs or more, found none.")
     reference, query = mapped.reference, mapped.query
     known = np.isfinite(np.asarray(reference.obsm[keys.LATENT])).all(1)
     labels = [_column(reference, name, known, config) for name in names]
@@ -133,19 +137,19 @@ def label_cells(
     shares = [_shares(reference, column, z[placed], config, seed) for column in labels]
     picked = _agreeing(labels, shares)
     score = _unknown_score(query)
-    found = cut(score, seed=seed) if config.unknown else Cut(np.inf, 0.0)
+    found = cut(np.where(placed, score, np.nan), seed=seed) if config.unknown else Cut(np.inf, 0.0)
     table = pd.DataFrame(index=query.obs_names)
     combination = query.obs[keys.MODALITIES].astype(str).to_numpy()[placed]
     read = {name: _reading(mapped, name) for name in np.unique(combination)}
     for column, share, codes in zip(labels, shares, picked, strict=True):
-        won, confidence = share[np.arange(len(codes)), codes], np.empty(len(codes))
+        won, confidence = np.where(codes >= 0, share[np.arange(len(codes)), codes], 0.0), np.empty(len(codes))
         for name, reading in read.items():
             mine = combination == name
             confidence[mine] = _calibration(reference, column, reading, config, seed).predict(won[mine])
         given = np.full(len(z), None, dtype=object)
-        given[placed] = column.classes[codes]
+        given[np.flatnonzero(placed)[codes >= 0]] = column.classes[codes[codes >= 0]]
         sure = np.full(len(z), np.nan)
-        sure[placed] = confidence
+        sure[placed] = np.where(codes >= 0, confidence, np.nan)
         with np.errstate(invalid="ignore"):
             strange = placed & ((score > found.threshold) | (sure < config.min_confidence))
         given[strange] = UNKNOWN
@@ -162,13 +166,15 @@ def _unknown_score(query: AnnData) -> NDArray[np.float64]:
     return score
 
 
-def check_columns(reference: AnnData, names: Sequence[str]) -> None:
-    """Refuse columns that the reference lacks.
+def check_columns(reference: AnnData, names: Sequence[str], config: LabelConfig | None = None) -> None:
+    """Refuse columns that the reference lacks, or that label none of its cells.
 
     Raises
     ------
     KeyError
         Naming the columns that are there.
+    ValueError
+        When all is missing.
     """
     for name in names:
         if name not in reference.obs.columns:
@@ -176,16 +182,25 @@ def check_columns(reference: AnnData, names: Sequence[str]) -> None:
             there = ", ".join(str(c) for c in reference.obs.columns if c not in own) or "none"
             msg = f"Expected a column {name!r} in the reference's obs, found: {there}."
             raise KeyError(msg)
+        _labelled(reference, name, config or LabelConfig())
+
+
+def _labelled(reference: AnnData, name: str, config: LabelConfig) -> NDArray[np.bool_]:
+    """Which cells have a label, `(n_cells,)`."""
+    values, none = reference.obs[name], {name.lower() for name in config.unlabelled}
+    labelled: NDArray[np.bool_] = (values.notna() & ~values.astype(str).str.lower().isin(none)).to_numpy()
+    if not labelled.any():
+        msg = f"Expected labels in the reference's column {name!r}, found none (all missing, or meaning unknown)."
+        raise ValueError(msg)
+    return labelled
 
 
 def _column(reference: AnnData, name: str, known: NDArray[np.bool_], config: LabelConfig) -> _Column:
-    check_columns(reference, [name])
-    values = reference.obs[name]
-    text = values.astype(str)
-    none = {name.lower() for name in config.unlabelled}
-    labelled = (values.notna() & ~text.str.lower().isin(none)).to_numpy() & known
+    check_columns(reference, [name], config)
+    text = reference.obs[name].astype(str)
+    labelled = _labelled(reference, name, config) & known
     if not labelled.any():
-        msg = f"Expected labels in the reference's column {name!r}, found none (all missing, or meaning unknown)."
+        msg = f"Expected labels in the reference's column {name!r} for cells with latents, found none."
         raise ValueError(msg)
     codes = np.full(len(text), -1, dtype=np.int64)
     codes[labelled], classes = pd.factorize(text[labelled], sort=True)
@@ -213,16 +228,26 @@ def _votes(
 
 
 def _agreeing(labels: list[_Column], shares: list[NDArray[np.float64]]) -> list[NDArray[np.int64]]:
-    """For each cell the likeliest combination of classes among those that the reference has."""
+    """For each cell the likeliest combination of classes among those that the reference has; -1 for a level without a class.
+
+    A lineage of which no cell has a finer label is one of them; one of which some cells have is not, where others lack it.
+    """
     if len(labels) == 1:
         return [shares[0].argmax(1)]
-    both = np.all([column.codes >= 0 for column in labels], axis=0)
-    if not both.any():
-        return [share.argmax(1) for share in shares]
-    there = np.unique(np.stack([column.codes[both] for column in labels], axis=1), axis=0)
-    score = np.sum([np.log(share[:, there[:, i]] + 1e-6) for i, share in enumerate(shares)], axis=0)
-    best = there[score.argmax(axis=1)]
+    codes = np.stack([column.codes for column in labels], axis=1)
+    there = np.unique(codes[(codes >= 0).any(1)], axis=0)
+    there = there[[not _is_part_of_another(row, there) for row in there]]
+    score = np.zeros((len(shares[0]), len(there)))
+    for i, share in enumerate(shares):
+        score += np.where(there[:, i] >= 0, np.log(share[:, there[:, i]] + 1e-6), 0.0)
+    best = there[(score / (there >= 0).sum(1)).argmax(axis=1)]
     return [best[:, i] for i in range(len(labels))]
+
+
+def _is_part_of_another(row: NDArray[np.int64], rows: NDArray[np.int64]) -> bool:
+    """Whether one of the rows says the same on all levels that this one has a class on, and more."""
+    has = row >= 0
+    return bool(((rows[:, has] == row[has]).all(1) & ((rows >= 0).sum(1) > has.sum())).any())
 
 
 def _reading(mapped: Mapped, combination: str) -> _Reading:
@@ -241,8 +266,8 @@ def _calibration(
     from sklearn.isotonic import IsotonicRegression  # noqa: PLC0415 - slow to import
 
     rng = np.random.default_rng([seed, 9])
-    batch, names = pd.factorize(reference.obs[keys.BATCH].astype(str).to_numpy())
-    if len(names) < 2:
+    batch = pd.factorize(reference.obs[keys.BATCH].astype(str).to_numpy())[0]
+    if len(np.unique(batch[column.codes >= 0])) < 2:
         batch = rng.integers(0, 5, len(batch))
     voters = _some(np.flatnonzero(column.codes >= 0), 5 * _CALIBRATION_CELLS, rng)
     latent = np.asarray(reference.obsm[keys.LATENT], dtype=np.float32)
