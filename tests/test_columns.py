@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from midas.columns import writable
+from midas.columns import alike, writable
 
 COLUMNS = {
     "day": (
@@ -37,3 +37,21 @@ def test_a_column_comes_back_from_a_file(name: str, tmp_path: Path) -> None:
     found = ad.read_h5ad(tmp_path / "x.h5ad").obs[name.strip("_")]
     assert [None if pd.isna(value) else value for value in found] == expected
     pd.testing.assert_frame_equal(table, before)
+
+
+def test_categories_of_mixed_kinds_become_text(tmp_path: Path) -> None:
+    for values, expected in (([1, "a", 1], ["1", "a", "1"]), ([1, "1", None], ["1", "1", None])):
+        table = pd.DataFrame({"v": pd.Categorical(values)}, index=["x", "y", "z"])
+        ad.AnnData(obs=writable(table)).write_h5ad(tmp_path / "a.h5ad")
+        found = ad.read_h5ad(tmp_path / "a.h5ad").obs["v"]
+        assert found.astype(object).where(found.notna(), None).tolist() == expected
+
+
+def test_columns_that_are_joined_keep_what_they_say() -> None:
+    one, other = alike(pd.Series([1, 2]), pd.Series([3.0, np.nan]))
+    assert pd.concat([one, other]).astype(str).tolist() == ["1", "2", "3", "<NA>"]
+    one, other = alike(pd.Series(pd.Categorical([1, 2])), pd.Series(pd.Categorical(["s", None])))
+    assert pd.concat([one, other]).tolist()[:3] == ["1", "2", "s"]
+    day = pd.Series(pd.to_datetime(["2020-01-01"]))
+    assert alike(day, pd.Series(["x"]))[0].tolist() == ["2020-01-01"]
+    assert alike(one, other)[0] is one

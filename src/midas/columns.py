@@ -26,13 +26,44 @@ def writable(table: pd.DataFrame) -> pd.DataFrame:
     out = table.rename(columns={_RESERVED: _RESERVED.strip("_")}) if _RESERVED in table.columns else table.copy()
     for column, values in out.items():
         if isinstance(values.dtype, pd.CategoricalDtype):
-            if not _held(values.cat.categories.dtype):
-                out[column] = values.cat.rename_categories(_text)
+            out[column] = _of_held_categories(values)
         elif not _held(values.dtype):
             out[column] = _as_text(values)
         elif values.dtype == object:
             out[column] = _of_one_kind(values)
     return out
+
+
+def alike(one: pd.Series, other: pd.Series) -> tuple[pd.Series, pd.Series]:
+    """Two columns that are to be one, brought to one kind, so that what either says stays as it is written.
+
+    Examples
+    --------
+    >>> [values.tolist() for values in alike(pd.Series([1, 2]), pd.Series(["a", None]))]
+    [['1', '2'], ['a', nan]]
+    """
+    kinds = {_kind(one), _kind(other)}
+    if len(kinds) == 1:
+        return one, other
+    if kinds == {"i", "f"}:  # 1 is not to become 1.0
+        return one.convert_dtypes(convert_string=False), other.convert_dtypes(convert_string=False)
+    return _as_text(one), _as_text(other)
+
+
+def _kind(values: pd.Series) -> str:
+    dtype = values.cat.categories.dtype if isinstance(values.dtype, pd.CategoricalDtype) else values.dtype
+    return "i" if dtype.kind in "iu" else "O" if isinstance(dtype, pd.StringDtype) else dtype.kind
+
+
+def _of_held_categories(values: pd.Series) -> pd.Series:
+    categories = values.cat.categories
+    mixed = categories.dtype == object and pd.api.types.infer_dtype(categories) not in {"string", "empty"}
+    if _held(categories.dtype) and not mixed:
+        return values
+    texts = [_text(category) for category in categories]
+    if len(set(texts)) < len(texts):  # the number 1 and the text "1"
+        return _as_text(values).astype("category")
+    return values.cat.rename_categories(texts)
 
 
 def _held(dtype: np.dtype | ExtensionDtype) -> bool:

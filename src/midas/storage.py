@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -213,7 +214,9 @@ def _with_readings(learned: Learned) -> AnnData | None:
     """The table of a model's cells as its file has it."""
     if learned.cells is None:
         return None
-    cells = learned.cells.copy()
+    with warnings.catch_warnings():  # a cell of a query may bear the name of one of the reference's
+        warnings.filterwarnings("ignore", message=".*names are not unique")
+        cells = learned.cells.copy()
     cells.obs = writable(cells.obs)
     if learned.readings is not None:
         cells.uns[_READINGS] = {"rows": learned.readings.rows, "c": dict(learned.readings.c)}

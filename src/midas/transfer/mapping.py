@@ -14,6 +14,7 @@ import numpy as np
 from anndata import AnnData
 
 from midas import keys
+from midas.columns import alike
 from midas.data import read_mosaic
 from midas.data.combine import joined, recast, without_batch
 from midas.data.parts import Layer
@@ -172,6 +173,8 @@ def transfer_model(reference: MIDAS, query: Query | MosaicData) -> MIDAS:
     differ in what was measured. Modalities that none of its cells have together are tied by where the reference places the
     cells. The query may have modalities and features that the reference lacks.
 
+    A batch that bears the name of one of the reference's is taken to be that one, and starts from it.
+
     Parameters
     ----------
     reference, query
@@ -278,6 +281,9 @@ def together(reference: AnnData, query: AnnData) -> AnnData:
             # Missing values of the other's cells would turn cluster 1 into 1.0.
             if part.obs[column].dtype.kind in "biu":
                 part.obs[column] = part.obs[column].convert_dtypes(convert_string=False)
+    first, second = (part.obs for part in parts)
+    for column in first.columns.intersection(second.columns):
+        first[column], second[column] = alike(first[column], second[column])
     with warnings.catch_warnings():  # a cell of the query may bear the name of one of the reference's
         warnings.filterwarnings("ignore", message=".*names are not unique")
         both = ad.concat(parts, join="outer")
