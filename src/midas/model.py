@@ -111,6 +111,7 @@ class MIDAS:
             mosaic = read_mosaic(data, batch_key=batch_key, modalities=modalities, measured=measured, layer=layer)
             how = mosaic.how
         config = Config() if config is None else _checked(config)
+        config = replace(config, network=config.network.for_cells(mosaic.n_cells))
         mosaic = mosaic.suited_to(config.network)
         self._start(mosaic.schema, config, expect_seed(seed), how)
         self.mosaic: Mosaic | None = mosaic
@@ -326,16 +327,15 @@ class MIDAS:
             return self._counts
         sample = None if self._folder is None else read_sample(self._folder)
         if sample is None:
-            why = (
-                "the model was tuned on a query alone. Map with midas.transfer.reciprocal() from a reference that has them"
-                if self._folder is None
-                else "the model was saved without. Save it with save(with_cells=20000)"
+            if self._folder is None:
+                raise NotFittedError(
+                    "Expected counts of the reference's cells, found none: the model was tuned on a query alone. Map with "
+                    "midas.transfer.reciprocal() from a reference that has them."
+                )
+            raise NotFittedError(
+                "Expected counts of the reference's cells, found none: the model was saved without. Save it with "
+                "save(with_cells=20000), or map with midas.transfer.query_to_reference(), which needs none."
             )
-            msg = (
-                f"Expected counts of the reference's cells, found none: {why}, or map with "
-                "midas.transfer.query_to_reference(), which needs none."
-            )
-            raise NotFittedError(msg)
         return read_sampled(sample, self.schema)
 
     @property

@@ -136,5 +136,11 @@ def test_small_panels_have_a_depth_where_some_batches_lack_them() -> None:
     rna, adt = one([*cells, *more], names("g", 30), ["x"] * 60 + ["y"] * 60), one(cells, names("p", 12), ["x"] * 60)
     for data, expected in (({"rna": rna, "adt": adt}, ["adt", "rna"]), ({"rna": rna[:60].copy(), "adt": adt}, ["rna"])):
         config = tiny().to_dict()
-        config["network"] |= {"fewest_for_depth": 20}
+        config["network"] |= {"fewest_for_depth": 20, "fewest_for_mean_depth": 10}
         assert list(MIDAS(data, config=Config.from_dict(config)).vae.depth_names) == expected
+
+
+def test_how_few_proteins_have_a_depth_follows_from_the_number_of_cells(mdata: md.MuData) -> None:
+    config = MIDAS(mdata, config=tiny()).config
+    assert config.network.fewest_for_mean_depth == config.network.fewest_for_depth
+    assert config.network.for_cells(10_000) == config.network  # as the model began, so it stays when it is tuned on others

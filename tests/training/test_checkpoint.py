@@ -88,7 +88,7 @@ def test_going_on_gives_the_unbroken_run_bit_for_bit(name: str, error: type[Base
 def test_the_epochs_before_are_not_run_again(mdata: md.MuData, tmp_path: Path) -> None:
     file = tmp_path / "run"
     with pytest.raises(RuntimeError):
-        run(mdata, tiny(epochs=4), file, stop=StopAt(3, RuntimeError))
+        run(mdata, MIDAS(mdata, config=tiny(epochs=4)).config, file, stop=StopAt(3, RuntimeError))
 
     class Epochs:
         def __init__(self) -> None:

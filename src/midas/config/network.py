@@ -13,6 +13,8 @@ from midas.modality import DepthBy
 Activation = Literal["mish", "silu", "relu"]
 Depth = Literal["observed", "latent"]
 
+_FEWEST_PROTEINS, _MANY_CELLS = 10, 5_000  # of a small panel with a depth
+
 
 @dataclass(frozen=True)
 class NetworkConfig:
@@ -47,7 +49,8 @@ class NetworkConfig:
         small panel is ruled by a few of its features, so it tells what the cell is.
     fewest_for_mean_depth
         The same where the geometric mean of the counts tells the depth (proteins) and some batches lack the modality: without a
-        depth, z would say how deeply the cells of some batches were sequenced there, and not of the others.
+        depth, z would say how deeply the cells of some batches were sequenced there, and not of the others. None: 10 of 5,000
+        cells and more, and `fewest_for_depth` of fewer, where how much a cell has of few proteins tells more than it misleads.
     batch_encoder, batch_decoder
         Hidden sizes of the networks from batch to z and from u to batch.
     discriminator
@@ -69,7 +72,7 @@ class NetworkConfig:
     block_decoder: tuple[int, ...] = (32, 128)
     fewest_for_blocks: int | None = None
     fewest_for_depth: int = 150
-    fewest_for_mean_depth: int = 10
+    fewest_for_mean_depth: int | None = None
     batch_encoder: tuple[int, ...] = (16, 16)
     batch_decoder: tuple[int, ...] = (16, 16)
     discriminator: tuple[int, ...] = (128, 64)
@@ -82,8 +85,9 @@ class NetworkConfig:
         for name in ("fewest_for_narrow", "fewest_for_blocks"):
             fewest = getattr(self, name)
             expect(self, name, fewest is None or fewest >= 0, "0 or more, or none at all")
-        for name in ("fewest_for_depth", "fewest_for_mean_depth"):
-            expect(self, name, getattr(self, name) >= 0, "0 or more")
+        expect(self, "fewest_for_depth", self.fewest_for_depth >= 0, "0 or more")
+        fewest = self.fewest_for_mean_depth
+        expect(self, "fewest_for_mean_depth", fewest is None or fewest >= 0, "0 or more, or none at all")
         for name in ("dropout", "discriminator_dropout", "thinning"):
             expect(self, name, 0 <= getattr(self, name) < 1, "a share from 0 up to, not including, 1")
         for name in ("encoder", "decoder", "block_encoder", "block_decoder"):
@@ -98,11 +102,25 @@ class NetworkConfig:
 
         Examples
         --------
-        >>> midas.NetworkConfig().fewest_for("geometric_mean")
+        >>> midas.NetworkConfig(fewest_for_mean_depth=10).fewest_for("geometric_mean")
         10
         """
-        small = depth_by == "geometric_mean" and not everywhere
-        return min(self.fewest_for_mean_depth, self.fewest_for_depth) if small else self.fewest_for_depth
+        if depth_by != "geometric_mean" or everywhere or self.fewest_for_mean_depth is None:
+            return self.fewest_for_depth
+        return min(self.fewest_for_mean_depth, self.fewest_for_depth)
+
+    def for_cells(self, n_cells: int) -> NetworkConfig:
+        """Fill in what follows from the number of cells.
+
+        Examples
+        --------
+        >>> [midas.NetworkConfig().for_cells(n).fewest_for_mean_depth for n in (1_000, 10_000)]
+        [150, 10]
+        """
+        if self.fewest_for_mean_depth is not None:
+            return self
+        fewest = _FEWEST_PROTEINS if n_cells >= _MANY_CELLS else self.fewest_for_depth
+        return dataclasses.replace(self, fewest_for_mean_depth=fewest)
 
     @property
     def dim_z(self) -> int:

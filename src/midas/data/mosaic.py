@@ -189,7 +189,7 @@ class Mosaic:
         >>> midas.read_mosaic(mdata).suited_to(midas.NetworkConfig()).schema.modalities["atac"].blocks
         (80,)
         """
-        return replace(self, schema=self.schema.suited_to(network))
+        return replace(self, schema=self.schema.suited_to(network.for_cells(self.n_cells)))
 
     def load(self, index: NDArray[np.int64], only: frozenset[str] | None = None) -> Mosaic:
         """Read the cells `index` into memory, with the modalities `only` if given: a mosaic of these cells in this order."""
