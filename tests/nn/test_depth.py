@@ -143,4 +143,12 @@ def test_small_panels_have_a_depth_where_some_batches_lack_them() -> None:
 def test_how_few_proteins_have_a_depth_follows_from_the_number_of_cells(mdata: md.MuData) -> None:
     config = MIDAS(mdata, config=tiny()).config
     assert config.network.fewest_for_mean_depth == config.network.fewest_for_depth
-    assert config.network.for_cells(10_000) == config.network  # as the model began, so it stays when it is tuned on others
+    assert (
+        config.network.for_cells(10_000) == config.network
+    )  # as the model began, so it stays when it is tuned on others
+
+
+def test_what_has_a_depth_is_logged(mdata: md.MuData, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="midas")
+    MIDAS(mdata, config=tiny(epochs=1)).fit(progress=False)
+    assert "Depths are taken from the counts of: atac, rna." in caplog.messages

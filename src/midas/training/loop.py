@@ -160,6 +160,7 @@ def learner_for(vae: VAE, discriminators: Discriminators, mosaic: Mosaic, config
     compute = compute_of(config.training)
     logger.info("On %s, matrix products in %s.", compute.device, "bfloat16" if compute.bf16 else "float32")
     logger.info("Discriminators are weighted %.0f.", config.objective.adversarial)
+    logger.info("Depths are taken from the counts of: %s.", ", ".join(vae.depth_names) or "no modality")
     for module in (vae, discriminators):
         module.to(compute.device)
     fused, cuda = compute.device.type in {"cpu", "cuda"}, compute.device.type == "cuda"
