@@ -143,9 +143,8 @@ def test_small_panels_have_a_depth_where_some_batches_lack_them() -> None:
 def test_how_few_proteins_have_a_depth_follows_from_the_number_of_cells(mdata: md.MuData) -> None:
     config = MIDAS(mdata, config=tiny()).config
     assert config.network.fewest_for_mean_depth == config.network.fewest_for_depth
-    assert (
-        config.network.for_cells(10_000) == config.network
-    )  # as the model began, so it stays when it is tuned on others
+    # As the model began, so it stays when it is tuned on other data.
+    assert config.network.for_cells(10_000) == config.network
 
 
 def test_what_has_a_depth_is_logged(mdata: md.MuData, caplog: pytest.LogCaptureFixture) -> None:
