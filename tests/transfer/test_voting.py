@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import mudata as md
 import numpy as np
@@ -12,7 +13,7 @@ from anndata import AnnData
 
 from midas import MIDAS, keys
 from midas.readings import Readings
-from midas.transfer import UNKNOWN, LabelConfig, Mapped, Query, automatic, label_cells
+from midas.transfer import UNKNOWN, LabelConfig, Mapped, Query, TransferConfig, automatic, label_cells
 
 PLAIN = LabelConfig(unknown=False)
 
@@ -178,10 +179,22 @@ def test_cells_that_are_not_sure_may_be_unknown(fitted: MIDAS) -> None:
     assert (table["kind_transferred"] == UNKNOWN).all()
 
 
-@pytest.mark.parametrize("values", [{"n_neighbors": 0}, {"min_confidence": 1.5}])
-def test_impossible_choices(values: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=f"LabelConfig.{next(iter(values))}: expected"):
-        LabelConfig(**values)
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        (LabelConfig, {"n_neighbors": 0}),
+        (LabelConfig, {"n_neighbors": 2.5}),
+        (LabelConfig, {"min_confidence": 1.5}),
+        (LabelConfig, {"unlabelled": "type4"}),
+        (TransferConfig, {"share": "a"}),
+        (TransferConfig, {"teach_first": 2.5}),
+        (TransferConfig, {"replay": -1.0}),
+        (TransferConfig, {"tune": "none"}),
+    ],
+)
+def test_impossible_choices(kind: type, values: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=rf"{kind.__name__}\.{next(iter(values))}: expected"):
+        kind(**values)
 
 
 def test_a_lineage_without_finer_labels_is_given_without(fitted: MIDAS) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
+from midas.config.fields import check_types
 from midas.expect import expect
 
 Tune = Literal["batches", "encoders", "all"]
@@ -89,6 +90,7 @@ class TransferConfig:
         return float(min(1.0, n_reference / _ENOUGH_CELLS) ** _HOLD_GROWTH) * _MOST_HOLD
 
     def __post_init__(self) -> None:
+        check_types(self)
         for name in ("share", "learning_rate", "discriminator_learning_rate"):
             expect(self, name, getattr(self, name) > 0, "a number above 0")
         for name in ("adversarial", "anchor", "replay", "teach_first"):
@@ -96,4 +98,3 @@ class TransferConfig:
         for name in ("alignment", "hold"):
             value = getattr(self, name)
             expect(self, name, value is None or value >= 0, "0 or more, or none at all")
-        expect(self, "tune", self.tune in get_args(Tune), f"one of {', '.join(get_args(Tune))}")

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from midas import keys
-from midas.expect import expect_seed
+from midas.expect import expect, expect_seed
 from midas.neighbours import Index
 from midas.transfer.unknown import Cut, cut
 
@@ -47,12 +47,10 @@ class LabelConfig:
     min_confidence: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.n_neighbors < 1:
-            msg = f"LabelConfig.n_neighbors: expected 1 or more, found {self.n_neighbors}."
-            raise ValueError(msg)
-        if not 0 <= self.min_confidence <= 1:
-            msg = f"LabelConfig.min_confidence: expected a share from 0 to 1, found {self.min_confidence}."
-            raise ValueError(msg)
+        whole = isinstance(self.n_neighbors, int | np.integer)
+        expect(self, "n_neighbors", whole and self.n_neighbors >= 1, "a whole number of 1 or more")
+        expect(self, "unlabelled", not isinstance(self.unlabelled, str), "several labels, like ('unknown',)")
+        expect(self, "min_confidence", 0 <= self.min_confidence <= 1, "a share from 0 to 1")
 
 
 @dataclass(frozen=True)
