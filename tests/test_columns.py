@@ -55,3 +55,10 @@ def test_columns_that_are_joined_keep_what_they_say() -> None:
     day = pd.Series(pd.to_datetime(["2020-01-01"]))
     assert alike(day, pd.Series(["x"]))[0].tolist() == ["2020-01-01"]
     assert alike(one, other)[0] is one
+
+
+def test_nullable_fractions_are_written(tmp_path: Path) -> None:
+    one, other = alike(pd.Series([1.5, np.nan]), pd.Series([1]))
+    table = pd.DataFrame({"v": pd.concat([one, other]).array}, index=["x", "y", "z"])
+    ad.AnnData(obs=writable(table)).write_h5ad(tmp_path / "a.h5ad")
+    np.testing.assert_array_equal(ad.read_h5ad(tmp_path / "a.h5ad").obs["v"], [1.5, np.nan, 1.0])

@@ -31,6 +31,8 @@ def writable(table: pd.DataFrame) -> pd.DataFrame:
             out[column] = _as_text(values)
         elif values.dtype == object:
             out[column] = _of_one_kind(values)
+        elif isinstance(values.dtype, ExtensionDtype) and pd.api.types.is_float_dtype(values.dtype):
+            out[column] = values.astype(float)  # files have no other missing value of these
     return out
 
 

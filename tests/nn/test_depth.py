@@ -12,7 +12,7 @@ import torch
 from helpers import names, one, tiny
 from midas import MIDAS, RNA, Config
 from midas.data import Counts, Minibatch, gather
-from midas.nn.depth import ExpectedDepth, MeanDepth, TotalDepth
+from midas.nn.depth import Depth, ExpectedDepth
 from midas.training.start import start
 
 
@@ -24,28 +24,28 @@ def counts(dense: list[list[float]], mask: list[list[float]] | None = None) -> C
 
 
 def test_depth_is_the_total_against_that_of_the_mean_cell() -> None:
-    depth = TotalDepth(3)
+    depth = Depth(3)
     depth.profile.copy_(torch.tensor([1.0, 2.0, 3.0]))
     found = depth(counts([[1, 2, 3], [4, 0, 8], [0, 0, 0]]))
     torch.testing.assert_close(found, torch.log(torch.tensor([1.0, 2.0, 1 / 6])))
 
 
 def test_features_that_were_not_measured_count_on_neither_side() -> None:
-    depth = TotalDepth(3)
+    depth = Depth(3)
     depth.profile.copy_(torch.tensor([1.0, 2.0, 3.0]))
     found = depth(counts([[1, 2, 0], [2, 4, 0]], [[1, 1, 0], [1, 1, 0]]))
     torch.testing.assert_close(found, torch.log(torch.tensor([1.0, 2.0])))
 
 
 def test_a_batch_of_few_measured_features_is_of_mean_depth() -> None:
-    depth = TotalDepth(3, fewest=2)
+    depth = Depth(3, fewest=2)
     depth.profile.copy_(torch.tensor([1.0, 2.0, 3.0]))
     found = depth(counts([[2, 0, 0], [2, 4, 0]], [[1, 0, 0], [1, 1, 0]]))
     torch.testing.assert_close(found, torch.log(torch.tensor([1.0, 2.0])))
 
 
 def test_depth_of_proteins_is_the_mean_of_the_logarithms() -> None:
-    depth = MeanDepth(3, fewest=2)
+    depth = Depth(3, "geometric_mean", fewest=2)
     depth.profile.copy_(torch.tensor([1.0, 3.0, 7.0]))  # with 1 added, 2, 4, 8
     found = depth(counts([[1, 3, 7], [3, 7, 15], [0, 0, 0], [1, 3, 4095]]))
     torch.testing.assert_close(found, torch.log(torch.tensor([1.0, 2.0, 1 / 4, 8.0])))

@@ -27,6 +27,17 @@ def test_a_mapped_model_knows_what_the_references_batches_were_said_to_measure(
     mapped = transfer.query_to_reference(reference, Query(query, config=BRIEF, progress=False))
     found = mapped.model.read(mdata, batch_key="batch").modalities["rna"].measured
     np.testing.assert_array_equal(found, reference.read(mdata).modalities["rna"].measured)
+    query.obs["batch"] = "batch1"  # by name only: nothing was said of this one
+    for adata in query.mod.values():
+        adata.obs["batch"] = "batch1"
+    for said, expected in ((None, 30), ({"rna": table}, 15)):
+        again = Query(query, config=BRIEF, progress=False, measured=said)
+        model = transfer.query_to_reference(reference, again).model
+        assert model.read(query).modalities["rna"].measured.sum() == expected
+        np.testing.assert_array_equal(
+            model.read(mdata, batch_key="batch").modalities["rna"].measured,
+            reference.read(mdata).modalities["rna"].measured,
+        )
 
 
 def test_two_features_do_not_make_cells_new(fitted: MIDAS, query: md.MuData) -> None:

@@ -49,7 +49,7 @@ def read_again(
     layer = how.layer if isinstance(layer, EllipsisType) else layer
     if measured is None and how.measured:
         there = batches_in(data, batch_key=key, modalities=schema.kinds)
-        measured = {name: table[table.index.astype(str).isin(there)] for name, table in how.measured.items()}
+        measured = {name: _said_of(there, table, how.renamed if as_own else {}) for name, table in how.measured.items()}
     found = read_mosaic(data, batch_key=key, measured=measured, layer=layer, schema=schema, told=told)
     if not as_own:
         return found
@@ -70,3 +70,11 @@ def read_again(
             describe_names(pd.Index(schema.batches)),
         )
     return found
+
+
+def _said_of(batches: Collection[str], table: pd.DataFrame, renamed: Mapping[str, str]) -> pd.DataFrame:
+    """Rows of a table by the model's names that are of these batches of the data, under the data's names."""
+    rows = table.set_axis(table.index.astype(str))
+    names = {name: renamed.get(name, name) for name in batches}
+    known = [name for name, own in names.items() if own in rows.index]
+    return rows.loc[[names[name] for name in known]].set_axis(known)

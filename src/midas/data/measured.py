@@ -113,6 +113,6 @@ def _apply_given(
         unknown = describe_names(given.columns[column < 0])
         msg = f"Expected columns of measured= to be features, found {unknown}."
         raise ValueError(msg)
-    at = np.array([batches.index(str(name)) for name in given.index])
+    at = np.array([batches.index(str(name)) for name in given.index], dtype=np.int64)
     flags = [flags_in(given.iloc[:, i], "measured=") for i in range(given.shape[1])]
     measured[np.ix_(at, column)] = np.stack(flags, axis=1) if flags else True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +19,29 @@ RARE: Final = 1e-3
 """Expected count of every feature until the data's means are known."""
 
 
+def of_total(counts: Counts, profile: Tensor) -> Tensor:
+    """By the total of the counts; of a cell without a count as if it had one."""
+    total = row_sums(counts.values, counts.entry_cell, len(counts.cells))
+    return torch.log(total.clamp(min=1.0) / _over_measured(profile, counts).clamp(min=RARE))
+
+
+def of_geometric_mean(counts: Counts, profile: Tensor) -> Tensor:
+    """By the geometric mean of the counts + 1, as in a centred log-ratio: what a panel has most of does not decide alone."""
+    logs = row_sums(torch.log1p(counts.values), counts.entry_cell, len(counts.cells))
+    ahead = logs - _over_measured(torch.log1p(profile), counts)
+    return ahead / _over_measured(torch.ones_like(profile), counts).clamp(min=1.0)
+
+
+def _over_measured(values: Tensor, counts: Counts) -> Tensor:
+    """Sum of the features' values over those that each cell's batch measured: `(n,)`, or one for all."""
+    return values.sum() if counts.mask is None else counts.mask.float() @ values
+
+
+_BY: Mapping[DepthBy, Callable[[Counts, Tensor], Tensor]] = MappingProxyType(
+    {"total": of_total, "geometric_mean": of_geometric_mean}
+)
+
+
 class Depth(nn.Module):
     """Log of how many counts a cell has over what the mean cell has on the same features.
 
@@ -28,46 +51,17 @@ class Depth(nn.Module):
 
     profile: Tensor
 
-    def __init__(self, n_features: int, fewest: int = 0) -> None:
+    def __init__(self, n_features: int, by: DepthBy = "total", fewest: int = 0) -> None:
         super().__init__()
-        self.fewest = fewest
+        self.by, self.fewest = by, fewest
         self.register_buffer("profile", torch.full((n_features,), RARE))
 
     def forward(self, counts: Counts) -> Tensor:
         """Log depth, `(n,)`, of the cells that have the modality."""
         # A product in bfloat16 would round each cell's sum to two digits.
         with torch.autocast(self.profile.device.type, enabled=False):
-            depth = self._depth(counts)
+            depth = _BY[self.by](counts, self.profile)
         return depth if counts.mask is None else torch.where(counts.mask.sum(1) < self.fewest, 0.0, depth)
-
-    def _depth(self, counts: Counts) -> Tensor:
-        raise NotImplementedError
-
-    @staticmethod
-    def _over_measured(values: Tensor, counts: Counts) -> Tensor:
-        """Sum of the features' values over those that each cell's batch measured: `(n,)`, or one for all."""
-        return values.sum() if counts.mask is None else counts.mask.float() @ values
-
-
-class TotalDepth(Depth):
-    """By the total of the counts; of a cell without a count as if it had one."""
-
-    def _depth(self, counts: Counts) -> Tensor:
-        total = row_sums(counts.values, counts.entry_cell, len(counts.cells))
-        expected = self._over_measured(self.profile, counts)
-        return torch.log(total.clamp(min=1.0) / expected.clamp(min=RARE))
-
-
-class MeanDepth(Depth):
-    """By the geometric mean of the counts + 1, as in a centred log-ratio: what a panel has most of does not decide alone."""
-
-    def _depth(self, counts: Counts) -> Tensor:
-        logs = row_sums(torch.log1p(counts.values), counts.entry_cell, len(counts.cells))
-        ahead = logs - self._over_measured(torch.log1p(self.profile), counts)
-        return ahead / self._over_measured(torch.ones_like(self.profile), counts).clamp(min=1.0)
-
-
-DEPTHS: Mapping[DepthBy, type[Depth]] = MappingProxyType({"total": TotalDepth, "geometric_mean": MeanDepth})
 
 
 class ExpectedDepth(nn.Module):

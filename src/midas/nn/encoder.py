@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from midas.likelihoods import LIKELIHOODS
-from midas.nn.depth import DEPTHS, Depth
+from midas.nn.depth import Depth
 from midas.nn.experts import Expert, Gaussian
 from midas.nn.layers import MLP, Finish, Hidden
 from midas.nn.stacked import BlockEncoder
@@ -34,8 +34,8 @@ class ModalityInput(nn.Module):
         observed = schema.modality.depth and config.depth == "observed"
         self.depth: Depth | None = None
         if observed:
-            fewest = config.fewest_for(schema.modality.depth_by)
-            self.depth = DEPTHS[schema.modality.depth_by](schema.n_features, fewest)
+            by = schema.modality.depth_by
+            self.depth = Depth(schema.n_features, by, config.fewest_for(by))
         self.blocks: BlockEncoder | None = None
         self.finish: Finish | None = None
         width = schema.n_features

@@ -79,7 +79,8 @@ def named_apart(own: Mosaic, taken: Sequence[str]) -> Mosaic:
     )
     logger.warning(note)
     schema = replace(own.schema, batches=tuple(new.get(name, name) for name in own.schema.batches))
-    how = replace(own.how, renamed=new)
+    said = own.how.measured and {key: table.rename(index=new) for key, table in own.how.measured.items()}
+    how = replace(own.how, renamed=new, measured=said)
     return replace(own, schema=schema, batches=tuple(names), notes=(*own.notes, note), how=how)
 
 

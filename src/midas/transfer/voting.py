@@ -169,22 +169,20 @@ def check_columns(reference: AnnData, names: Sequence[str], config: LabelConfig 
 
     Raises
     ------
-    KeyError
-        Naming the columns that are there.
-    ValueError
-        When all is missing.
+    KeyError, ValueError
+        Naming the columns that are there; saying which is empty.
     """
     for name in names:
-        if name not in reference.obs.columns:
-            own = {keys.BATCH, keys.MODALITIES, keys.ORIGIN, keys.NOVELTY}
-            there = ", ".join(str(c) for c in reference.obs.columns if c not in own) or "none"
-            msg = f"Expected a column {name!r} in the reference's obs, found: {there}."
-            raise KeyError(msg)
         _labelled(reference, name, config or LabelConfig())
 
 
 def _labelled(reference: AnnData, name: str, config: LabelConfig) -> NDArray[np.bool_]:
     """Which cells have a label, `(n_cells,)`."""
+    if name not in reference.obs.columns:
+        own = {keys.BATCH, keys.MODALITIES, keys.ORIGIN, keys.NOVELTY}
+        there = ", ".join(str(c) for c in reference.obs.columns if c not in own) or "none"
+        msg = f"Expected a column {name!r} in the reference's obs, found: {there}."
+        raise KeyError(msg)
     values, none = reference.obs[name], {name.lower() for name in config.unlabelled}
     labelled: NDArray[np.bool_] = (values.notna() & ~values.astype(str).str.lower().isin(none)).to_numpy()
     if not labelled.any():
@@ -194,12 +192,11 @@ def _labelled(reference: AnnData, name: str, config: LabelConfig) -> NDArray[np.
 
 
 def _column(reference: AnnData, name: str, known: NDArray[np.bool_], config: LabelConfig) -> _Column:
-    check_columns(reference, [name], config)
-    text = reference.obs[name].astype(str)
     labelled = _labelled(reference, name, config) & known
     if not labelled.any():
         msg = f"Expected labels in the reference's column {name!r} for cells with latents, found none."
         raise ValueError(msg)
+    text = reference.obs[name].astype(str)
     codes = np.full(len(text), -1, dtype=np.int64)
     codes[labelled], classes = pd.factorize(text[labelled], sort=True)
     return _Column(name, np.asarray(classes, dtype=object), codes)
