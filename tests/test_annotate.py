@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
-from helpers import joined
+from helpers import joined, tiny
 from midas import MIDAS
 from networks import values
 
@@ -86,3 +86,24 @@ def test_layers_of_a_modality_that_the_data_call_otherwise(fitted: MIDAS, mdata:
 def test_layers_beside_counts_that_are_not_there_are_refused(fitted: MIDAS, mdata: md.MuData) -> None:
     with pytest.raises(ValueError, match=r"Expected data with adt, .* found none\. impute\(\) decodes any"):
         fitted.annotate(joined({"rna": mdata["rna"]}), impute=["adt"])
+
+
+def test_true_stands_for_all_modalities_of_the_data(fitted: MIDAS, mdata: md.MuData) -> None:
+    data = joined({"rna": mdata["rna"].copy(), "adt": mdata["adt"].copy()})
+    fitted.annotate(data, impute=True, correct=False)
+    assert {name: set(part.layers) for name, part in data.mod.items()} == {"rna": {"imputed"}, "adt": {"imputed"}}
+
+
+def test_a_dict_has_no_place_for_an_embedding(fitted: MIDAS, mdata: md.MuData) -> None:
+    with pytest.raises(
+        TypeError, match=r"Expected a MuData or an AnnData to annotate, found dict. Put its modalities into"
+    ):
+        fitted.annotate(dict(mdata.mod))
+
+
+def test_a_modality_of_no_cells_has_no_rows_to_fill(mdata: md.MuData) -> None:
+    data = joined({"rna": mdata["rna"].copy(), "adt": mdata["adt"][:0].copy()})
+    model = MIDAS(data, config=tiny()).fit(progress=False)
+    model.annotate(data, impute=True)
+    assert data["adt"].layers["imputed"].shape == (0, 6)
+    assert model.impute("adt").shape == (mdata["rna"].n_obs, 6)

@@ -46,6 +46,18 @@ def test_decoded_counts_have_every_cell_and_feature_by_the_datas_names(
     assert verb == "correct" or not np.isclose(x[~own], expected[~own], rtol=1e-4).all(1).any()
 
 
+def test_decoded_counts_say_of_the_cells_what_the_input_says(fitted: MIDAS, mdata: md.MuData, tmp_path: Path) -> None:
+    """Also where cells share a name, told apart by their batch."""
+    found = fitted.impute("adt").obs
+    assert found.columns[:2].tolist() == ["batch", "measured"]
+    assert found["cell_type"].astype(str).tolist() == mdata.obs["cell_type"].astype(str).tolist()
+    rna = mdata["rna"].copy()
+    rna.obs_names = rna.obs.groupby("batch", observed=True).cumcount().astype(str).to_numpy()
+    streamed = fitted.impute("adt", rna, out=tmp_path / "adt.h5ad").obs
+    assert not streamed.index.is_unique
+    assert streamed["cell_type"].astype(str).tolist() == rna.obs["cell_type"].astype(str).tolist()
+
+
 @pytest.mark.parametrize("modality", MODALITIES)
 def test_cells_that_lack_a_modality_get_the_mean_of_what_those_decode_to_that_have_it(
     modality: str, fitted: MIDAS

@@ -20,6 +20,9 @@ _PREFIX = re.compile(
     r"(?:[/_.-](?:human|mouse|rat))*[-_. ]+)?",
     re.IGNORECASE,
 )
+_TAGGED = re.compile(
+    r"totalseq|[-_. ](?:adt|antibody|prot|protein|pabo)$|^(?:adt|ab|anti)[-_. :]|isotype", re.IGNORECASE
+)
 _CONTROL = re.compile(
     r"isotype"
     r"|^(?:mouse|rat|armenian[-_. ]*hamster|syrian[-_. ]*hamster|hamster|goat|rabbit|ms|rt)[-_. ]*igg"
@@ -157,6 +160,20 @@ def protein_arrays(adata: AnnData) -> list[str]:
         if told or (isinstance(values, pd.DataFrame) and looks_like_proteins(pd.Index(values.columns.astype(str)))):
             found.append(str(key))
     return found
+
+
+def tagged_antibodies(names: pd.Index) -> list[str]:
+    """Names that are an antibody's beyond doubt: with the product line behind a name of the table, or an isotype control's.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from midas.antibodies import tagged_antibodies
+    >>> tagged_antibodies(pd.Index(["CD4", "CD8A", "CD3_TotalSeqB", "IgG2a_control_TotalSeqB", "PROT"]))
+    ['CD3_TotalSeqB', 'IgG2a_control_TotalSeqB']
+    """
+    tagged = names[names.astype(str).str.contains(_TAGGED)].astype(str)
+    return [name for name in tagged if is_control(name) or own_table().find(name).known]
 
 
 def looks_like_proteins(names: pd.Index) -> bool:

@@ -1,14 +1,48 @@
-"""Columns of a table of cells, made such as files can hold."""
+"""Columns of tables of cells: gathered from all modalities, made such as files can hold."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pandas as pd
+from mudata import MuData
 from pandas.api.extensions import ExtensionDtype
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
 _RESERVED: Final = "_index"  # where AnnData files keep the names of the rows
+
+
+def all_columns(data: MuData | AnnData) -> pd.DataFrame:
+    """All columns of obs, `(n_cells, n)`: the global ones, then those that only modalities have.
+
+    A column that several modalities have is one column where they agree, and ``<modality>:<column>`` where they do not.
+
+    Examples
+    --------
+    >>> from midas.columns import all_columns
+    >>> "cell_type" in all_columns(mdata)
+    True
+    """
+    table = {str(name): data.obs[name].reset_index(drop=True) for name in data.obs.columns}
+    if isinstance(data, MuData):
+        found: dict[str, dict[str, pd.Series]] = {}
+        for name, adata in data.mod.items():
+            if not adata.n_obs:
+                continue
+            at = _rows(data, name)
+            for column in adata.obs.columns:
+                if str(column) not in table:
+                    values = adata.obs[column].iloc[np.maximum(at, 0)].reset_index(drop=True)
+                    found.setdefault(str(column), {})[name] = values.where(at >= 0)
+        for column, parts in found.items():
+            table |= _merged(column, parts)
+    return pd.DataFrame(table, index=pd.RangeIndex(data.n_obs))
 
 
 def writable(table: pd.DataFrame) -> pd.DataFrame:
@@ -34,6 +68,25 @@ def writable(table: pd.DataFrame) -> pd.DataFrame:
         elif isinstance(values.dtype, ExtensionDtype) and pd.api.types.is_float_dtype(values.dtype):
             out[column] = values.astype(float)  # files have no other missing value of these
     return out
+
+
+def joint_categories(columns: Iterable[pd.Series]) -> pd.CategoricalDtype | None:
+    """Categories of columns that become one: in the order of the first, then what others add; None unless all have some.
+
+    Examples
+    --------
+    >>> stage = pd.Series(["old", "young"], dtype=pd.CategoricalDtype(["young", "old"]))
+    >>> joint_categories([stage, stage.cat.add_categories("dead")]).categories.tolist()
+    ['young', 'old', 'dead']
+    """
+    dtypes = [column.dtype for column in columns]
+    kinds = [dtype for dtype in dtypes if isinstance(dtype, pd.CategoricalDtype)]
+    if not kinds or len(kinds) < len(dtypes):
+        return None
+    every = [category for kind in kinds for category in kind.categories]
+    return pd.CategoricalDtype(
+        list(dict.fromkeys(every)), ordered=all(kind.ordered and kind == kinds[0] for kind in kinds)
+    )
 
 
 def alike(one: pd.Series, other: pd.Series) -> tuple[pd.Series, pd.Series]:
@@ -66,6 +119,26 @@ def _of_held_categories(values: pd.Series) -> pd.Series:
     if len(set(texts)) < len(texts):  # the number 1 and the text "1"
         return _as_text(values).astype("category")
     return values.cat.rename_categories(texts)
+
+
+def _rows(data: MuData, name: str) -> NDArray[np.int64]:
+    own = pd.Index(data.mod[name].obs_names.astype(str))
+    names = pd.Index(data.obs_names.astype(str))
+    if own.is_unique:
+        return np.asarray(own.get_indexer(names), dtype=np.int64)
+    number = np.asarray(data.obsmap.get(name, np.zeros(len(names))), dtype=np.int64)
+    return number - 1
+
+
+def _merged(column: str, parts: dict[str, pd.Series]) -> dict[str, pd.Series]:
+    series = list(parts.values())
+    whole = series[0].astype(object) if len(series) > 1 else series[0]
+    for other in series[1:]:
+        both = whole.notna() & other.notna()
+        if (whole[both].astype(str) != other[both].astype(str)).any():
+            return {f"{name}:{column}": values for name, values in parts.items()}
+        whole = whole.where(whole.notna(), other.astype(object))
+    return {column: whole.infer_objects()}
 
 
 def _held(dtype: np.dtype | ExtensionDtype) -> bool:

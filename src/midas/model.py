@@ -35,7 +35,7 @@ from midas.inference import Encoded, encode
 from midas.learned import Learned, learn
 from midas.nn import VAE, Discriminators
 from midas.ranks import ranks
-from midas.results import all_layout, check_rows, checked_out, fill, frame, own_layout, write_layer
+from midas.results import all_layout, check_rows, checked_out, fill, frame, gathered, own_layout, write_layer
 from midas.sample import read_sampled, sampled
 from midas.sharing import fetch
 from midas.spread import knowledge
@@ -576,7 +576,9 @@ class MIDAS:
             raise NotFittedError(_NOT_FITTED)
         return self._learned
 
-    def annotate(self, mdata: MuData | AnnData, *, impute: Sequence[str] = (), correct: Sequence[str] = ()) -> None:
+    def annotate(
+        self, mdata: MuData | AnnData, *, impute: Sequence[str] | bool = (), correct: Sequence[str] | bool = ()
+    ) -> None:
         """Write results where scverse tools look for them.
 
         ``obsm["X_midas"]`` (c) and ``obsm["X_midas_u"]`` (u); for the modalities named, ``layers["imputed"]`` and
@@ -587,7 +589,12 @@ class MIDAS:
         mdata
             The model's own data or new ones, changed in place.
         impute, correct
-            Modalities to decode.
+            Modalities to decode; True for all that the data have.
+
+        Raises
+        ------
+        TypeError
+            When the data are a dict, which has no place for an embedding of all cells.
 
         Examples
         --------
@@ -595,7 +602,14 @@ class MIDAS:
         >>> mdata.obsm["X_midas"].shape, mdata["rna"].layers["imputed"].shape == mdata["rna"].shape
         ((300, 32), True)
         """
+        if not isinstance(mdata, MuData | AnnData):
+            msg = f"Expected a MuData or an AnnData to annotate, found {type(mdata).__name__}. Put its modalities into a MuData."
+            raise TypeError(msg)
         mosaic = self.read(mdata)
+        there = [name for name in self.modalities if mosaic.modalities[name].sources]
+        impute, correct = (
+            (there if wanted else ()) if isinstance(wanted, bool) else wanted for wanted in (impute, correct)
+        )
         lacking = [
             name for name in (*impute, *correct) if name in mosaic.modalities and not mosaic.modalities[name].sources
         ]
@@ -604,11 +618,12 @@ class MIDAS:
             raise ValueError(msg)
         self.embed(mdata, mosaic)
         for layer, names in ((keys.IMPUTED, impute), (keys.CORRECTED, correct)):
-            decoded = {
-                name: np.concatenate(list(self.stream(mosaic, name, layer, own_layout(mosaic, name))))
-                for name in (self._known(names) if names else ())
-            }
+            decoded = {name: self._layer(mosaic, name, layer) for name in (self._known(names) if names else ())}
             write_layer(mdata, layer, decoded, self.schema)
+
+    def _layer(self, mosaic: Mosaic, name: str, layer: str) -> NDArray[np.float32]:
+        layout = own_layout(mosaic, name)
+        return gathered(self.stream(mosaic, name, layer, layout), len(layout.columns))
 
     def embed(self, mdata: MuData | AnnData, mosaic: Mosaic) -> None:
         """Write ``obsm["X_midas"]`` and ``obsm["X_midas_u"]`` of data that were read as `mosaic`.
@@ -854,7 +869,7 @@ class MIDAS:
         path = checked_out(out)
         layout = all_layout(mosaic, modality, np.flatnonzero(np.isfinite(states.z).all(1)))
         blocks = decode(self.vae, self.schema, states.of(layout.cells), modality, layout.columns, draw)
-        return fill(frame(mosaic, modality, layout), blocks, path)
+        return fill(frame(mosaic, modality, layout, described=True), blocks, path)
 
 
 def _checked(config: object) -> Config:

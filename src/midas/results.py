@@ -18,6 +18,7 @@ from mudata import MuData
 from numpy.typing import NDArray
 
 from midas import keys
+from midas.columns import writable
 from midas.data.parts import modalities_in
 from midas.data.wanted import name_in
 from midas.files import is_store, replacing
@@ -68,14 +69,20 @@ def all_layout(mosaic: Mosaic, modality: str, cells: NDArray[np.int64]) -> Layou
     return Layout(cells, mosaic.modalities[modality].input_columns)
 
 
-def frame(mosaic: Mosaic, modality: str, layout: Layout) -> AnnData:
-    """All of a result but its values: names, batch, and whether each cell was measured in the modality."""
+def frame(mosaic: Mosaic, modality: str, layout: Layout, *, described: bool = False) -> AnnData:
+    """All of a result but its values: names, batch, and whether each cell was measured in the modality.
+
+    With `described`, what the input says of the cells as well; these two have the first word.
+    """
     rows = mosaic.modalities[modality]
     cells = layout.cells
     obs = pd.DataFrame(
         {"batch": pd.Categorical(np.asarray(mosaic.batches)[mosaic.batch[cells]]), "measured": rows.present[cells]},
         index=mosaic.cells[cells].astype(str),
     )
+    if described and len(mosaic.obs) == mosaic.n_cells:
+        said = writable(mosaic.obs.iloc[cells]).set_axis(obs.index)
+        obs = pd.concat([obs, said[said.columns.difference(obs.columns, sort=False)]], axis=1)
     empty: sp.csr_matrix = sp.csr_matrix(layout.shape, dtype=np.float32)  # type: ignore[arg-type]
     return AnnData(empty, obs=obs, var=pd.DataFrame(index=rows.input_names.astype(str)))
 
@@ -93,8 +100,7 @@ def cell_table(mosaic: Mosaic, encoded: Encoded, dim_c: int) -> AnnData:
 def fill(empty: AnnData, blocks: Iterator[NDArray[np.float32]], out: Path | None) -> AnnData:
     """Put blocks of rows into `X`, in memory or in an ``.h5ad`` file or ``.zarr`` store, then opened from there."""
     if out is None:
-        values = list(blocks)
-        empty.X = np.concatenate(values) if values else np.zeros(empty.shape, dtype=np.float32)
+        empty.X = gathered(blocks, empty.n_vars)
         return empty
     # A store is a folder; a file never takes the place of one.
     with replacing(out, replaceable=None if out.suffix == ".h5ad" else is_store) as scratch:
@@ -108,6 +114,11 @@ def fill(empty: AnnData, blocks: Iterator[NDArray[np.float32]], out: Path | None
             write_dense(zarr.open_group(scratch, mode="r+"), "X", empty.shape, blocks)
             zarr.consolidate_metadata(str(scratch))
     return _opened(out)
+
+
+def gathered(blocks: Iterator[NDArray[np.float32]], n_features: int) -> NDArray[np.float32]:
+    """All rows of the blocks, `(n, n_features)`, of which there may be none."""
+    return np.concatenate([np.zeros((0, n_features), dtype=np.float32), *blocks])
 
 
 def _opened(path: Path) -> AnnData:
@@ -161,7 +172,8 @@ def write_dense(group: Any, key: str, shape: tuple[int, int], blocks: Iterator[N
         del group[key]
     chunks = (max(1, min(shape[0], 1024)), max(1, min(shape[1], 1024)))
     if isinstance(group, h5py.Group):
-        array: Any = group.create_dataset(key, shape=shape, dtype="f4", chunks=chunks, compression="lzf")
+        stored: dict[str, Any] = {"chunks": chunks, "compression": "lzf"} if min(shape) else {}
+        array: Any = group.create_dataset(key, shape=shape, dtype="f4", **stored)
     elif hasattr(group, "create_array"):
         array = group.create_array(key, shape=shape, dtype="f4", chunks=chunks)
     else:  # zarr 2

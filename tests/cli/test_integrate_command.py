@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from commands import START, integrate, midas
 
-from helpers import files_under, names, one, tiny
+from helpers import files_under, joined, names, one, tiny
 from midas import MIDAS, io, training
-from midas.io import read_file
+from midas.io import read_file, write_mudata
 from midas.training import loop
 
 
@@ -91,6 +91,19 @@ def test_integrate_writes_a_report(folder: Path, monkeypatch: pytest.MonkeyPatch
     assert "--no-report-names" in text
     assert "with the types of the column <code>cell_type</code>" in text
     assert not any(name in text for name in read_file(folder / "in.h5mu").obs_names)
+
+
+def test_a_modality_of_no_cells_is_imputed_and_reported(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from midas.reporting import content  # noqa: PLC0415 - needs optional libraries
+
+    monkeypatch.setattr(content, "plane", lambda z, _: (z[:, :2], "two dimensions"))
+    parts = {name: adata.copy() for name, adata in read_file(folder / "in.h5mu").mod.items()}
+    write_mudata(folder / "none.h5mu", joined({**parts, "adt": parts["adt"][:0].copy()}))
+    result = integrate("--impute", "--report", "page.html", data="none.h5mu")
+    assert result.exit_code == 0, result.output
+    written = read_file(folder / "out.h5mu")
+    assert written["adt"].layers["imputed"].shape == (0, 6)
+    assert written["adt_imputed"].shape == (written.n_obs, 6)
 
 
 def test_quiet_prints_nothing(folder: Path) -> None:

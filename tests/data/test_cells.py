@@ -64,7 +64,7 @@ def test_names_that_repeat_within_a_batch_are_fine_as_long_as_nothing_is_matched
 def test_names_that_differ_between_modalities_are_noted(caplog: pytest.LogCaptureFixture) -> None:
     rna, adt = one(names("c", 5), GENES), one([f"c{i}-1" for i in range(5)], PROTEINS)
     mosaic = read_mosaic({"rna": rna, "adt": adt})
-    note = "Batch 'b1' has 5 cells with adt and as many with rna, but no name in common"
+    note = "Batch 'b1': 5 cells have adt and 5 rna, but no name in common"
     assert any(note in text for text in mosaic.notes)
     assert any(note in record.getMessage() for record in caplog.records)
     paired = read_mosaic({"rna": rna, "adt": one(names("c", 5), PROTEINS)})

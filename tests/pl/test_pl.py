@@ -112,6 +112,15 @@ def test_features_are_colours() -> None:
         pl.embedding(mdata, "rna:CD4")
 
 
+def test_columns_of_the_modalities_are_colours() -> None:
+    mdata = with_proteins()
+    mdata["adt"].obs["staining"] = list("xyxy")[: mdata["adt"].n_obs]
+    assert "staining" not in mdata.obs
+    axes = pl.embedding(mdata, "staining")
+    assert axes[0].get_title() == "staining"
+    assert sum(len(points.get_offsets()) for points in axes[0].collections) >= mdata.n_obs
+
+
 def test_features_of_one_modality_are_read_from_disk(tmp_path: Path) -> None:
     adata = embedded(["a"] * 5)
     adata.var_names = ["chr1:1-9", "chr1:20-30"]

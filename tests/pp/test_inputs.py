@@ -245,3 +245,15 @@ def test_bad_inputs_are_named(tmp_path: Path) -> None:
     adata.obs["batch"] = pd.Series(["a", "a", "a", "a", None], index=adata.obs_names)
     with pytest.raises(ValueError, match="a batch for every cell in 'batch', found 1 without"):
         collect([adata])
+
+
+def test_a_name_for_a_file_of_several_batches_is_told_and_never_advised() -> None:
+    whole = rna(6)
+    whole.obs["batch"] = ["s1", "s2"] * 3
+    with pytest.raises(
+        ValueError, match=r"for batch 's1', found two.*Give them different names in the column 'batch' of obs"
+    ):
+        collect([whole, whole.copy()])
+    found = collect({"all": whole})
+    assert [sample.batch for sample in found] == ["all"]
+    assert any("though it names 2 batches: leave out the name to keep them apart" in note for note in found[0].notes)

@@ -8,7 +8,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
-from helpers import dense, one, table
+from helpers import dense, names, one, table
 from midas import pp, read_mosaic
 from midas.io import read_file, write_mudata
 
@@ -70,3 +70,16 @@ def test_inputs_are_left_as_they_were() -> None:
     assert isinstance(a, ad.AnnData)
     assert a.shape == before.shape
     assert a.obs.columns.tolist() == before.obs.columns.tolist()
+
+
+def test_categories_keep_their_order() -> None:
+    stages = pd.CategoricalDtype(["young", "old", "dead"], ordered=True)
+    batches = {batch: one(names(batch, 4), ["g1", "g2"], None) for batch in "ab"}
+    for adata in batches.values():
+        adata.obs["stage"] = pd.Categorical(["old", "young"] * 2, dtype=stages)
+    batches["a"].obs["site"] = pd.Categorical(["lung"] * 4)
+    mdata = pp.join_batches({"rna": batches})
+    for obs in (mdata.obs, mdata["rna"].obs):
+        assert obs["stage"].cat.ordered
+        assert obs["stage"].cat.categories.tolist() == ["young", "old"]
+        assert obs["site"].isna().sum() == 4

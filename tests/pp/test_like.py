@@ -118,3 +118,16 @@ def test_a_query_is_prepared_for_a_saved_model(tmp_path: Path, monkeypatch: pyte
     mapped = MIDAS.load("model").latent(read_file("q.h5mu"))
     assert mapped.shape == (12, 4)
     assert np.isfinite(mapped).all()
+
+
+def test_names_in_another_case_and_few_names_raise_a_doubt() -> None:
+    genes = names("GENE", 60)
+    schema = read_mosaic({"rna": one(CELLS, genes, "r")}).schema
+    mouse = one(CELLS, names("Gene", 60), "q", rate=3)
+    few = one(CELLS, ["GENE1", *names("OTHER", 59)], "q", rate=3)
+    notes = [pp.report_of(pp.prepare([query], schema=schema, cutoffs=NO_CUTOFFS)).notes for query in (mouse, few)]
+    assert any(
+        "60 genes were matched with the model's without regard to case. Most of its genes" in n for n in notes[0]
+    )
+    assert not any("So few" in note for note in notes[0])
+    assert any("1 of the model's 60 are in the data. So few: is it a model of other data" in note for note in notes[1])

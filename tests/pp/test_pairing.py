@@ -61,12 +61,10 @@ def test_barcodes_without_bases_are_left_as_they_are() -> None:
     assert "have 0 of 2 in common" in second.notes[-1]
 
 
-@pytest.mark.parametrize("source", ["adt.h5", "rna.h5"])
-def test_cells_that_meet_or_come_from_one_file_are_left_as_they_are(source: str) -> None:
-    cells = BARCODES[5:] if source == "adt.h5" else [f"{name}-2" for name in BARCODES]
-    first, second = paired([rna(BARCODES), adt(cells, source=source)])
+def test_cells_that_meet_are_left_as_they_are() -> None:
+    first, second = paired([rna(BARCODES), adt(BARCODES[5:])])
     assert (first.notes, second.notes) == ((), ())
-    assert second.adata.obs_names.tolist() == cells
+    assert second.adata.obs_names.tolist() == BARCODES[5:]
 
 
 def test_batches_of_the_same_cells_are_noted() -> None:
@@ -85,3 +83,12 @@ def test_batches_that_a_name_would_not_join_get_other_advice() -> None:
     several = [rna(BARCODES, "x"), adt(BARCODES, "y"), adt(names("z", 20), "z")]
     for samples in (objects, within, several):
         assert "give them the same batch in obs, or put their modalities into one MuData" in paired(samples)[0].notes[0]
+
+
+def test_modalities_of_one_object_are_matched_by_bases_too() -> None:
+    own = [f"{name}-1" for name in BARCODES]
+    first, second = paired([replace(rna(own), source="x.h5mu"), adt(BARCODES, source="x.h5mu")])
+    assert second.adata.obs_names.tolist() == first.adata.obs_names.tolist() == own
+    assert "barcodes of rna and adt were matched by their bases alone" in second.notes[-1]
+    _, second = paired([replace(rna(own[:10]), source="x.h5mu"), adt(BARCODES[10:], source="x.h5mu")])
+    assert not second.notes  # an object says itself which cells have what

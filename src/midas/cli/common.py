@@ -24,6 +24,8 @@ _AS_OPTIONS: Final = {
     "with batch_key=, or say batch_key=None if": "with --batch-key, or say --batch-key none if",
     "Start without resume": "Delete the file or name another with --checkpoint",
     "with layer=.": "with --layer.",
+    "midas.pp.prepare(data, schema=model.schema) does so.": "midas prepare --reference MODEL does so.",
+    "as midas.pp.prepare() does,": "as midas prepare does,",
     "midas.pp.prepare() sums them.": "midas prepare sums them.",
     "If it is another, say so: {'adt': adata} in place of adata.": (
         "If it is another, write it as a modality of that name (rna, adt, atac) into an .h5mu file."

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from mudata import MuData
 
+from midas.columns import joint_categories
 from midas.data.checks import counted, describe_names
 from midas.data.parts import MosaicData, Part, cell_keys, torn_cells
 
@@ -43,8 +44,16 @@ class Cells:
         return np.bincount(self.batch[chosen], minlength=len(self.batches))
 
 
-def number_cells(parts: list[Part], order: pd.Series | None, notes: list[str]) -> Cells:
+def order_of(parts: list[Part]) -> pd.Series:
+    """Batch of each cell by its name, in the order in which the parts have them first."""
+    table = pd.concat([pd.Series(part.batch.to_numpy(), part.adata.obs_names.astype(str)) for part in parts])
+    return table[~pd.MultiIndex.from_arrays([table.index, table]).duplicated()]
+
+
+def number_cells(parts: list[Part], order: pd.Series | None, notes: list[str], *, apart: bool) -> Cells:
     """Match the parts' cells by name, and number them in the order of the input.
+
+    `apart` says that the parts are objects of their own.
 
     Raises
     ------
@@ -56,7 +65,8 @@ def number_cells(parts: list[Part], order: pd.Series | None, notes: list[str]) -
     if not plain:
         torn = torn_cells(parts)
         fewest = min(len({*part.adata.obs_names}) for part in parts) if len(torn) else 0
-        _check_torn(torn, refused=order is not None or len(torn) > fewest / 2, notes=notes)
+        refused = not apart or (len(torn) > fewest / 2 and not parts[0].keyed)
+        _check_torn(torn, refused=refused, notes=notes)
     union = keys[0].append(keys[1:]).unique()
     if not len(union):
         raise ValueError("Expected cells, found none.")
@@ -79,7 +89,8 @@ def number_cells(parts: list[Part], order: pd.Series | None, notes: list[str]) -
 def _check_torn(torn: pd.Index, *, refused: bool, notes: list[str]) -> None:
     """Refuse, or at least tell of, names that are of one batch in one modality and of another in the next.
 
-    One object tells its cells by their names. Barcodes of two batches of a dict may well be the same, but not most of them.
+    One object tells its cells by their names. Barcodes of two batches may well be the same, but not most of them, unless each
+    batch was given by itself.
     """
     if not len(torn):
         return
@@ -91,7 +102,7 @@ def _check_torn(torn: pd.Index, *, refused: bool, notes: list[str]) -> None:
         raise ValueError(msg)
     notes.append(
         f"{counted(len(torn), 'name stands', 'names stand')} for one batch in one modality and for another in the next "
-        f"({describe_names(torn)}): taken as different cells."
+        f"({describe_names(torn)}): taken as different cells. If they are the same, name one batch for both."
     )
 
 
@@ -114,5 +125,8 @@ def obs_of(data: MosaicData, parts: Sequence[Part], cells: Cells) -> pd.DataFram
     obs = pd.DataFrame(columns, index=names).infer_objects()
     for column in obs.columns:
         if obs[column].dtype == object and all(isinstance(value, str) for value in obs[column].dropna()):
-            obs[column] = obs[column].astype("category")
+            kind = joint_categories(table[column] for table, _ in tables if column in table.columns)
+            obs[column] = obs[column].astype(kind or "category")
+            if kind is not None:
+                obs[column] = obs[column].cat.remove_unused_categories()
     return obs

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # A query that shares a smaller share of its features than this, but many more without regard to case, is misspelt.
 _FEW = 0.05
+_RENAMES = "midas.pp.prepare(data, schema=model.schema) does so."
 
 
 def own_features(opened: list[Opened], modalities: Mapping[str, Modality] | None) -> dict[str, ModalitySchema]:
@@ -56,15 +57,10 @@ def check_overlap(known: Mapping[str, ModalitySchema], opened: list[Opened], not
         found = int(features.isin(wanted).sum())
         same_letters = int(features.str.lower().isin(wanted.str.lower()).sum())
         if not found or (found < _FEW * len(features) and same_letters > 5 * found):
-            hint = (
-                f" {same_letters:,} match when case is ignored: another species, or another spelling?"
-                if same_letters > found
-                else ""
-            )
             msg = (
                 f"{part.label}: expected features of the model, such as {describe_names(wanted)}, found "
-                f"{describe_names(features)}: {found or 'none'} {'is' if found < 2 else 'are'} shared.{hint} Rename the "
-                "features as in the model."
+                f"{describe_names(features)}: {found or 'none'} {'is' if found < 2 else 'are'} shared."
+                f"{_case_hint(found, same_letters)} Rename the features as in the model: {_RENAMES}"
             )
             raise ValueError(msg)
         missing, extra = len(wanted) - found, len(features) - found
@@ -73,7 +69,15 @@ def check_overlap(known: Mapping[str, ModalitySchema], opened: list[Opened], not
             notes.append(
                 f"{part.label}: {found:,} of the model's {len(wanted):,} features found, {missing:,} are missing "
                 f"(masked) and {extra:,} are unknown to the model ({fate})."
+                f"{_case_hint(found, same_letters)}"
             )
+
+
+def _case_hint(found: int, same_letters: int) -> str:
+    """A sentence on names that differ in case alone, if there are many."""
+    if same_letters - found <= _FEW * same_letters:
+        return ""
+    return f" {same_letters:,} match when case is ignored: another species, or another spelling?"
 
 
 def as_in_input(

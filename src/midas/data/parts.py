@@ -26,7 +26,8 @@ MosaicData: TypeAlias = MuData | AnnData | Mapping[str, MuData | AnnData]
 Layer: TypeAlias = str | Mapping[str, str] | None
 """Where the counts are: the same layer in all modalities, or by modality (``X`` in those that are not named); None for ``X``."""
 
-# What 10x files write in var["feature_types"].
+# What 10x files write in var["feature_types"], or older ones in the other.
+_TYPE_COLUMNS = ("feature_types", "feature_type")
 _FEATURE_TYPES = {"Gene Expression": "rna", "Antibody Capture": "adt", "Peaks": "atac"}
 
 
@@ -48,6 +49,10 @@ class Part:
         Where `adata` is some of the features of an AnnData on disk: that, and which features.
     guessed
         Whether the modality was told from the names of the features.
+    keyed
+        Whether the key of a dict is the batch of all cells.
+    finer
+        If so, the column that names several all the same, and how many.
     """
 
     name: str
@@ -56,6 +61,8 @@ class Part:
     batch: pd.Series
     within: tuple[AnnData, NDArray[np.bool_]] | None = None
     guessed: bool = False
+    keyed: bool = False
+    finer: tuple[str, int] | None = None
 
 
 def take_apart(
@@ -106,13 +113,22 @@ def _of_mapping(
         raise ValueError(msg)
     parts: list[Part] = []
     for batch, value in data.items():
-        # The key is the batch; a batch column inside would be a finer one that the user did not point to.
+        # The key is the batch; a column inside that names several is told of.
         label = f"batch {str(batch)!r}: "
         of = (
             _of_mudata(value, label, None) if isinstance(value, MuData) else _of_anndata(value, label, None, modalities)
         )
-        parts += [replace(p, batch=pd.Series(str(batch), index=p.adata.obs_names)) for p in of]
+        finer = _finer(value, batch_key)
+        keys = [pd.Series(str(batch), index=p.adata.obs_names) for p in of]
+        parts += [replace(p, batch=key, keyed=True, finer=finer) for p, key in zip(of, keys, strict=True)]
     return parts
+
+
+def _finer(data: MuData | AnnData, batch_key: str | None) -> tuple[str, int] | None:
+    """The column of batches, and how many it names, where it names several."""
+    tables = [data.obs, *(part.obs for part in data.mod.values())] if isinstance(data, MuData) else [data.obs]
+    n = max((table[batch_key].nunique() for table in tables if batch_key in table.columns), default=0)
+    return (batch_key, n) if batch_key is not None and n > 1 else None
 
 
 def _of_mudata(data: MuData, label: str, batch_key: str | None) -> list[Part]:
@@ -158,7 +174,7 @@ def _batch_by_cell(data: MuData, parts: list[Part]) -> pd.Series:
 def _of_anndata(
     adata: AnnData, label: str, batch_key: str | None, modalities: Mapping[str, Modality] | None
 ) -> list[Part]:
-    told = len(modalities or ()) == 1 or "feature_types" in adata.var.columns
+    told = len(modalities or ()) == 1 or types_in(adata) is not None
     parts = []
     for name, mine in modalities_in(adata, modalities).items():
         own = adata if mine.all() else adata[:, mine]
@@ -171,19 +187,26 @@ def _of_anndata(
 def modalities_in(adata: AnnData, modalities: Mapping[str, Modality] | None) -> dict[str, NDArray[np.bool_]]:
     """Find which features of an AnnData are of which modality.
 
-    Told by ``var["feature_types"]``, as 10x files have it, or else by `modalities` if that is one; else guessed from the names:
-    those of peaks, those of antibodies (by the package's table), or else of genes.
+    Told by ``var["feature_types"]`` (or ``"feature_type"``), as 10x files have it, or else by `modalities` if that is one; else
+    guessed from the names: those of peaks, those of antibodies (by the package's table), or else of genes.
     """
     whole = np.ones(adata.n_vars, dtype=bool)
     only = next(iter(modalities)) if modalities is not None and len(modalities) == 1 else None
-    if "feature_types" in adata.var.columns and adata.n_vars:
-        kinds = adata.var["feature_types"].astype(str).map(lambda kind: _FEATURE_TYPES.get(kind, kind))
+    types = types_in(adata)
+    if types is not None and adata.n_vars:
+        kinds = types.map(lambda kind: _FEATURE_TYPES.get(kind, kind))
         if only is None or only in set(kinds):
             return {str(name): (kinds == name).to_numpy() for name in kinds.unique()}
     if only is not None:
         return {only: whole}
     names = pd.Index(adata.var_names.astype(str))
     return {"atac" if read_peaks(names) is not None else "adt" if looks_like_proteins(names) else "rna": whole}
+
+
+def types_in(adata: AnnData) -> pd.Series | None:
+    """What an AnnData says that each feature is, as text; None if it says nothing."""
+    column = next((name for name in _TYPE_COLUMNS if name in adata.var.columns), None)
+    return None if column is None else adata.var[column].astype(str)
 
 
 def _part(name: str, adata: AnnData, label: str, batch_key: str | None, shared: pd.Series | None) -> Part:

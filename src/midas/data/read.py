@@ -8,26 +8,22 @@ from collections.abc import Collection, Mapping
 import numpy as np
 import pandas as pd
 
-from midas.antibodies import protein_arrays
-from midas.data.cells import Cells, number_cells, obs_of
-from midas.data.checks import describe_names
+from midas.data.cells import Cells, number_cells, obs_of, order_of
 from midas.data.features import check_overlap, own_features
 from midas.data.genes import Genes, genes_said
 from midas.data.how import HowRead
 from midas.data.locate import locate
 from midas.data.mosaic import ModalityRows, Mosaic
 from midas.data.names import CellNames
-from midas.data.opened import Opened, open_parts
-from midas.data.parts import Layer, MosaicData, Part, take_apart
+from midas.data.odd import odd_parts, odd_rows
+from midas.data.opened import open_parts
+from midas.data.parts import Layer, MosaicData, take_apart
 from midas.data.schema import MosaicSchema
 from midas.data.wanted import named_as_in, wanted_parts
 from midas.memory import give_back
 from midas.modality import Modality
 
 logger = logging.getLogger(__name__)
-
-_SMALL_PANEL = 1_000  # features, of which the names of an antibody panel and of some genes can be taken for each other
-_HARDLY = 0.1  # share of features in common under which something is wrong
 
 
 def read_mosaic(
@@ -79,11 +75,15 @@ def read_mosaic(
     if like is not None:
         parts = named_as_in(like, parts)
         modalities = {part.name: like.kinds[part.name] for part in parts if part.name in like.kinds}
+    every = parts
     parts = wanted_parts(parts, schema, modalities, notes)
     _check_measured(measured, {part.name for part in parts} | set(() if known is None else known.modalities))
     if known is None:
         _check_layers(layer, {part.name for part in parts})
-    cells = number_cells(parts, order, notes)
+    apart = order is None
+    if apart and len(parts) < len(every):  # cells of what is left out keep their places, as those of one object do
+        order = order_of(every)
+    cells = number_cells(parts, order, notes, apart=apart)
     opened = open_parts(parts, cells, layer, notes)
     give_back()  # what matching the names took
     own = own_features(opened, modalities) if schema is None else dict(schema.modalities)
@@ -95,8 +95,7 @@ def read_mosaic(
         rows[name] = locate(features, mine, cells, None if measured is None else measured.get(name), notes)
     if known is not None:
         check_overlap(known.modalities, opened, notes, adding=schema is None)
-    notes += [*_guessed_notes(parts), *_beside_notes(parts), *_apart_notes(opened)]
-    notes += [*_pairing_notes(rows, cells), *_lonely_notes(rows, cells)]
+    notes += [*odd_parts(parts, opened), *odd_rows(rows, cells)]
     for note in notes:
         if note not in told:
             logger.warning(note)
@@ -137,66 +136,3 @@ def _check_layers(layer: Layer, names: set[str]) -> None:
 def _batches_with(rows: Mapping[str, ModalityRows], cells: Cells) -> dict[str, tuple[bool, ...]]:
     """By modality, which batches have cells with it."""
     return {name: tuple((cells.count(part.present) > 0).tolist()) for name, part in rows.items()}
-
-
-def _guessed_notes(parts: list[Part]) -> list[str]:
-    """Say what a small panel was taken for: its names may tell little."""
-    return [
-        f"{part.label}: told from the names of its {part.adata.n_vars:,} features. If it is another, say so: "
-        "{'adt': adata} in place of adata."
-        for part in parts
-        if part.guessed and part.adata.n_vars <= _SMALL_PANEL
-    ]
-
-
-def _beside_notes(parts: list[Part]) -> list[str]:
-    """Say where proteins lie beside the counts of another modality: they are not read there."""
-    panels = [part.adata.obs_names for part in parts if part.name == "adt"]
-    notes = []
-    for part in parts:
-        arrays = [] if part.name == "adt" else protein_arrays(part.adata)
-        if arrays and not any(part.adata.obs_names.isin(names).any() for names in panels):
-            notes.append(
-                f"{part.label}: obsm[{arrays[0]!r}] looks like proteins, which are not read from there. midas.pp.prepare() makes "
-                "a modality of them; or give {'rna': adata, 'adt': ...}."
-            )
-    return notes
-
-
-def _apart_notes(opened: list[Opened]) -> list[str]:
-    """Warn of objects that share hardly a feature with the others of their modality: other names, or another modality."""
-    notes = []
-    for each in opened:
-        others = [other.features for other in opened if other.part.name == each.part.name and other is not each]
-        if not others or not len(each.features):
-            continue
-        n = int(each.features.isin(others[0].append(others[1:])).sum())
-        if n < _HARDLY * min(len(each.features), max(len(other) for other in others)):
-            notes.append(
-                f"{each.part.label}: {n:,} of {len(each.features):,} features are in other batches, too. Are they of the same "
-                "modality, and their names of the same kind?"
-            )
-    return notes
-
-
-def _pairing_notes(rows: Mapping[str, ModalityRows], cells: Cells) -> list[str]:
-    """Warn of batches whose modalities have as many cells each, but not one in common: names that differ in spelling."""
-    notes = []
-    items = list(rows.items())
-    for i, (name, part) in enumerate(items):
-        for other, peer in items[i + 1 :]:
-            counts = np.stack([cells.count(m) for m in (part.present, peer.present, part.present & peer.present)])
-            suspect = (counts[0] > 0) & (counts[0] == counts[1]) & (counts[2] == 0)
-            notes += [
-                f"Batch {cells.batches[b]!r} has {counts[0, b]:,} cells with {name} and as many with {other}, but no name in "
-                f"common. If they are the same cells, give them the same obs_names."
-                for b in np.flatnonzero(suspect)
-            ]
-    return notes
-
-
-def _lonely_notes(rows: Mapping[str, ModalityRows], cells: Cells) -> list[str]:
-    lonely = cells.names[~np.any([part.present for part in rows.values()], axis=0)]
-    if not len(lonely):
-        return []
-    return [f"{len(lonely):,} cells have none of the modalities and get no result: {describe_names(lonely)}."]

@@ -12,6 +12,7 @@ import pandas as pd
 from mudata import MuData
 
 from midas import keys
+from midas.columns import all_columns
 from midas.pl.features import counts_of, measured_parts
 from midas.pl.figure import (
     GREY,
@@ -53,10 +54,11 @@ def umap(
     mdata
         With ``obsm[basis]``. The coordinates are kept in ``obsm["X_midas_umap"]`` (or the like) and used again.
     color
-        Columns of obs; numbers get a colour scale, everything else a legend. ``modalities`` stands for the combination of
-        modalities that each cell has, unless obs has such a column. Colours in ``uns["<column>_colors"]`` are used. What is no
-        column is a feature: ``rna:CD8A``, or ``CD8A`` where one modality has it; drawn is log1p of its counts. Cells without
-        a value, or whose batch did not measure the feature, are grey and behind the others.
+        Columns of obs, or of the modalities' obs; numbers get a colour scale, everything else a legend. ``modalities`` stands
+        for the combination of modalities that each cell has, unless obs has such a column. Colours in
+        ``uns["<column>_colors"]`` are used. What is no column is a feature: ``rna:CD8A``, or ``CD8A`` where one modality has
+        it; drawn is log1p of its counts. Cells without a value, or whose batch did not measure the feature, are grey and behind
+        the others.
     basis
         Which embedding: ``X_midas`` for the biological state, ``X_midas_u`` for the technical noise.
     batch_key
@@ -156,9 +158,11 @@ def _columns(
         msg = f"Expected an embedding {basis!r} in obsm, found: {', '.join(map(str, mdata.obsm)) or 'none'}."
         raise KeyError(msg)
     found: dict[str, pd.Series] = {}
+    # A MuData that nobody updated has its columns in the modalities' obs.
+    obs = all_columns(mdata).set_axis(mdata.obs_names)
     for name in [color] if isinstance(color, str) else color:
-        if name in mdata.obs.columns:
-            found[name] = mdata.obs[name]
+        if name in obs.columns:
+            found[name] = obs[name]
         elif name == MODALITIES:
             found[name] = combinations(mdata)
         else:

@@ -99,7 +99,7 @@ def collect(
         found = listed(sorted({sample.modality for sample in samples}))
         msg = f"Expected RNA, proteins or peaks in the files, found only {found or 'no features'}."
         raise ValueError(msg)
-    _check_once(kept)
+    _check_once(kept, batch_key)
     strangers = sorted({s.modality for s in samples if s.modality not in PRESETS})
     note = (f"Features of the type {listed(strangers)} are left out: MIDAS knows RNA, proteins and peaks.",)
     kept = [replace(kept[0], notes=kept[0].notes + note), *kept[1:]] if strangers else kept
@@ -205,8 +205,8 @@ def _samples(opened: _Opened, name: str | None, batch_key: str, layer: str | Non
             continue
         counts = _checked(adata, modality, label, layer, wanted)
         batch = _batch(obs, name, opened.batch, batch_key, label)
-        if name is not None and batch_key != BATCH_KEY and batch_key in obs.columns:
-            notes.append(f"{label}: all of it is batch {name!r}, as named; its column {batch_key!r} was not used.")
+        if name is not None and batch_key in obs.columns and (batch_key != BATCH_KEY or obs[batch_key].nunique() > 1):
+            notes.append(_named_note(obs[batch_key], name, label))
         every = _with_batch(obs, batch, batch_key, label, notes, named=name is not None)
         arrays = {key: values for key, values in arrays_of(data, adata).items() if key != taken}
         for one in dict.fromkeys(batch):
@@ -324,19 +324,33 @@ def _batch(obs: pd.DataFrame, name: str | None, fallback: str, batch_key: str, l
     return as_text(batch)
 
 
+def _named_note(column: pd.Series, name: str, label: str) -> str:
+    n = column.nunique()
+    several = f", though it names {n:,} batches: leave out the name to keep them apart" if n > 1 else ""
+    return f"{label}: all of it is batch {name!r}, as named; its column {column.name!r} was not used{several}."
+
+
 def _measured(adata: AnnData, batch: str) -> np.ndarray:
     flag = f"{MEASURED_PREFIX}{batch}"
     whole = np.ones(adata.n_vars, dtype=bool)
     return flags_in(adata.var[flag], f"var[{flag!r}]") if flag in adata.var.columns else whole
 
 
-def _check_once(samples: list[Sample]) -> None:
+def _check_once(samples: list[Sample], batch_key: str) -> None:
+    batches: dict[str, set[str]] = {}
+    for sample in samples:
+        batches.setdefault(sample.source, set()).add(sample.batch)
     seen: dict[tuple[str, str], Sample] = {}
     for sample in samples:
         other = seen.setdefault((sample.batch, sample.modality), sample)
-        if other is not sample:
-            msg = (
-                f"Expected one {sample.modality} matrix for batch {sample.batch!r}, found two: {other.source} and "
-                f"{sample.source}. Name the batches apart: {sample.batch}_1={other.source} {sample.batch}_2={sample.source}"
-            )
-            raise ValueError(msg)
+        if other is sample:
+            continue
+        if max(len(batches[other.source]), len(batches[sample.source])) == 1:
+            advice = f"Name the batches apart: {sample.batch}_1={other.source} {sample.batch}_2={sample.source}"
+        else:  # a name would make one batch of all that are in the file
+            advice = f"Give them different names in the column {batch_key!r} of obs, as they hold several batches."
+        msg = (
+            f"Expected one {sample.modality} matrix for batch {sample.batch!r}, found two: {other.source} and {sample.source}. "
+            f"{advice}"
+        )
+        raise ValueError(msg)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import anndata as ad
 import mudata as md
 import pandas as pd
 
-from midas.columns import writable
+from midas.columns import joint_categories, writable
 from midas.data.joint import joint
 from midas.keys import MEASURED_PREFIX
 from midas.pp.arrays import joined_arrays
@@ -51,6 +51,7 @@ def join_batches(
     for batches in modalities.values():
         for batch, adata in batches.items():
             cells[batch] = cells.get(batch, pd.Index([])).union(adata.obs_names, sort=False)
+    tables = [adata.obs for batches in modalities.values() for adata in batches.values()]
     every = [name for index in cells.values() for name in index]
     unique = len(set(every)) == len(every)
     parts: dict[str, ad.AnnData] = {}
@@ -61,10 +62,21 @@ def join_batches(
         parts[name] = _joined(prefixed, wanted)
         arrays |= {(name, batch): adata for batch, adata in prefixed.items()}
     mdata = joint(parts)
-    mdata.obs = _obs(mdata, parts, batch_key)
+    mdata.obs = _in_order(_obs(mdata, parts, batch_key), tables)
+    for adata in mdata.mod.values():
+        adata.obs = _in_order(adata.obs, tables)
     for key, values in joined_arrays(arrays, mdata.obs_names, whole=True).items():
         mdata.obsm[key] = values
     return mdata
+
+
+def _in_order(obs: pd.DataFrame, tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Columns that were categories in every table become these again, in their order."""
+    for column in obs.columns:
+        kind = joint_categories(table[column] for table in tables if column in table.columns)
+        if kind is not None and kind.categories.dtype == object and set(obs[column].dropna()) <= set(kind.categories):
+            obs[column] = obs[column].astype(kind).cat.remove_unused_categories()
+    return obs
 
 
 def _named(adata: ad.AnnData, batch: str, batch_key: str, *, prefix: bool) -> ad.AnnData:

@@ -11,6 +11,7 @@ from anndata import AnnData
 from numpy.typing import NDArray
 
 from midas.antibodies import ProteinTable
+from midas.data.checks import counted
 from midas.data.schema import MosaicSchema
 from midas.pp.fragments import check_batches_of, count_in_batches
 from midas.pp.names import match_genes
@@ -19,6 +20,8 @@ from midas.pp.proteins import harmonise_proteins
 from midas.pp.regions import natural_order, regions, spelled_like
 from midas.pp.samples import Batches, Step, csr, listed, members, summed
 
+_FEW = 0.1  # share of the features that could be the model's, under which they may be something else
+_CASE = "without regard to case"
 _MODEL = "the model"  # stands among the batches, so that names are matched with its own, too
 
 
@@ -59,7 +62,7 @@ def named_as_model(
     """
     check_batches_of(fragments or {}, kept)
     ways: dict[str, Callable[[Batches, pd.Index], Step]] = {
-        "rna": lambda batches, own: _by_name(batches, own, lambda both: match_genes(both, symbols=symbols)),
+        "rna": lambda batches, own: _genes(batches, own, symbols),
         "adt": lambda batches, own: _by_name(batches, own, lambda both: harmonise_proteins(both, table=table)),
         "atac": lambda batches, own: _by_place(batches, own, kept, fragments or {}),
     }
@@ -80,7 +83,12 @@ def named_as_model(
         without = [batch for batch in step.batches if batch not in some]
         notes += [f"Batch {batch!r}: its {name} was left out, as no feature is the model's." for batch in without]
         n = len({feature for adata in some.values() for feature in adata.var_names})
-        notes.append(f"Features of {name}: {n:,} of the model's {len(own):,} are in the data.")
+        few = (
+            " So few: is it a model of other data, or of another genome?"
+            if n < _FEW * min(len(own), _most(batches))
+            else ""
+        )
+        notes.append(f"Features of {name}: {n:,} of the model's {len(own):,} are in the data.{few}")
     if not found:
         theirs = "; ".join(f"{name}: {listed(list(part.features), 3)}" for name, part in schema.modalities.items())
         msg = (
@@ -88,6 +96,25 @@ def named_as_model(
         )
         raise ValueError(msg)
     return found, notes
+
+
+def _most(batches: Batches) -> int:
+    """Features of the batch that has most."""
+    return max((adata.n_vars for adata in batches.values()), default=0)
+
+
+def _genes(batches: Batches, own: pd.Index, symbols: Mapping[str, str] | None) -> Step:
+    """Name genes as the model does, and say how many differ from its names in case alone."""
+    step = _by_name(batches, own, lambda both: match_genes(both, symbols=symbols))
+    notes = [note for note in step.notes if _CASE not in note]  # of batches among each other
+    for batch, adata in step.batches.items():
+        names, was = adata.var_names.to_series(), adata.var["original_name"].astype(str)
+        folded = int(((names != was) & (names.str.lower() == was.str.lower())).sum())
+        if folded:
+            also = " Most of its genes: is it another species?" if folded > adata.n_vars / 2 else ""
+            said = counted(folded, "gene was", "genes were")
+            notes.append(f"Batch {batch!r}: {said} matched with the model's {_CASE}.{also}")
+    return Step(step.batches, tuple(notes))
 
 
 def _by_name(batches: Batches, own: pd.Index, match: Callable[[Batches], Step]) -> Step:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
 
 import pandas as pd
 
+from midas.barcodes import bases, mostly_shared
 from midas.pp.samples import Sample
-
-_BASES = re.compile(r"[ACGT]{10,}")
-_MOST = 0.5  # share of the smaller set of barcodes
 
 
 def paired(samples: Sequence[Sample]) -> list[Sample]:
-    """Match the cells of a batch that several files hold.
+    """Match the cells of a batch that several files, or several modalities of one, hold.
 
     Where most of their barcodes do not meet as they are, but do without what stands before and behind the bases (``-1``,
     ``donor1#``), they get the names of the first file. Where few meet at all, a note says so, and where two batches without a
@@ -24,7 +21,7 @@ def paired(samples: Sequence[Sample]) -> list[Sample]:
     """
     found = list(samples)
     for at, sample in enumerate(found):
-        same = (s for s in found[:at] if s.batch == sample.batch and s.source != sample.source)
+        same = (s for s in found[:at] if s.batch == sample.batch and s.modality != sample.modality)
         first = next(same, None)
         if first is not None:
             found[at] = _like(sample, first)
@@ -35,11 +32,15 @@ def paired(samples: Sequence[Sample]) -> list[Sample]:
 
 def _like(sample: Sample, first: Sample) -> Sample:
     own, theirs = sample.adata.obs_names.astype(str), first.adata.obs_names.astype(str)
-    if _mostly(own, theirs):
+    if mostly_shared(own, theirs):
         return sample
-    said = f"Batch {sample.batch!r}: barcodes of {first.source} and {sample.source}"
-    bare, other = _bare(own), _bare(theirs)
-    if bare is None or other is None or not _mostly(bare, other):
+    apart = sample.source != first.source
+    places = (first.source, sample.source) if apart else (first.modality, sample.modality)
+    said = f"Batch {sample.batch!r}: barcodes of {places[0]} and {places[1]}"
+    bare, other = bases(own), bases(theirs)
+    if bare is None or other is None or not mostly_shared(bare, other):
+        if not apart:  # one object that says which cells have what
+            return sample
         n = len(own.intersection(theirs))
         others = "the others" if n else "their cells"
         note = (
@@ -48,8 +49,8 @@ def _like(sample: Sample, first: Sample) -> Sample:
         return replace(sample, notes=(*sample.notes, note))
     name = dict(zip(other, theirs, strict=True))
     adata = sample.adata.copy()
-    adata.obs_names = pd.Index([name.get(bases, old) for bases, old in zip(bare, own, strict=True)])
-    a, b = next((name[bases], old) for bases, old in zip(bare, own, strict=True) if name.get(bases, old) != old)
+    adata.obs_names = pd.Index([name.get(key, old) for key, old in zip(bare, own, strict=True)])
+    a, b = next((name[key], old) for key, old in zip(bare, own, strict=True) if name.get(key, old) != old)
     note = f"{said} were matched by their bases alone, as in {a} and {b}."
     return replace(sample, adata=adata, notes=(*sample.notes, note))
 
@@ -62,15 +63,15 @@ def _same_cells(samples: Sequence[Sample]) -> list[str]:
     if len({sample.modality for sample in samples}) == 1:
         return []
     cells = {batch: _cells(mine) for batch, mine in batches.items()}
-    bare = {batch: _bare(names) for batch, names in cells.items()}
+    bare = {batch: bases(names) for batch, names in cells.items()}
     notes = []
     for one, two in combinations(batches, 2):
         if {s.modality for s in batches[one]} & {s.modality for s in batches[two]}:
             continue
         a, b, bare_a, bare_b = cells[one], cells[two], bare[one], bare[two]
-        if not _mostly(a, b) and bare_a is not None and bare_b is not None:
+        if not mostly_shared(a, b) and bare_a is not None and bare_b is not None:
             a, b = bare_a, bare_b
-        if _mostly(a, b):
+        if mostly_shared(a, b):
             notes.append(
                 f"The batches {one!r} and {two!r} share {len(a.intersection(b)):,} of {min(len(a), len(b)):,} barcodes and no "
                 f"modality. If they are the same cells, {_advice(one, two, samples)}"
@@ -92,14 +93,3 @@ def _cells(samples: Sequence[Sample]) -> pd.Index:
     names = [sample.adata.obs_names.astype(str) for sample in samples]
     found: pd.Index = names[0].append(names[1:]).unique()
     return found
-
-
-def _bare(names: pd.Index) -> pd.Index | None:
-    """The bases of barcodes; None where some have none, or two have the same."""
-    runs = [max(_BASES.findall(name), key=len, default="") for name in names]
-    return pd.Index(runs) if all(runs) and len(set(runs)) == len(runs) else None
-
-
-def _mostly(a: pd.Index, b: pd.Index) -> bool:
-    """Whether over half of the smaller set is in the other."""
-    return len(a.intersection(b)) > _MOST * min(len(a), len(b))

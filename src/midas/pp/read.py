@@ -12,6 +12,7 @@ from mudata import MuData
 
 from midas.antibodies import looks_like_proteins
 from midas.data.blocks import read_peaks
+from midas.data.parts import types_in
 from midas.io import DataFileError, read_file
 from midas.modality import PRESETS, preset
 from midas.pp.extra import needs
@@ -114,8 +115,9 @@ def canonical(name: str) -> str:
 
 
 def _columns(adata: AnnData) -> dict[str, NDArray[np.bool_]]:
-    if "feature_types" in adata.var.columns:
-        kinds = adata.var["feature_types"].astype(str).map(canonical)
+    types = types_in(adata)
+    if types is not None:
+        kinds = types.map(canonical)
         return {str(kind): (kinds == kind).to_numpy() for kind in kinds.unique()}
     whole = np.ones(adata.n_vars, dtype=bool)
     names = pd.Index(adata.var_names.astype(str))

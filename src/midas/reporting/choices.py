@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
-from mudata import MuData
 
+from midas.columns import all_columns
 from midas.files import obstacle
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from mudata import MuData
 
     from midas.data import Mosaic
 
@@ -98,27 +98,8 @@ def check_choices(data: MuData | AnnData, mosaic: Mosaic, choices: Choices) -> N
     """Refuse columns and features that the data lack, before hours of training."""
     from midas.reporting.colours import find_features  # noqa: PLC0415 - that module imports this one
 
-    columns_of(obs_of(data), choices)
+    columns_of(all_columns(data), choices)
     find_features(mosaic, choices.features)
-
-
-def obs_of(data: MuData | AnnData) -> pd.DataFrame:
-    """All columns of obs, `(n_cells, n)`: the global ones, then those that only modalities have.
-
-    A column that several modalities have is one column where they agree, and ``<modality>:<column>`` where they do not.
-    """
-    table = {str(name): data.obs[name].reset_index(drop=True) for name in data.obs.columns}
-    if isinstance(data, MuData):
-        found: dict[str, dict[str, pd.Series]] = {}
-        for name, adata in data.mod.items():
-            at = _rows(data, name)
-            for column in adata.obs.columns:
-                if str(column) not in table:
-                    values = adata.obs[column].iloc[np.maximum(at, 0)].reset_index(drop=True)
-                    found.setdefault(str(column), {})[name] = values.where(at >= 0)
-        for column, parts in found.items():
-            table |= _merged(column, parts)
-    return pd.DataFrame(table, index=pd.RangeIndex(data.n_obs))
 
 
 def label_of(obs: pd.DataFrame, label: str | None) -> str | None:
@@ -153,26 +134,6 @@ def _suited(values: pd.Series) -> bool:
     if not values.notna().any():
         return False
     return is_number(values) or values.astype(str).nunique() <= _MOST_CATEGORIES
-
-
-def _rows(data: MuData, name: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    own = pd.Index(data.mod[name].obs_names.astype(str))
-    names = pd.Index(data.obs_names.astype(str))
-    if own.is_unique:
-        return np.asarray(own.get_indexer(names), dtype=np.int64)
-    number = np.asarray(data.obsmap.get(name, np.zeros(len(names))), dtype=np.int64)
-    return number - 1
-
-
-def _merged(column: str, parts: dict[str, pd.Series]) -> dict[str, pd.Series]:
-    series = list(parts.values())
-    whole = series[0].astype(object) if len(series) > 1 else series[0]
-    for other in series[1:]:
-        both = whole.notna() & other.notna()
-        if (whole[both].astype(str) != other[both].astype(str)).any():
-            return {f"{name}:{column}": values for name, values in parts.items()}
-        whole = whole.where(whole.notna(), other.astype(object))
-    return {column: whole.infer_objects()}
 
 
 def _refuse_unknown(names: list[str], obs: pd.DataFrame) -> None:

@@ -14,10 +14,11 @@ import tomli_w
 import torch
 
 from midas import keys
+from midas.columns import all_columns
 from midas.data.summary import MosaicSummary, summarise
 from midas.inference import device_of
 from midas.reporting.advise import Advice, advise
-from midas.reporting.choices import Choices, columns_of, is_number, label_of, obs_of
+from midas.reporting.choices import Choices, columns_of, is_number, label_of
 from midas.reporting.colours import Column, Feature, choose_features, pack_column, pack_features
 from midas.reporting.diagnose import best_epoch, diagnose
 from midas.reporting.finding import Finding, Sampled
@@ -152,7 +153,7 @@ def gather_content(
     """
     mosaic = model.read(data)
     check_rows(mosaic.cells, data)
-    obs = obs_of(data)
+    obs = all_columns(data)
     label = label_of(obs, choices.label)
     columns, left_out = columns_of(obs, choices)
     if label is not None:

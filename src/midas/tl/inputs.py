@@ -12,6 +12,7 @@ import scipy.sparse as sp
 from mudata import MuData
 
 from midas import keys
+from midas.columns import all_columns
 from midas.data.checks import describe_names
 from midas.data.measured import flags_in
 
@@ -137,12 +138,15 @@ def embedding_of(data: MuData | AnnData, basis: str) -> NDArray[np.float64]:
 
 
 def column_of(data: MuData | AnnData | Mosaic, name: str) -> pd.Series:
-    """Take a column of obs."""
-    if name not in data.obs.columns:
-        there = ", ".join(map(str, data.obs.columns))
+    """Take a column of obs, or of the modalities' obs."""
+    obs = data.obs
+    if name not in obs.columns and isinstance(data, MuData):
+        obs = all_columns(data).set_axis(data.obs_names)
+    if name not in obs.columns:
+        there = ", ".join(map(str, obs.columns))
         msg = f"Expected a column {name!r} in obs, found: {there or 'none'}."
         raise KeyError(msg)
-    column: pd.Series = data.obs[name]
+    column: pd.Series = obs[name]
     return column
 
 

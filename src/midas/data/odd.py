@@ -1,0 +1,136 @@
+"""What looks odd in data that can be read: names, barcodes and columns that may not mean what they say, told in notes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from midas.antibodies import protein_arrays, tagged_antibodies
+from midas.barcodes import bases
+from midas.data.cells import Cells
+from midas.data.checks import counted, describe_names
+from midas.data.mosaic import ModalityRows
+from midas.data.opened import Opened
+from midas.data.parts import Part
+
+_SMALL_PANEL = 1_000  # features, of which the names of an antibody panel and of some genes can be taken for each other
+_SEVERAL = 5  # antibodies among genes that are more than a gene with an odd name
+_HARDLY = 0.1  # share of features in common under which something is wrong
+
+
+def odd_parts(parts: list[Part], opened: list[Opened]) -> list[str]:
+    """Notes on what each object holds: what it was taken for, and what was not read from it."""
+    found = [*_finer_notes(parts), *_guessed_notes(parts), *_beside_notes(parts), *_among_notes(parts)]
+    return [*found, *_apart_notes(opened)]
+
+
+def odd_rows(rows: Mapping[str, ModalityRows], cells: Cells) -> list[str]:
+    """Notes on which cells have what: modalities that do not meet though they should, and cells that have nothing."""
+    return [*_pairing_notes(rows, cells), *_lonely_notes(rows, cells)]
+
+
+def _finer_notes(parts: list[Part]) -> list[str]:
+    """Say where a column names more batches than the dict whose keys are the batches."""
+    finer = {str(part.batch.iloc[0]): part.finer for part in parts if part.finer is not None and len(part.batch)}
+    return [
+        f"Batch {batch!r}: the key in the dict is the batch of all of its cells, though their column {column!r} names {n:,}. If "
+        "these are the batches, give them as keys, or one object with all cells."
+        for batch, (column, n) in finer.items()
+    ]
+
+
+def _among_notes(parts: list[Part]) -> list[str]:
+    """Say where antibodies lie among the genes of an object that does not tell its features' types."""
+    notes = []
+    for part in parts:
+        found = tagged_antibodies(part.adata.var_names) if part.name == "rna" and part.batch.size else []
+        if len(found) >= _SEVERAL:
+            notes.append(
+                f"{part.label}: {len(found):,} features look like antibodies, and are read as genes: "
+                f"{describe_names(pd.Index(found), 3)}. Say what is what in var['feature_types'] ('Gene Expression', "
+                "'Antibody Capture'), or give {'rna': ..., 'adt': ...}."
+            )
+    return notes
+
+
+def _guessed_notes(parts: list[Part]) -> list[str]:
+    """Say what a small panel was taken for: its names may tell little."""
+    return [
+        f"{part.label}: told from the names of its {part.adata.n_vars:,} features. If it is another, say so: "
+        "{'adt': adata} in place of adata."
+        for part in parts
+        if part.guessed and part.adata.n_vars <= _SMALL_PANEL
+    ]
+
+
+def _beside_notes(parts: list[Part]) -> list[str]:
+    """Say where proteins lie beside the counts of another modality: they are not read there."""
+    panels = [part.adata.obs_names for part in parts if part.name == "adt"]
+    notes = []
+    for part in parts:
+        arrays = [] if part.name == "adt" else protein_arrays(part.adata)
+        if arrays and not any(part.adata.obs_names.isin(names).any() for names in panels):
+            notes.append(
+                f"{part.label}: obsm[{arrays[0]!r}] looks like proteins, which are not read from there. midas.pp.prepare() makes "
+                "a modality of them; or give {'rna': adata, 'adt': ...}."
+            )
+    return notes
+
+
+def _apart_notes(opened: list[Opened]) -> list[str]:
+    """Warn of objects that share hardly a feature with the others of their modality: other names, or another modality."""
+    notes = []
+    for each in opened:
+        others = [other.features for other in opened if other.part.name == each.part.name and other is not each]
+        if not others or not len(each.features):
+            continue
+        n = int(each.features.isin(others[0].append(others[1:])).sum())
+        if n < _HARDLY * min(len(each.features), max(len(other) for other in others)):
+            notes.append(
+                f"{each.part.label}: {n:,} of {len(each.features):,} features are in other batches, too. Are they of the same "
+                "modality, and their names of the same kind?"
+            )
+    return notes
+
+
+def _pairing_notes(rows: Mapping[str, ModalityRows], cells: Cells) -> list[str]:
+    """Warn of batches whose modalities have few cells in common, but as many each or the same barcodes: spelt differently."""
+    notes = []
+    for (name, part), (other, peer) in combinations(rows.items(), 2):
+        mine, theirs, both = (cells.count(m) for m in (part.present, peer.present, part.present & peer.present))
+        for b in np.flatnonzero((mine > 0) & (theirs > 0) & (both <= np.minimum(mine, theirs) / 2)):
+            batch = cells.batch == b
+            said = f"Batch {cells.batches[b]!r}: {counted(mine[b], 'cell has', 'cells have')} {name} and {theirs[b]:,} {other}"
+            n, a, z = _alike(cells.names[part.present & batch], cells.names[peer.present & batch])
+            if n > min(mine[b], theirs[b]) / 2:
+                notes.append(
+                    f"{said}, with {both[b] or 'no'} names in common, but {n:,} by their bases alone, as {a} and {z}. Give them "
+                    "the same obs_names, as midas.pp.prepare() does, or they are taken as different cells."
+                )
+            elif mine[b] == theirs[b] and not both[b]:
+                notes.append(
+                    f"{said}, but no name in common. If they are the same cells, give them the same obs_names."
+                )
+    return notes
+
+
+def _alike(names: pd.Index, others: pd.Index) -> tuple[int, str, str]:
+    """How many barcodes are the same by their bases, and one of them in both spellings."""
+    a, b = bases(names), bases(others)
+    shared = a.intersection(b) if a is not None and b is not None else pd.Index([])
+    if a is None or b is None or not len(shared):
+        return 0, "", ""
+    example = next((key for key in shared if names[a.get_loc(key)] != others[b.get_loc(key)]), None)
+    if example is None:
+        return 0, "", ""
+    return len(shared), str(names[a.get_loc(example)]), str(others[b.get_loc(example)])
+
+
+def _lonely_notes(rows: Mapping[str, ModalityRows], cells: Cells) -> list[str]:
+    lonely = cells.names[~np.any([part.present for part in rows.values()], axis=0)]
+    if not len(lonely):
+        return []
+    return [f"{len(lonely):,} cells have none of the modalities and get no result: {describe_names(lonely)}."]
