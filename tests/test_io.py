@@ -87,7 +87,7 @@ def test_damaged_and_foreign_files_are_refused(damage: Callable[[Path], object],
         ("gone.h5mu", r"expected a file, found none; files there: in\.h5mu"),
         ("gone.h5ad", r"expected a file, found none; no \.h5ad file in that folder"),
         ("nowhere/gone.h5mu", "expected a file, found none; no .h5mu file in that folder"),
-        ("in.csv", r"expected a file that ends in \.h5mu \(a MuData\) or \.h5ad \(an AnnData\), found '\.csv'"),
+        ("in.csv", r"ends in \.h5mu \(a MuData\) or \.h5ad \(an AnnData\) or \.zarr .*, found '\.csv'"),
         ("in", "found 'no ending'"),
     ],
 )
@@ -131,6 +131,27 @@ def test_a_place_that_cannot_be_written_to_is_refused(name: str, message: str, h
 def matrix(adata: ad.AnnData, layer: str | None = None) -> pd.DataFrame:
     found = adata.X if layer is None else adata.layers[layer]
     return pd.DataFrame(np.asarray(found), index=adata.obs_names, columns=adata.var_names)
+
+
+def test_dates_are_written_as_text_and_stay_dates_in_memory(fitted: MIDAS, mdata: md.MuData, tmp_path: Path) -> None:
+    mdata.obs["day"] = mdata["rna"].obs["day"] = pd.Timestamp("2024-02-29")
+    write_result(tmp_path / "out.h5mu", mdata, fitted)
+    write_mudata(tmp_path / "data.h5mu", mdata)
+    for file in ("out.h5mu", "data.h5mu"):
+        found = read_file(tmp_path / file)
+        assert set(found["rna"].obs["day"]) == set(found.obs["day"].dropna()) == {"2024-02-29"}
+    assert mdata.obs["day"].dtype.kind == "M"
+
+
+@pytest.mark.filterwarnings("ignore:Writing zarr v2 data")
+def test_stores_are_read(fitted: MIDAS, mdata: md.MuData, tmp_path: Path) -> None:
+    streamed = fitted.impute("adt", out=tmp_path / "adt.zarr")
+    found = read_file(tmp_path / "adt.zarr")
+    np.testing.assert_array_equal(found.X, np.asarray(streamed.X[:]))
+    mdata.write_zarr(tmp_path / "all.zarr")
+    assert set(read_file(tmp_path / "all.zarr").mod) == set(mdata.mod)
+    with pytest.raises(DataFileError, match=r"found a \.zarr store\. Read it into memory"):
+        read_file(tmp_path / "adt.zarr", backed=True)
 
 
 def test_a_result_holds_the_data_and_everything_asked_for(fitted: MIDAS, mdata: md.MuData, tmp_path: Path) -> None:

@@ -78,6 +78,23 @@ def test_a_loaded_model_may_be_trained_further(folder: Path, mdata: md.MuData) -
     assert not np.array_equal(model.latent(), before)
 
 
+def test_a_model_loaded_with_its_own_data_has_their_counts(folder: Path, mdata: md.MuData, query: md.MuData) -> None:
+    mosaic, rows = MIDAS.load(folder, mdata).counts()
+    assert mosaic.n_cells == len(rows) == mdata.n_obs
+    assert MIDAS.load(folder).cells.obs_names[rows].tolist() == mosaic.cells.tolist()
+    assert not MIDAS.load(folder, query).has_counts
+
+
+def test_training_anew_tells_what_it_forgets(folder: Path, mdata: md.MuData, caplog: pytest.LogCaptureFixture) -> None:
+    part = joined({name: adata[adata.obs["batch"] != "batch1"].copy() for name, adata in mdata.mod.items()})
+    model = MIDAS.load(folder, part)
+    model.fit(progress=False)
+    assert (
+        f"Training anew on {part.n_obs} cells; what the model knows of {mdata.n_obs - part.n_obs} more" in caplog.text
+    )
+    assert model.cells.n_obs == part.n_obs
+
+
 def test_a_loaded_model_is_trained_on_batches_that_it_knows_alone(folder: Path, mdata: md.MuData) -> None:
     rna = mdata["rna"].copy()
     rna.obs["batch"] = "elsewhere"

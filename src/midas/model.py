@@ -36,7 +36,7 @@ from midas.learned import Learned, learn
 from midas.nn import VAE, Discriminators
 from midas.ranks import ranks
 from midas.results import all_layout, check_rows, checked_out, fill, frame, gathered, own_layout, write_layer
-from midas.sample import read_sampled, sampled
+from midas.sample import read_sampled, rows_of, sampled
 from midas.sharing import fetch
 from midas.spread import knowledge
 from midas.storage import StoredModel, has_sample, read_model, read_sample, write_model
@@ -172,6 +172,13 @@ class MIDAS:
                 "Expected data to train on, found none: this model was loaded without. Give load(data=)."
             )
         check_trainable(self.mosaic)
+        if self.has_cells and (forgotten := self.cells.n_obs - self.mosaic.n_cells) > 0:
+            logger.warning(
+                "Training anew on %s cells; what the model knows of %s more, as of a reference, will be forgotten. To keep it, "
+                "map with midas.transfer.",
+                f"{self.mosaic.n_cells:,}",
+                f"{forgotten:,}",
+            )
         around = Surroundings(
             progress=progress,
             loggers=tuple(loggers),
@@ -757,7 +764,8 @@ class MIDAS:
         folder
             Where it is; also the URL of an archive, or ``hf://owner/name``: see :func:`midas.sharing.fetch`.
         data
-            Cells that verbs without `data` are about; checked against the model by name.
+            Cells that verbs without `data` are about; checked against the model by name. The model's own cells, or some of them,
+            are also the counts that reciprocal mapping needs.
         batch_key, measured, layer
             As in :class:`MIDAS`, of `data` and of all data to come. What the model was told by `measured` before it was saved
             holds if left out.
@@ -786,6 +794,9 @@ class MIDAS:
         model.vae.to(accelerator_or_other(stored.config.training))
         if data is not None:
             model.mosaic = model.read(data)
+            rows = rows_of(model.mosaic, model.cells) if model.has_cells else None
+            if rows is not None:  # the model's own cells: their counts are at hand again
+                model._counts = model.mosaic, rows
         return model
 
     def provenance(self) -> dict[str, str]:

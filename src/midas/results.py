@@ -132,11 +132,22 @@ def _opened(path: Path) -> AnnData:
 
 def check_rows(cells: pd.Index, data: MuData | AnnData) -> None:
     """Refuse data whose rows of obs are not these cells one by one, as results could not be written beside them."""
-    if not cells.equals(pd.Index(data.obs_names.astype(str))):
+    names = pd.Index(data.obs_names.astype(str))
+    if cells.equals(names):
+        return
+    if not names.is_unique:
         raise ValueError(
             "Expected every row of obs to be one cell, found names that cells of several batches share. Give the cells "
             "unique obs_names, for example with the batch in front."
         )
+    same = len(cells) == len(names) and cells.isin(names).all()
+    found = (
+        "them in another order"
+        if same
+        else f"{len(names):,} cells, of which {int(names.isin(cells).sum()):,} are these"
+    )
+    msg = f"Expected the data that these {len(cells):,} cells were read from, found {found}. Give the same object or file."
+    raise ValueError(msg)
 
 
 def write_layer(

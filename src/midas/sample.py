@@ -49,6 +49,16 @@ def representative(cells: AnnData, rows: NDArray[np.int64], n: int, seed: int) -
     return usable[evenly(batch * regions + region, n, seed)]
 
 
+def rows_of(mosaic: Mosaic, cells: AnnData) -> NDArray[np.int64] | None:
+    """Row in a table of cells of each cell of a mosaic, `(n_cells,)`, by batch and name; None unless all of them are in it."""
+    own = pd.MultiIndex.from_arrays([cells.obs[keys.BATCH].astype(str), cells.obs_names.astype(str)])
+    wanted = pd.MultiIndex.from_arrays([np.asarray(mosaic.batches)[mosaic.batch], mosaic.cells.astype(str)])
+    if not own.is_unique or not wanted.is_unique:
+        return None
+    rows: NDArray[np.int64] = own.get_indexer(wanted).astype(np.int64)
+    return rows if (rows >= 0).all() else None
+
+
 def sampled(mosaic: Mosaic, rows: NDArray[np.int64], cells: AnnData, n: int, seed: int) -> MuData:
     """Counts of up to `n` cells as MuData.
 

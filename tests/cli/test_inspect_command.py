@@ -24,7 +24,7 @@ def test_inspect_prints_the_mosaic_and_changes_nothing(folder: Path) -> None:
         "adt+atac+rna",
         "atac: 75 features, bernoulli, binarize\n",
         "bridge adt - rna:",
-        "! Batch 'batch1' has only 40 cells",
+        "! 3 batches have fewer than 50 cells ('batch1', 'batch2', 'batch3')",
         "Would train on 120 cells (0 held out)",
     ):
         assert said in result.stdout

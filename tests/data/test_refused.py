@@ -22,6 +22,13 @@ def without(adata: ad.AnnData, what: str) -> ad.AnnData:
             adata.obs["batch"] = pd.Categorical(["b1"] * 7 + [np.nan])
         case "blank batch":
             adata.obs["batch"] = ["b1"] * 7 + [""]
+        case "columns":
+            adata.obs = pd.concat([adata.obs, adata.obs], axis=1)
+        case "counts":
+            adata.raw = adata.copy()
+            adata.X = adata.X.astype(np.float64)
+            adata.X.data[0] = 2.0000001
+            adata.layers["imputed"] = adata.X
         case "x":
             adata.X = None
     return adata
@@ -72,12 +79,28 @@ REFUSED: list[tuple[Callable[[], Any], dict[str, Any], str]] = [
     (
         lambda: {"rna": one(CELLS, GENES), "donor2": one(CELLS, GENES)},
         {},
-        "either by modality .* or by batch, found both: rna are modalities, the rest of rna, donor2 are not",
+        "either by modality .* or by batch, found both: rna are modalities, donor2 not. Leave the latter",
     ),
     (
         lambda: np.ones((3, 3)),
         {},
         "Expected a MuData, an AnnData, or a dict of them by modality or by batch, found ndarray",
+    ),
+    (lambda: "file.h5mu", {}, r"found str. Read the file first: midas.io.read_file\(path\)"),
+    (
+        lambda: one(CELLS, GENES),
+        {"batch_key": ["site", "donor"]},
+        r"batch_key= to name one column .*found \['site', 'donor'\]",
+    ),
+    (
+        lambda: without(one(CELLS, GENES), "columns"),
+        {},
+        "modality 'rna'.*: expected each column of obs once.*: 'batch'",
+    ),
+    (
+        lambda: without(one(CELLS, GENES), "counts"),
+        {},
+        "first 2.0000001 at cell .* There are no layers. raw has other values: midas.pp.prepare",
     ),
     (lambda: {"rna": np.ones((3, 3))}, {}, r"found dict of \['ndarray'\]"),
     (dict, {}, r"found dict of \[\]"),
@@ -95,6 +118,13 @@ def test_what_cannot_be_read_is_refused_with_what_to_do(
 def test_a_model_refuses_what_cannot_be_read_before_it_starts() -> None:
     with pytest.raises(KeyError, match="expected a column 'batch'"):
         MIDAS(one(CELLS, GENES, None))
+
+
+def test_new_data_without_batches_are_told_how_to_name_them(fitted: MIDAS) -> None:
+    with pytest.raises(
+        KeyError, match=r"found the columns: none\. Give model\.read\(data, batch_key=\.\.\.\) in place of data"
+    ):
+        fitted.impute("adt", one(CELLS, GENES, None))
 
 
 def test_a_modality_of_zeros_alone_is_refused() -> None:

@@ -54,6 +54,13 @@ def test_what_is_hard_is_said(parts: Mapping[str, tuple[int, int]], warning: str
     assert pd.Series(summary(parts).warnings).str.contains(warning).any()
 
 
+def test_many_small_batches_are_one_warning() -> None:
+    rna = one(names("c", 60), FEATURES["rna"], [f"b{i % 30:02}" for i in range(60)])
+    found = [text for text in summarise(read_mosaic(rna)).warnings if "hard to learn" in text]
+    assert len(found) == 1
+    assert found[0].startswith("30 batches have fewer than 50 cells ('b00', 'b01', 'b02', 'b03', 'b04' and 25 more): ")
+
+
 def test_bridges_may_lead_through_a_third_modality() -> None:
     found = summary({"rna": (0, 120), "adt": (0, 60), "atac": (60, 120)})
     assert found.bridges == {("adt", "atac"): 0, ("adt", "rna"): 60, ("atac", "rna"): 60}

@@ -76,7 +76,7 @@ def test_foscttm_of_nothing_is_not_perfect() -> None:
     assert np.isnan(metrics.foscttm(x[:1], x[:1]))
     assert np.isnan(metrics.foscttm(x[:0], x[:0]))
     for broken in (np.full_like(x, np.nan), np.where(np.arange(30)[:, None] < 3, np.inf, x)):
-        with pytest.raises(ValueError, match=r"found (30|3) of 30 cells with values that are not. Leave them out"):
+        with pytest.raises(ValueError, match=r"found (30|3) of 30 cells with values that are not, as cells that"):
             metrics.foscttm(x, broken)
 
 
@@ -88,8 +88,32 @@ def test_alignment_is_that_of_the_cells_seen_in_all_modalities() -> None:
     whole = {"rna": rna[both], "adt": adt[both]}
     assert metrics.alignment({"rna": rna, "adt": adt}, labels) == metrics.alignment(whole, labels[both])
     assert metrics.modality_asw({"rna": rna, "adt": adt}, labels) == metrics.modality_asw(whole, labels[both])
-    with pytest.raises(ValueError, match="Expected the same cells in every modality"):
+    with pytest.raises(ValueError, match="Expected values of the same cells, found 100 and 50 and 100 rows"):
         metrics.alignment({"rna": rna, "adt": adt[:50]}, labels)
+
+
+def test_rows_that_are_missing_or_of_no_embedding() -> None:
+    x, types = RNG(0).normal(size=(40, 3)), np.repeat(["a", "b"], 20)
+    hole = np.where(np.arange(40)[:, None] < 4, np.nan, x)
+    for score in (
+        lambda: metrics.mixing(hole, types),
+        lambda: metrics.label_agreement(hole, types),
+        lambda: metrics.label_transfer_f1(hole, types, x, types),
+        lambda: metrics.label_transfer_f1(x, types, hole, types),
+        lambda: metrics.neighbourhood_overlap(x, hole),
+    ):
+        with pytest.raises(
+            ValueError, match="found 4 of 40 cells with values that are not, as cells that were not embedded"
+        ):
+            score()
+    for score in (
+        lambda: metrics.mixing(x, types[:9]),
+        lambda: metrics.label_agreement(x, list(types[:9])),
+        lambda: metrics.label_transfer_f1(x, types[:9], x, types),
+        lambda: metrics.fold_changes(np.exp(x), types[:9]),
+    ):
+        with pytest.raises(ValueError, match="Expected values of the same cells, found 40 and 9 rows"):
+            score()
 
 
 def test_labels_that_are_all_missing() -> None:

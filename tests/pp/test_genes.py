@@ -34,7 +34,7 @@ def test_features_need_half_of_the_cells_or_many() -> None:
     batches = {"a": rna({"both": full, "a": full}), "b": rna({"both": full, "b": full})}
     assert pp.select_genes(batches).genes.tolist() == ["both"]
     assert pp.select_genes(batches).notes == (
-        "Genes left out: 2 that only batches with 60 of the 120 cells or fewer found so often.",
+        "Genes left out: 2 that only batches with 60 of the 120 cells or fewer found so often (min_measured).",
     )
     assert len(pp.select_genes(batches, cutoffs=pp.Cutoffs(min_measured=0.49)).genes) == 3
     assert len(pp.select_genes(batches, cutoffs=pp.Cutoffs(min_measured_cells=59)).genes) == 3
@@ -71,7 +71,7 @@ def test_every_gene_left_out_is_accounted_for() -> None:
     found = pp.select_genes(batches, cutoffs=pp.Cutoffs(n_genes=50))
     (note,) = found.notes
     assert "Genes left out: 4 that no batch found in 1% of its cells, with 2 counts for each cell of that 1%; " in note
-    assert "; 1 that only batches with 300 of the 600 cells or fewer found so often; " in note
+    assert "; 1 that only batches with 300 of the 600 cells or fewer found so often (min_measured); " in note
     assert note.endswith("; 145 that vary less than the 50 genes kept.")
     assert len(found.genes) == 200 - 4 - 1 - 145
 

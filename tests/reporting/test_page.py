@@ -20,9 +20,10 @@ from pages import HOSTILE
 
 import midas
 from helpers import dense, files_under, joined, names, one, simulated, tiny
+from midas.columns import all_columns
 from midas.data import Mosaic
 from midas.reporting import Choices, check_page
-from midas.reporting.choices import columns_of, label_of, obs_of
+from midas.reporting.choices import columns_of, label_of
 from midas.reporting.colours import _markers
 from midas.reporting.content import _codes
 from midas.reporting.render import to_json
@@ -246,7 +247,7 @@ def test_columns_of_modalities_are_joined_where_they_agree() -> None:
     mdata.obs = mdata.obs[["batch"]]
     mdata["rna"].obs["same"], mdata["adt"].obs["same"] = "x", "x"
     mdata["rna"].obs["depth"], mdata["adt"].obs["depth"] = 1.0, 2.0
-    obs = obs_of(mdata)
+    obs = all_columns(mdata)
     assert {"same", "rna:depth", "adt:depth"} <= set(obs.columns)
     has = mdata.obs_names.isin(mdata["rna"].obs_names) | mdata.obs_names.isin(mdata["adt"].obs_names)
     assert (obs["same"].notna().to_numpy() == has).all()

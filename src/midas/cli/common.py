@@ -25,6 +25,7 @@ _AS_OPTIONS: Final = {
     "Start without resume": "Delete the file or name another with --checkpoint",
     "with layer=.": "with --layer.",
     "midas.pp.prepare(data, schema=model.schema) does so.": "midas prepare --reference MODEL does so.",
+    "midas.pp.prepare() takes them if they are counts.": "midas prepare takes them if they are counts.",
     "as midas.pp.prepare() does,": "as midas prepare does,",
     "midas.pp.prepare() sums them.": "midas prepare sums them.",
     "If it is another, say so: {'adt': adata} in place of adata.": (
@@ -38,9 +39,7 @@ _AS_OPTIONS: Final = {
     ),
 }
 
-Data = Annotated[
-    Path, typer.Argument(help="An .h5mu file (or .h5ad of one modality) with raw counts.", show_default=False)
-]
+Data = Annotated[Path, typer.Argument(help="An .h5mu or .h5ad file with raw counts.", show_default=False)]
 BatchKey = Annotated[
     str, typer.Option(help="Column of obs that names each cell's batch; 'none' when all cells are one batch.")
 ]

@@ -56,6 +56,13 @@ class Rna:
         ),
     ] = None
     genes: Annotated[int, typer.Option(help="Number of variable genes to keep.", min=1, rich_help_panel=_RNA)] = 4000
+    min_measured: Annotated[
+        float,
+        typer.Option(
+            help="Keep genes that batches with over this share of the cells, or with over 5,000 cells, found often.",
+            rich_help_panel=_RNA,
+        ),
+    ] = 0.5
 
 
 @dataclass(frozen=True)
@@ -195,6 +202,7 @@ def _cutoffs(rna: Rna, adt: Proteins, peaks: Peaks) -> Cutoffs:
         min_counts=rna.min_counts,
         max_mito=rna.max_mito,
         n_genes=rna.genes,
+        min_measured=rna.min_measured,
         min_protein_counts=adt.min_protein_counts,
         min_peaks=peaks.min_peaks,
         min_accessibility=peaks.min_accessibility,

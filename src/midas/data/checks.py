@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from midas import keys
+
 if TYPE_CHECKING:
     import pandas as pd
     import scipy.sparse as sp
@@ -84,9 +86,14 @@ def _check_values(block: sp.csr_matrix, support: Support, part: Any, start: int)
             (np.abs(values) > _LARGEST, "values too large for float32", "Remove or mend these cells or features.")
         )
     if support == "counts":
-        layers = sorted(part.adata.layers)
+        layers = sorted(set(part.adata.layers) - {keys.IMPUTED, keys.CORRECTED})
         where = f"Layers there: {', '.join(layers)}; choose one with layer=." if layers else "There are no layers."
-        raw = f"Give raw counts, not normalised or log-transformed values. {where}"
+        kept = (
+            " raw has other values: midas.pp.prepare() takes them if they are counts."
+            if part.adata.raw is not None
+            else ""
+        )
+        raw = f"Give raw counts, not normalised or log-transformed values. {where}{kept}"
         with np.errstate(invalid="ignore"):
             tests += [
                 (values < 0, "negative values", raw),
@@ -99,10 +106,16 @@ def _check_values(block: sp.csr_matrix, support: Support, part: Any, start: int)
             cell, feature = part.adata.obs_names[start + row], part.adata.var_names[block.indices[first]]
             expected = "raw counts (whole numbers from 0 up)" if support == "counts" else "finite numbers"
             msg = (
-                f"{part.label}: expected {expected}, found {what}, first {values[first]:.6g} at cell {cell!r}, feature "
+                f"{part.label}: expected {expected}, found {what}, first {_written(values[first])} at cell {cell!r}, feature "
                 f"{feature!r}. {advice}"
             )
             raise CountsError(msg)
+
+
+def _written(value: Any) -> str:  # noqa: ANN401 - a number of numpy
+    """A number in few digits, unless these make it another one."""
+    short = f"{value:.6g}"
+    return short if value.dtype.type(short) == value or not np.isfinite(value) else str(value)
 
 
 def counted(n: float, one: str, many: str) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -29,6 +30,16 @@ Layer: TypeAlias = str | Mapping[str, str] | None
 # What 10x files write in var["feature_types"], or older ones in the other.
 _TYPE_COLUMNS = ("feature_types", "feature_type")
 _FEATURE_TYPES = {"Gene Expression": "rna", "Antibody Capture": "adt", "Peaks": "atac"}
+
+
+class NoBatchError(KeyError):
+    """No column names the cells' batches."""
+
+    def __init__(self, found: str, advice: str = "") -> None:
+        super().__init__(f"{found} {advice or self.ADVICE}")
+        self.found = found
+
+    ADVICE: Final = "Name the column with batch_key=, or say batch_key=None if all cells are one batch."
 
 
 @dataclass(frozen=True)
@@ -79,6 +90,7 @@ def take_apart(
     TypeError, KeyError, ValueError
         When the input is of another kind, has no such batch column, or its modalities cannot be told.
     """
+    _check_key(batch_key)
     if isinstance(data, MuData):
         parts = _of_mudata(data, "", batch_key)
         return parts, _batch_by_cell(data, parts)
@@ -90,7 +102,8 @@ def take_apart(
     found = type(data).__name__
     if isinstance(data, Mapping):
         found += f" of {sorted({type(v).__name__ for v in data.values()})}"
-    msg = f"Expected a MuData, an AnnData, or a dict of them by modality or by batch, found {found}."
+    hint = " Read the file first: midas.io.read_file(path)." if isinstance(data, str | Path) else ""
+    msg = f"Expected a MuData, an AnnData, or a dict of them by modality or by batch, found {found}.{hint}"
     raise TypeError(msg)
 
 
@@ -108,7 +121,8 @@ def _of_mapping(
     if known and not any(isinstance(value, MuData) for value in data.values()):
         msg = (
             f"Expected a dict either by modality (AnnData each) or by batch, found both: {', '.join(known)} are modalities, "
-            f"the rest of {', '.join(map(str, data))} are not."
+            f"{', '.join(str(key) for key in data if key not in known)} not. Leave the latter out, or say what they are with "
+            "modalities=."
         )
         raise ValueError(msg)
     parts: list[Part] = []
@@ -134,6 +148,7 @@ def _finer(data: MuData | AnnData, batch_key: str | None) -> tuple[str, int] | N
 def _of_mudata(data: MuData, label: str, batch_key: str | None) -> list[Part]:
     if not data.mod:
         raise ValueError("Expected a MuData with at least one modality, found none.")
+    _check_columns(data.obs, label)
     shared = None if batch_key is None or batch_key not in data.obs.columns else data.obs[batch_key]
     if shared is not None:
         shared = shared.set_axis(own_index(shared.index))
@@ -209,7 +224,26 @@ def types_in(adata: AnnData) -> pd.Series | None:
     return None if column is None else adata.var[column].astype(str)
 
 
+def _check_key(batch_key: object) -> None:
+    """Refuse what is no name of a column."""
+    if batch_key is not None and not isinstance(batch_key, str):
+        msg = (
+            f"Expected batch_key= to name one column of obs, found {batch_key!r}. To tell batches by several columns, join them "
+            "into one first."
+        )
+        raise TypeError(msg)
+
+
+def _check_columns(obs: pd.DataFrame, label: str) -> None:
+    """Refuse a table with two columns of one name: which one is meant, nobody knows."""
+    if not obs.columns.is_unique:
+        repeated = describe_names(obs.columns[obs.columns.duplicated()].unique())
+        msg = f"{label}expected each column of obs once, found repeated ones: {repeated}. Rename or remove one."
+        raise ValueError(msg)
+
+
 def _part(name: str, adata: AnnData, label: str, batch_key: str | None, shared: pd.Series | None) -> Part:
+    _check_columns(adata.obs, f"{label}: ")
     if batch_key is None:
         return Part(name, adata, label, pd.Series("all", index=adata.obs_names))
     own = adata.obs[batch_key] if batch_key in adata.obs.columns else None
@@ -218,11 +252,8 @@ def _part(name: str, adata: AnnData, label: str, batch_key: str | None, shared: 
     batch = own if own is not None else shared
     if batch is None:
         columns = ", ".join(map(str, adata.obs.columns)) or "none"
-        msg = (
-            f"{label}: expected a column {batch_key!r} that names each cell's batch, found the columns: {columns}. Name the "
-            "column with batch_key=, or say batch_key=None if all cells are one batch."
-        )
-        raise KeyError(msg)
+        msg = f"{label}: expected a column {batch_key!r} that names each cell's batch, found the columns: {columns}."
+        raise NoBatchError(msg)
     batches = as_text(batch)
     missing = batch.isna().to_numpy() | (batches == "")  # files may write a missing text as ""
     if missing.any():

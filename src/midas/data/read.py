@@ -17,13 +17,19 @@ from midas.data.mosaic import ModalityRows, Mosaic
 from midas.data.names import CellNames
 from midas.data.odd import odd_parts, odd_rows
 from midas.data.opened import open_parts
-from midas.data.parts import Layer, MosaicData, take_apart
+from midas.data.parts import Layer, MosaicData, NoBatchError, take_apart
 from midas.data.schema import MosaicSchema
 from midas.data.wanted import named_as_in, wanted_parts
 from midas.memory import give_back
 from midas.modality import Modality
 
 logger = logging.getLogger(__name__)
+
+
+_OF_NEW_DATA = (
+    "Give model.read(data, batch_key=...) in place of data, or midas.transfer.Query(data, batch_key=...) to map them; None where "
+    "all cells are one batch."
+)
 
 
 def read_mosaic(
@@ -70,7 +76,12 @@ def read_mosaic(
     300
     """
     known = like if schema is None else schema
-    parts, order = take_apart(data, batch_key=batch_key, modalities=modalities if known is None else known.kinds)
+    try:
+        parts, order = take_apart(data, batch_key=batch_key, modalities=modalities if known is None else known.kinds)
+    except NoBatchError as error:
+        if known is None:
+            raise
+        raise NoBatchError(error.found, _OF_NEW_DATA) from None
     notes: list[str] = []
     if like is not None:
         parts = named_as_in(like, parts)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from midas.data.checks import counted, describe_names
+
 if TYPE_CHECKING:
     from midas.data.mosaic import Mosaic
 
@@ -72,10 +74,16 @@ def _warnings(cells: pd.DataFrame, bridges: dict[tuple[str, str], int]) -> list[
         )
     for (a, b), n in bridges.items():
         if 0 < n < _TINY_BATCH:
-            found.append(f"Only {n} cells have both {a} and {b}: a weak bridge.")
-    for batch, n in cells["all"].items():
-        if n < _TINY_BATCH:
-            found.append(f"Batch {batch!r} has only {n} cells: its batch effect is hard to learn.")
+            found.append(f"Only {counted(n, 'cell has', 'cells have')} both {a} and {b}: a weak bridge.")
+    tiny = cells["all"][cells["all"] < _TINY_BATCH]
+    if len(tiny) == 1:
+        size = counted(int(tiny.iloc[0]), "cell", "cells")
+        found.append(f"Batch {tiny.index[0]!r} has only {size}: its batch effect is hard to learn.")
+    elif len(tiny):
+        which = describe_names(tiny.index)
+        found.append(
+            f"{len(tiny):,} batches have fewer than {_TINY_BATCH} cells ({which}): their batch effects are hard to learn."
+        )
     if len(cells) == 1:
         found.append("There is one batch: nothing to correct; imputation and translation still work.")
     return found

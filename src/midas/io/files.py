@@ -11,15 +11,17 @@ import anndata as ad
 import h5py
 import mudata
 import numpy as np
+import zarr
 from anndata import AnnData
 from mudata import MuData
 
+from midas.columns import writable
 from midas.data.joint import joining
 from midas.data.parts import own_index, rows_in
 from midas.files import obstacle, replacing
 from midas.memory import give_back
 
-_READERS: dict[str, str] = {".h5mu": "a MuData", ".h5ad": "an AnnData"}
+_READERS: dict[str, str] = {".h5mu": "a MuData", ".h5ad": "an AnnData", ".zarr": "an AnnData or a MuData"}
 
 
 class DataFileError(ValueError):
@@ -27,7 +29,7 @@ class DataFileError(ValueError):
 
 
 def read_file(path: str | Path, *, backed: bool = False) -> MuData | AnnData:
-    """Read an ``.h5mu`` or ``.h5ad`` file.
+    """Read an ``.h5mu`` or ``.h5ad`` file, or a ``.zarr`` store.
 
     Parameters
     ----------
@@ -49,17 +51,31 @@ def read_file(path: str | Path, *, backed: bool = False) -> MuData | AnnData:
     """
     file = Path(path)
     check_source(file)
-    mode = "r" if backed else None
-    read: Callable[..., Any] = mudata.read_h5mu if file.suffix == ".h5mu" else ad.read_h5ad
+    if backed and file.suffix == ".zarr":
+        msg = f"{file}: expected an .h5mu or .h5ad file to leave on disk, found a .zarr store. Read it into memory."
+        raise DataFileError(msg)
     try:
         with joining():
-            data: MuData | AnnData = read(file, backed=mode)
+            data = _READ[file.suffix](file, "r" if backed else None)
     except Exception as error:  # a broken file may fail anywhere in the libraries that read it
         msg = f"{file}: expected {_READERS[file.suffix]}, found a damaged or foreign file ({type(error).__name__}: {error})."
         raise DataFileError(msg) from error
     if isinstance(data, MuData):
         _share_names(data)
     return data
+
+
+def _read_zarr(store: Path, _: str | None) -> MuData | AnnData:
+    group: Any = zarr.open_group(str(store), mode="r")
+    found: MuData | AnnData = mudata.read_zarr(store) if "mod" in group else ad.read_zarr(store)
+    return found
+
+
+_READ: dict[str, Callable[[Path, Any], MuData | AnnData]] = {
+    ".h5mu": lambda file, mode: mudata.read_h5mu(file, backed=mode),
+    ".h5ad": lambda file, mode: ad.read_h5ad(file, backed=mode),
+    ".zarr": _read_zarr,
+}
 
 
 def _share_names(data: MuData) -> None:
@@ -86,7 +102,7 @@ def check_source(file: Path) -> None:
         raw = " Make a mosaic of raw files by midas prepare." if file.suffix == ".h5" or file.is_dir() else ""
         msg = f"{file}: expected a file that ends in {kinds}, found {found}.{raw}"
         raise DataFileError(msg)
-    if not file.is_file():
+    if not (file.is_dir() if file.suffix == ".zarr" else file.is_file()):
         folder = file.parent
         there = sorted(p.name for p in folder.glob(f"*{file.suffix}")) if folder.is_dir() else []
         found = f"files there: {', '.join(there)}" if there else f"no {file.suffix} file in that folder"
@@ -171,4 +187,17 @@ def write_mudata(target: Path, mdata: MuData) -> None:
     True
     """
     with replacing(target) as scratch, joining():
-        mdata.write_h5mu(scratch)
+        write_h5mu(scratch, mdata)
+
+
+def write_h5mu(path: Path, mdata: MuData) -> None:
+    """Write a MuData as its library does, but columns of obs that files cannot hold, such as dates, as text."""
+    holders = [mdata, *mdata.mod.values()]
+    tables = [holder.obs for holder in holders]
+    try:
+        for holder, table in zip(holders, tables, strict=True):
+            holder.obs = writable(table)
+        mdata.write_h5mu(path)
+    finally:  # what the user has in memory stays as it is
+        for holder, table in zip(holders, tables, strict=True):
+            holder.obs = table

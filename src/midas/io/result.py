@@ -22,7 +22,7 @@ from midas.data.parts import modalities_in
 from midas.data.sources import open_source
 from midas.data.wanted import name_in
 from midas.files import replacing
-from midas.io.files import check_target
+from midas.io.files import check_target, write_h5mu
 from midas.results import all_layout, check_rows, frame, own_layout, write_dense
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ def _write(
         whole = _with_modalities(mdata, {**hollow, **({} if decoding is None else decoding.frames())}, model)
         if add is not None:
             add(whole)
-        whole.write_h5mu(scratch)
+        write_h5mu(scratch, whole)
         with h5py.File(scratch, "r+") as file:
             for name, adata in mdata.mod.items():
                 if adata.isbacked:

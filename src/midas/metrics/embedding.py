@@ -49,13 +49,7 @@ def foscttm(a: ArrayLike, b: ArrayLike) -> float:
     if x.shape != y.shape:
         msg = f"Expected two embeddings of the same cells, found shapes {x.shape} and {y.shape}."
         raise ValueError(msg)
-    finite = finite_rows(x, y)
-    if not finite.all():
-        msg = (
-            f"Expected finite embeddings, found {int((~finite).sum()):,} of {len(x):,} cells with values that are not. "
-            "Leave them out of both."
-        )
-        raise ValueError(msg)
+    _check_finite(x, y)
     if len(x) < 2:
         return float("nan")
     centre = (x.mean(0) + y.mean(0)) / 2  # distances are rounded the less, the closer points lie to zero
@@ -100,6 +94,8 @@ def label_transfer_f1(
     same_cells(source, source_labels)
     same_cells(target, target_labels)
     (given, gives), (truth, judged) = some_labels(source_labels), some_labels(target_labels)
+    _check_finite(np.asarray(source)[gives])
+    _check_finite(np.asarray(target)[judged])
     voters: Any = KNeighborsClassifier(min(k, int(gives.sum())), weights=weights)
     voters.fit(np.asarray(source)[gives], given[gives])
     return float(f1_score(truth[judged], voters.predict(np.asarray(target)[judged]), average=average))
@@ -211,7 +207,18 @@ def mixing(z: ArrayLike, batch: ArrayLike, *, k: int = 30) -> float:
     return float(np.clip((np.mean(1 / (shares**2).sum(1)) - 1) / (overall - 1), 0, 1))
 
 
+def _check_finite(*embeddings: NDArray[Any]) -> None:
+    finite = finite_rows(*embeddings)
+    if not finite.all():
+        msg = (
+            f"Expected finite embeddings, found {int((~finite).sum()):,} of {len(finite):,} cells with values that are not, as "
+            "cells that were not embedded have. Leave them out."
+        )
+        raise ValueError(msg)
+
+
 def _neighbours(z: ArrayLike, k: int) -> NDArray[np.int64]:
     x = np.asarray(z)
+    _check_finite(x)
     found: NDArray[np.int64] = NearestNeighbors(n_neighbors=min(k, len(x) - 1)).fit(x).kneighbors(return_distance=False)
     return found

@@ -28,15 +28,19 @@ def dense(values: ArrayLike | sp.spmatrix | sp.sparray) -> NDArray[Any]:
 
 
 def same_cells(*given: object) -> None:
-    """Check that Series and tables, whose rows are matched by position, name the same cells in the same order.
+    """Check that all are of as many cells, and that Series and tables name the same ones in the same order.
 
     Arrays have no names, nor have tables whose rows are merely numbered (a RangeIndex).
 
     Raises
     ------
     ValueError
-        Where two of them name other cells, or name them in another order.
+        Where two of them are of more or fewer cells, of others, or name them in another order.
     """
+    lengths = [_n_rows(x) for x in given]
+    if len({n for n in lengths if n is not None}) > 1:
+        msg = f"Expected values of the same cells, found {' and '.join(str(n) for n in lengths if n is not None)} rows."
+        raise ValueError(msg)
     named = [x.index for x in given if isinstance(x, pd.Series | pd.DataFrame)]
     named = [index for index in named if not isinstance(index, pd.RangeIndex)]
     for other in named[1:]:
@@ -47,6 +51,14 @@ def same_cells(*given: object) -> None:
                 f"{describe_names(other, 3)}. Reorder one by the index of the other, or give arrays."
             )
             raise ValueError(msg)
+
+
+def _n_rows(values: object) -> int | None:
+    """Number of rows; None of what is no array, table or list."""
+    shape = getattr(values, "shape", None)
+    if shape is not None:
+        return int(shape[0]) if shape else None
+    return len(values) if isinstance(values, list | tuple) else None
 
 
 def finite_rows(*arrays: NDArray[Any]) -> NDArray[np.bool_]:

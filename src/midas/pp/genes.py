@@ -110,7 +110,9 @@ def _left_out(table: pd.DataFrame, enough: pd.Series, total: int, cutoffs: Cutof
     share, counts = f"{100 * cutoffs.min_gene_cells:.3g}%", cutoffs.min_gene_counts
     reasons = {
         f"no batch found in {share} of its cells, with {counts:g} counts for each cell of that {share}": gone & ~voted,
-        f"only batches with {least:,} of the {total:,} cells or fewer found so often": gone & voted & ~enough,
+        f"only batches with {least:,} of the {total:,} cells or fewer found so often (min_measured)": gone
+        & voted
+        & ~enough,
         f"vary less than the {counted(cutoffs.n_genes, 'gene', 'genes')} kept": gone & enough,
     }
     parts = [f"{int(which.sum()):,} that {reason}" for reason, which in reasons.items() if which.any()]
