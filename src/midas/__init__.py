@@ -13,7 +13,7 @@ from midas.data import CountsError, Mosaic, read_mosaic
 from midas.inference import Encoded
 from midas.modality import ADT, ATAC, RNA, Modality
 from midas.model import MIDAS, NotFittedError
-from midas.reporting import report
+from midas.reporting import diagnose, report
 from midas.storage import ModelFileError
 from midas.training.step import NotFiniteError
 
@@ -42,6 +42,7 @@ __all__ = [
     "ObjectiveConfig",
     "TrainingConfig",
     "datasets",
+    "diagnose",
     "metrics",
     "pl",
     "pp",

@@ -786,12 +786,13 @@ class MIDAS:
         place = fetch(folder, sha256=sha256)
         stored = read_model(place)
         model = cls.__new__(cls)
-        told = (stored.told or None) if measured is None else measured
-        model._start(stored.schema, stored.config, stored.seed, HowRead(batch_key, layer, told, renamed=stored.renamed))
+        here = accelerator_or_other(stored.config.training)
+        config, told = _at_home(stored.config, here), (stored.told or None) if measured is None else measured
+        model._start(stored.schema, config, stored.seed, HowRead(batch_key, layer, told, renamed=stored.renamed))
         model.mosaic = None
         model._learned, model._folder = stored.learned, place
         model.vae.load_state_dict(stored.weights)
-        model.vae.to(accelerator_or_other(stored.config.training))
+        model.vae.to(here)
         if data is not None:
             model.mosaic = model.read(data)
             rows = rows_of(model.mosaic, model.cells) if model.has_cells else None
@@ -881,6 +882,15 @@ class MIDAS:
         layout = all_layout(mosaic, modality, np.flatnonzero(np.isfinite(states.z).all(1)))
         blocks = decode(self.vae, self.schema, states.of(layout.cells), modality, layout.columns, draw)
         return fill(frame(mosaic, modality, layout, described=True), blocks, path)
+
+
+def _at_home(config: Config, here: str) -> Config:
+    """A model's configuration on a machine that may lack the device it was trained on."""
+    training = config.training
+    if training.accelerator in {"auto", here}:
+        return config
+    logger.info("The model was trained on %s, which is not here; it will compute on %s.", training.accelerator, here)
+    return replace(config, training=replace(training, accelerator="auto"))
 
 
 def _checked(config: object) -> Config:

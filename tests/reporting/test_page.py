@@ -25,7 +25,7 @@ from midas.data import Mosaic
 from midas.reporting import Choices, check_page
 from midas.reporting.choices import columns_of, label_of
 from midas.reporting.colours import _markers
-from midas.reporting.content import _codes
+from midas.reporting.judge import _codes
 from midas.reporting.render import to_json
 
 
@@ -272,6 +272,6 @@ def test_json_may_stand_in_a_script() -> None:
 
 
 def test_unknown_is_no_type() -> None:
-    codes_, names_ = _codes(pd.DataFrame({"t": ["B", "Unknown", None, "A", "nan"]}), "t")
+    codes_, names_ = _codes(pd.Series(["B", "Unknown", None, "A", "nan"]))
     assert codes_.tolist() == [1, -1, -1, 0, -1]
     assert names_ == ("A", "B")

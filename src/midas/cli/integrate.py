@@ -16,6 +16,7 @@ from midas.cli.common import (
     Source,
     command_line,
     errors,
+    escape,
     key_of,
     layer_of,
     log_to,
@@ -161,6 +162,7 @@ def integrate(
         model.fit(progress=not quiet, checkpoint=training.checkpoint, resume=training.checkpoint is not None)
         if first:  # else another process writes the results
             _write(console, results, model, content)
+            _print_findings(console, model, page.report_label)
             _write_page(console, page, model, content, command_line(context))
         tell_if_interrupted(console, model, training.checkpoint)
 
@@ -221,6 +223,23 @@ def _write(console: Console, results: Results, model: MIDAS, content: MuData | A
         console.print(f"Model: {results.model}")
     write_result(results.output, content, model, impute=results.impute, correct=results.correct, mosaic=model.mosaic)
     console.print(f"Result: {results.output}")
+
+
+def _print_findings(console: Console, model: MIDAS, label: str | None) -> None:
+    """Say what of the integration is worth a look; with --report, the page says the rest."""
+    if console.quiet:
+        return
+    from midas.reporting import diagnose  # noqa: PLC0415
+
+    found = diagnose(model, label=label)
+    doubtful = found[found["level"].isin(["look", "poor"])]
+    for _, (level, title, sentence) in doubtful.iterrows():
+        console.print(f"[yellow]![/] {title} ({level}): {escape(sentence)}", highlight=False)
+    if len(doubtful):
+        for advice in found.attrs["advice"]:
+            console.print(f"  {escape(advice)}", highlight=False)
+    else:
+        console.print("Nothing in the integration looks amiss (midas.diagnose).", highlight=False)
 
 
 def _write_page(console: Console, page: Page, model: MIDAS, content: MuData | AnnData, command: str) -> None:

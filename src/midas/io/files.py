@@ -177,7 +177,7 @@ def check_target(target: Path, source: Path | None = None) -> None:
         raise DataFileError(msg)
 
 
-def write_mudata(target: Path, mdata: MuData) -> None:
+def write_mudata(target: str | Path, mdata: MuData) -> None:
     """Write a MuData, whole or not at all.
 
     Examples
@@ -186,7 +186,7 @@ def write_mudata(target: Path, mdata: MuData) -> None:
     >>> Path("mosaic.h5mu").is_file()
     True
     """
-    with replacing(target) as scratch, joining():
+    with replacing(Path(target)) as scratch, joining():
         write_h5mu(scratch, mdata)
 
 

@@ -75,7 +75,9 @@ def merge_peaks(
     joined = pd.concat([table[good[batch]] for batch, table in tables.items()], ignore_index=True)
     joined = merged(joined) if len(joined) else joined
     keep = _allowed(joined, wanted, cutoffs)
-    if black is not None:
+    if black is None:
+        notes.append("No blacklist was given: peaks in regions of artefacts, if there are any, are kept.")
+    else:
         hit = overlapping(joined, black)
         said = counted(int(hit.sum()), "joined peak", "joined peaks")
         notes.append(f"Left out: {said} on the blacklist.")

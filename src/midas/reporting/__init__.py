@@ -4,6 +4,7 @@ What the page says is gathered in plain records (`content.py`) and put on the pa
 """
 
 from midas.reporting.choices import Choices, check_choices, check_page
+from midas.reporting.judge import diagnose
 from midas.reporting.write import report
 
-__all__ = ["Choices", "check_choices", "check_page", "report"]
+__all__ = ["Choices", "check_choices", "check_page", "diagnose", "report"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -13,16 +13,16 @@ import pandas as pd
 import tomli_w
 import torch
 
-from midas import keys
 from midas.columns import all_columns
-from midas.data.summary import MosaicSummary, summarise
+from midas.data.summary import MosaicSummary
 from midas.inference import device_of
-from midas.reporting.advise import Advice, advise
-from midas.reporting.choices import Choices, columns_of, is_number, label_of
+from midas.reporting.advise import Advice
+from midas.reporting.choices import Choices, columns_of, label_of
 from midas.reporting.colours import Column, Feature, choose_features, pack_column, pack_features
-from midas.reporting.diagnose import best_epoch, diagnose
-from midas.reporting.finding import Finding, Sampled
-from midas.reporting.sample import plane, stratified
+from midas.reporting.diagnostics import best_epoch
+from midas.reporting.finding import Finding
+from midas.reporting.judge import as_types, epochs_of, judge
+from midas.reporting.sample import plane
 from midas.results import check_rows
 
 if TYPE_CHECKING:
@@ -30,11 +30,8 @@ if TYPE_CHECKING:
     from mudata import MuData
     from numpy.typing import NDArray
 
-    from midas.data import Mosaic
     from midas.model import MIDAS
 
-# Cells that the diagnostics look at: neighbours of a sample are found in seconds and say the same.
-_MOST_JUDGED = 5_000
 _CLUSTERS = 12
 _LIBRARIES = ("midas-mosaic", "torch", "anndata", "mudata", "numpy", "scikit-learn", "umap-learn")
 
@@ -157,20 +154,13 @@ def gather_content(
     label = label_of(obs, choices.label)
     columns, left_out = columns_of(obs, choices)
     if label is not None:
-        obs[label] = _as_types(obs[label])
-    z = model.posterior(mosaic, part="z").mean
-    placed = np.flatnonzero(np.isfinite(z).all(1))
-    types = _codes(obs, label)
-    strata = (mosaic.batch[placed], pd.factorize(mosaic.combinations())[0][placed], types[0][placed])
-    drawn = placed[stratified(strata, choices.most_cells, seed)]
-    judged = placed[stratified(strata, _MOST_JUDGED, seed)]
-    sampled = _sampled(model, mosaic, z, judged, types if label is not None else None)
-    summary = summarise(replace(mosaic, notes=_notes(model, mosaic)))
-    history = [{str(k): float(v) for k, v in row.items()} for row in model.history.to_dict("records")]
-    findings = diagnose(mosaic, summary, sampled, history)
+        obs[label] = as_types(obs[label])
+    judged = judge(model, mosaic, obs[label] if label is not None else None, seed=seed)
+    sampled, z = judged.sampled, judged.z
+    drawn = judged.draw(choices.most_cells, seed)
     clusters = _clusters(sampled.c, seed)
     groups = clusters if sampled.label is None else sampled.label
-    features = choose_features(mosaic, judged, groups, choices.features, len(drawn), spare=clusters)
+    features = choose_features(mosaic, sampled.cells, groups, choices.features, len(drawn), spare=clusters)
     dim_c = model.config.network.dim_c
     xy, method = plane(z[drawn, :dim_c], seed)
     own = {
@@ -188,68 +178,20 @@ def gather_content(
         label=label if label in shown else None,
         features=tuple(pack_features(model, mosaic, drawn, features)),
         n_cells=mosaic.n_cells,
-        n_lost=mosaic.n_cells - len(placed),
+        n_lost=mosaic.n_cells - len(judged.placed),
         left_out=tuple(name for name in left_out if name != model.batch_key),
     )
     return Content(
         title=title,
-        summary=summary,
+        summary=judged.summary,
         model_features={name: part.n_features for name, part in model.schema.modalities.items()},
-        training=Training(model.history, best_epoch(history), _device(model)),
+        training=Training(model.history, best_epoch(epochs_of(model)), _device(model)),
         plot=plot,
-        findings=tuple(findings),
-        advice=tuple(advise(findings, model.config)),
-        n_judged=len(judged),
+        findings=judged.findings,
+        advice=judged.advice,
+        n_judged=len(sampled.cells),
         judged_by=None if sampled.label is None else label,
         origin=_origin(model, command),
-    )
-
-
-def _notes(model: MIDAS, mosaic: Mosaic) -> tuple[str, ...]:
-    own = () if model.mosaic is None else model.mosaic.notes
-    return tuple(dict.fromkeys((*own, *mosaic.notes)))
-
-
-def _codes(obs: pd.DataFrame, label: str | None) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    if label is None:
-        return np.zeros(len(obs), dtype=np.int64), ()
-    values = obs[label]
-    text = values.astype(object).where(values.notna(), None).map(lambda value: None if value is None else str(value))
-    # Such words say that a type is missing; they are no type whose cells should lie together.
-    text = text.where(~text.astype(str).str.lower().isin(keys.NO_LABEL), None)
-    codes, names = pd.factorize(text, sort=True)
-    return codes.astype(np.int64), tuple(map(str, names))
-
-
-def _as_types(values: pd.Series) -> pd.Series:
-    """Types that are numbers get a legend, not a colour scale; whole ones are 1 and not 1.0 where some are missing."""
-    if not is_number(values):
-        return values
-    numbers = values.dropna()
-    if (numbers % 1 == 0).all():
-        values, numbers = values.astype("Int64"), numbers.astype("Int64")
-    return values.astype(pd.CategoricalDtype(sorted(numbers.unique())))
-
-
-def _sampled(
-    model: MIDAS,
-    mosaic: Mosaic,
-    z: NDArray[np.float32],
-    cells: NDArray[np.int64],
-    types: tuple[NDArray[np.int64], tuple[str, ...]] | None,
-) -> Sampled:
-    dim_c = model.config.network.dim_c
-    single = {}
-    for name in model.modalities if len(model.modalities) > 1 else ():
-        single[name] = model.posterior(mosaic, modalities=[name], part="c").mean[cells]
-    return Sampled(
-        cells=cells,
-        c=z[cells, :dim_c],
-        u=z[cells, dim_c:],
-        single=single,
-        batch=mosaic.batch[cells],
-        label=None if types is None or len(types[1]) < 2 else types[0][cells],
-        label_names=() if types is None else types[1],
     )
 
 

@@ -43,6 +43,9 @@ class TransferConfig:
         Steps of the discriminators alone, before the model moves, where `adversarial` gives them a part.
     add_features
         Whether features that the reference lacks are added; they are left out otherwise.
+    settle
+        Whether what still sets a batch apart near each of the reference's clusters is taken away from the latents in the end, so
+        that they are not where ``mapped.model.latent(query)`` puts them.
     """
 
     tune: Tune = "all"
@@ -56,6 +59,7 @@ class TransferConfig:
     replay: float = 1.0
     teach_first: int = 30
     add_features: bool = True
+    settle: bool = True
 
     @classmethod
     def for_model(cls, *, mixed: bool) -> TransferConfig:

@@ -113,6 +113,8 @@ def tuning_config(config: Config, n_query: int, n_all: int, options: TransferCon
         schedule="warmup_stable_decay",
         validation_fraction=0.0,
         patience=None,
+        devices=1,  # a tuning is short, and need not run where the reference was trained
+        num_nodes=1,
     )
     alignment = config.objective.alignment if options.alignment is None else options.alignment
     # The model knows what cells are: nothing has to rise.

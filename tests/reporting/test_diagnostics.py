@@ -18,7 +18,7 @@ from midas import MIDAS
 from midas.data.summary import summarise
 from midas.reporting.advise import advise
 from midas.reporting.colours import choose_features, pack_column
-from midas.reporting.diagnose import alignment, best_epoch, bridges, training
+from midas.reporting.diagnostics import alignment, best_epoch, bridges, training
 from midas.reporting.finding import Finding, Sampled, Space
 from midas.reporting.measures import (
     batch_islands,

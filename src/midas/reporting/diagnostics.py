@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _STILL_FALLING = 0.03
 
 
-def diagnose(
+def findings_of(
     mosaic: Mosaic, summary: MosaicSummary, sampled: Sampled, history: list[dict[str, float]]
 ) -> list[Finding]:
     """Judge one integration."""

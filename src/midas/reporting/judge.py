@@ -1,0 +1,181 @@
+"""How good an integration is: the cells that are looked at, what is found of them, and what to try next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from midas import keys
+from midas.columns import all_columns
+from midas.data.combine import chosen
+from midas.data.summary import MosaicSummary, summarise
+from midas.reporting.advise import Advice, advise
+from midas.reporting.choices import is_number, label_of
+from midas.reporting.diagnostics import findings_of
+from midas.reporting.finding import Finding, Sampled
+from midas.reporting.sample import stratified
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from mudata import MuData
+    from numpy.typing import NDArray
+
+    from midas.data import Mosaic
+    from midas.model import MIDAS
+
+# Cells that are looked at: neighbours of a sample are found in seconds and say the same.
+_MOST_JUDGED = 5_000
+
+
+@dataclass(frozen=True)
+class Judged:
+    """An integration, judged.
+
+    Attributes
+    ----------
+    z
+        Posterior means of all cells, `(n_cells, dim_z)`; NaN for those without any modality.
+    placed
+        Positions of the cells that have some.
+    strata
+        Codes of these by batch, combination of modalities and type, each `(n_placed,)`.
+    sampled
+        The cells that were looked at.
+    summary
+        Of the mosaic.
+    findings, advice
+        What was found, and what to try next.
+    """
+
+    z: NDArray[np.float32]
+    placed: NDArray[np.int64]
+    strata: tuple[NDArray[np.int64], ...]
+    sampled: Sampled
+    summary: MosaicSummary
+    findings: tuple[Finding, ...]
+    advice: tuple[Advice, ...]
+
+    def draw(self, n: int, seed: int) -> NDArray[np.int64]:
+        """Positions of up to `n` cells, each batch, combination and type in proportion, but for the rarest."""
+        return self.placed[stratified(self.strata, n, seed)]
+
+
+def diagnose(
+    model: MIDAS, data: MuData | AnnData | None = None, *, label: str | None = None, seed: int = 0
+) -> pd.DataFrame:
+    """Judge an integration: whether batches mixed, structure was kept, modalities met, and training was long enough.
+
+    The diagnostics of :func:`midas.report`, without the page; its thresholds are documented there.
+
+    Parameters
+    ----------
+    model
+        A trained model.
+    data
+        Its own data, or new cells; None for those that it was made with.
+    label
+        Column of obs with the cells' types, by which over-correction is told; None for the first called ``cell_type`` or the
+        like.
+    seed
+        Of the sample that is looked at.
+
+    Returns
+    -------
+    One row for each diagnostic, by its key: `level` (``good``, ``look`` for worth a look, ``poor``, ``none`` where it could not
+    be judged), `title` and `sentence`. ``attrs["advice"]`` lists what to try next, the most useful first.
+
+    Examples
+    --------
+    >>> found = midas.diagnose(model)
+    >>> found.index.tolist()
+    ['batch', 'structure', 'alignment', 'bridges', 'technical', 'training']
+    """
+    mosaic = model.mosaic if data is None else model.read(data)
+    if mosaic is None:
+        raise ValueError("Expected data, as this model was loaded without its own; give data=.")
+    obs = mosaic.obs if data is None else all_columns(data)
+    name = label_of(obs, label) if len(obs.columns) else None
+    judged = judge(model, mosaic, None if name is None else obs[name], seed=seed)
+    rows = [(f.key, f.level, f.title, f.sentence) for f in judged.findings]
+    table = pd.DataFrame(rows, columns=["key", "level", "title", "sentence"]).set_index("key")
+    table.attrs["advice"] = [" ".join(filter(None, (a.sentence, a.toml))) for a in judged.advice]
+    return table
+
+
+def judge(model: MIDAS, mosaic: Mosaic, types: pd.Series | None, *, seed: int) -> Judged:
+    """Look at a sample of the cells of a mosaic.
+
+    Parameters
+    ----------
+    model
+        Trained.
+    mosaic
+        Its own, or read by it.
+    types
+        Of the cells, `(n_cells,)`; None where they are not known.
+    seed
+        Of the sample.
+    """
+    z = model.posterior(mosaic, part="z").mean
+    placed = np.flatnonzero(np.isfinite(z).all(1))
+    codes, names = (np.zeros(mosaic.n_cells, dtype=np.int64), ()) if types is None else _codes(as_types(types))
+    strata = (mosaic.batch[placed], pd.factorize(mosaic.combinations())[0][placed], codes[placed])
+    cells = placed[stratified(strata, _MOST_JUDGED, seed)]
+    sampled = _sampled(model, mosaic, z, cells, None if types is None else (codes, names))
+    summary = summarise(replace(mosaic, notes=_notes(model, mosaic)))
+    findings = findings_of(mosaic, summary, sampled, epochs_of(model))
+    return Judged(z, placed, strata, sampled, summary, tuple(findings), tuple(advise(findings, model.config)))
+
+
+def epochs_of(model: MIDAS) -> list[dict[str, float]]:
+    """The terms of each epoch of a model's training."""
+    return [{str(k): float(v) for k, v in row.items()} for row in model.history.to_dict("records")]
+
+
+def as_types(values: pd.Series) -> pd.Series:
+    """Types that are numbers get a legend, not a colour scale; whole ones are 1 and not 1.0 where some are missing."""
+    if not is_number(values):
+        return values
+    numbers = values.dropna()
+    if (numbers % 1 == 0).all():
+        values, numbers = values.astype("Int64"), numbers.astype("Int64")
+    return values.astype(pd.CategoricalDtype(sorted(numbers.unique())))
+
+
+def _notes(model: MIDAS, mosaic: Mosaic) -> tuple[str, ...]:
+    own = () if model.mosaic is None else model.mosaic.notes
+    return tuple(dict.fromkeys((*own, *mosaic.notes)))
+
+
+def _codes(values: pd.Series) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    text = values.astype(object).where(values.notna(), None).map(lambda value: None if value is None else str(value))
+    # Such words say that a type is missing; they are no type whose cells should lie together.
+    text = text.where(~text.astype(str).str.lower().isin(keys.NO_LABEL), None)
+    codes, names = pd.factorize(text, sort=True)
+    return codes.astype(np.int64), tuple(map(str, names))
+
+
+def _sampled(
+    model: MIDAS,
+    mosaic: Mosaic,
+    z: NDArray[np.float32],
+    cells: NDArray[np.int64],
+    types: tuple[NDArray[np.int64], tuple[str, ...]] | None,
+) -> Sampled:
+    dim_c = model.config.network.dim_c
+    single = {}
+    some = chosen(mosaic, cells)  # the whole would take long where there are many
+    for name in model.modalities if len(model.modalities) > 1 else ():
+        single[name] = model.posterior(some, modalities=[name], part="c").mean
+    return Sampled(
+        cells=cells,
+        c=z[cells, :dim_c],
+        u=z[cells, dim_c:],
+        single=single,
+        batch=mosaic.batch[cells],
+        label=None if types is None or len(types[1]) < 2 else types[0][cells],
+        label_names=() if types is None else types[1],
+    )
