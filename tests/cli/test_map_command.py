@@ -6,6 +6,7 @@ from pathlib import Path
 
 import mudata as md
 import numpy as np
+import pandas as pd
 import pytest
 from commands import midas
 
@@ -105,3 +106,60 @@ def test_the_reference_is_not_written_over(folder: Path, saved_with_counts: Path
     assert result.exit_code == 1
     assert "Expected --model to be another folder than --reference" in " ".join(result.stderr.split())
     assert files_under(saved_with_counts) == before
+
+
+def test_label_writes_a_table(folder: Path, saved: Path) -> None:
+    write_mudata(folder / "q.h5mu", query_of())
+    Path("map.toml").write_text("[transfer]\nsettle = false\n[labels]\nmin_confidence = 1.0\n", encoding="utf-8")
+    options = ("-r", str(saved), "--labels", "cell_type", "--mode", "encode")
+    result = midas("label", "q.h5mu", *options, "-o", "labels.csv")
+    assert result.exit_code == 0, result.output
+    found, data = pd.read_csv(folder / "labels.csv", index_col="cell"), read_file(folder / "q.h5mu")
+    assert found.index.tolist() == data.obs_names.tolist()
+    expected = transfer.labels(MIDAS.load(saved), data, "cell_type", mode="encode")
+    assert found["cell_type_transferred"].tolist() == expected["cell_type_transferred"].tolist()
+    result = midas("label", "q.h5mu", *options, "-o", "unsure.tsv", "--config", "map.toml")
+    assert result.exit_code == 0, result.output
+    unsure = pd.read_csv(folder / "unsure.tsv", index_col="cell", sep="\t")
+    assert set(unsure["cell_type_transferred"]) == {"Unknown"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("-o", "labels.csv"), "Expected --labels, the columns of the reference's obs to transfer, found none"),
+        (("-o", "labels.xlsx", "--labels", "cell_type"), "expected a table that ends in .csv or .tsv, found '.xlsx'"),
+        (("-o", "in.h5mu/labels.csv", "--labels", "cell_type"), "expected a file that can be written"),
+        (("-o", "labels.csv", "--labels", "cell_type", "--config", "bad.toml"), "Unknown in [transfer]: held"),
+    ],
+)
+def test_label_refuses_before_it_maps(options: tuple[str, ...], message: str, folder: Path, saved: Path) -> None:
+    write_mudata(folder / "q.h5mu", query_of())
+    Path("bad.toml").write_text("[transfer]\nheld = 100.0\n", encoding="utf-8")
+    before = files_under(folder)
+    result = midas("label", "q.h5mu", "-r", str(saved), *options)
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert files_under(folder) == before
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[transfer]\npreset = "other"', r"map\.toml: Expected a preset out of \['default', 'paper'\], found 'other'"),
+        ("[transfer]\nhold = -1.0", r"map\.toml: .*hold"),
+        ("[tuning]\n", r"map\.toml: Unknown in the settings of a mapping: tuning"),
+        ("transfer = 3", r"map\.toml: Expected \[transfer\] to be a table, found 3"),
+    ],
+)
+def test_settings_that_are_none(text: str, message: str, folder: Path) -> None:
+    (folder / "map.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=message):
+        transfer.read_settings(folder / "map.toml")
+
+
+def test_settings_of_a_mapping(folder: Path) -> None:
+    (folder / "map.toml").write_text('[transfer]\npreset = "paper"\nshare = 0.5\n', encoding="utf-8")
+    tuning, voting = transfer.read_settings(folder / "map.toml")
+    assert tuning is not None
+    assert (tuning.adversarial, tuning.share, voting) == (30.0, 0.5, None)

@@ -11,7 +11,7 @@ from midas.cli.bench import bench
 from midas.cli.convert import convert
 from midas.cli.inspect import inspect
 from midas.cli.integrate import integrate
-from midas.cli.map import map_
+from midas.cli.map import label, map_
 from midas.cli.prepare import prepare
 from midas.cli.simulate import simulate
 
@@ -41,6 +41,6 @@ def _midas(
     """Have options of the whole program beside those of its commands."""
 
 
-for command in (prepare, convert, inspect, integrate, simulate, bench):
+for command in (prepare, convert, inspect, integrate, label, simulate, bench):
     app.command()(command)
 app.command("map")(map_)

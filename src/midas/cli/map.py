@@ -1,4 +1,4 @@
-"""``midas map``: new data into a reference's space, with its labels."""
+"""``midas map`` and ``midas label``: new data into a reference's space, with its labels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from midas.cli.options import grouped
 
 if TYPE_CHECKING:
     from midas.model import MIDAS
-    from midas.transfer import Labels, Mapped, Query
+    from midas.transfer import LabelConfig, Labels, Mapped, Query
     from midas.transfer.config import Mode
 
 
@@ -43,8 +43,30 @@ class Reference:
     labels: Annotated[
         list[str] | None, typer.Option(help="Column of the reference's obs to transfer; may be given several times.")
     ] = None
+    config: Annotated[
+        Path | None,
+        typer.Option(help="TOML file with tables [transfer] and [labels], for what the defaults do not fit."),
+    ] = None
 
-    def load(self) -> tuple[MIDAS, Mode]:
+    def map(self, source: Source, seed: int, *, quiet: bool) -> tuple[Query, Mapped, Labels | None]:
+        """Map the cells of a file, and label them if columns were named."""
+        from midas.io import read_file  # noqa: PLC0415
+        from midas.transfer import Query, label_cells, map_query, read_settings  # noqa: PLC0415
+
+        tuning, voting = (None, None) if self.config is None else read_settings(self.config)
+        known, mode = self.load(voting)
+        query = Query(
+            read_file(source.data),
+            batch_key=key_of(source.batch_key),
+            layer=layer_of(source.layer),
+            config=tuning,
+            seed=seed,
+            progress=not quiet,
+        )
+        mapped = map_query(known, query, mode=mode)
+        return query, mapped, label_cells(mapped, self.labels, config=voting, seed=seed) if self.labels else None
+
+    def load(self, voting: LabelConfig | None) -> tuple[MIDAS, Mode]:
         """Read the reference, and refuse a way of mapping or labels that it does not have."""
         from midas.model import MIDAS  # noqa: PLC0415 - keep --help fast
         from midas.transfer.automatic import check_mode  # noqa: PLC0415
@@ -52,7 +74,7 @@ class Reference:
 
         known = MIDAS.load(self.reference, sha256=self.sha256)
         mode = check_mode(known, self.mode)
-        check_columns(known.cells, self.labels or [])
+        check_columns(known.cells, self.labels or [], voting)
         return known, mode
 
 
@@ -87,24 +109,60 @@ def map_(
     """
     console = Console(stderr=True, quiet=quiet)
     with errors(console):
-        from midas.io import read_file  # noqa: PLC0415
-        from midas.transfer import Query, label_cells, map_query  # noqa: PLC0415
-
         log_to(console)
         _check_targets(results, source, reference.reference)
-        known, mode = reference.load()
-        content = read_file(source.data)
-        query = Query(
-            content, batch_key=key_of(source.batch_key), layer=layer_of(source.layer), seed=seed, progress=not quiet
-        )
-        mapped = map_query(known, query, mode=mode)
+        query, mapped, found = reference.map(source, seed, quiet=quiet)
         console.print(f"Mapped {int(mapped.is_query.sum()):,} cells ({mapped.mode}).")
-        found = label_cells(mapped, reference.labels, seed=seed) if reference.labels else None
         if found is not None:
             _print_labels(console, found, reference.labels or [])
         _write(console, results, query, mapped, found)
         if mapped.mode != "encode":  # else the model is the reference, and nothing was trained
             tell_if_interrupted(console, mapped.model)
+
+
+@grouped
+def label(
+    reference: Reference,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Table of the labels, a .csv or .tsv file.", show_default=False)
+    ],
+    source: Source,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Give new cells the labels of a reference, as a table: one row for each cell.
+
+    For each label column: `<label>_transferred`, `<label>_confidence` and `<label>_unknown_score`, as `midas map` writes them
+    into `obs`. The cells are mapped on the way; `midas map` keeps where they lie.
+
+    Example: `midas label query.h5mu --reference model/ --labels cell_type -o labels.csv`
+    """
+    console = Console(stderr=True, quiet=quiet)
+    with errors(console):
+        from midas.files import replacing  # noqa: PLC0415
+
+        log_to(console)
+        _check_table(output, reference.labels)
+        _, _, found = reference.map(source, seed, quiet=quiet)
+        assert found is not None
+        _print_labels(console, found, reference.labels or [])
+        with replacing(output) as scratch:
+            found.table.to_csv(scratch, sep="\t" if output.suffix == ".tsv" else ",", index_label="cell")
+        console.print(f"Labels: {output}")
+
+
+def _check_table(output: Path, labels: list[str] | None) -> None:
+    from midas.files import obstacle  # noqa: PLC0415
+
+    if not labels:
+        raise ValueError("Expected --labels, the columns of the reference's obs to transfer, found none.")
+    if output.suffix not in {".csv", ".tsv"}:
+        msg = f"{output}: expected a table that ends in .csv or .tsv, found {output.suffix or 'no ending'!r}."
+        raise ValueError(msg)
+    found = obstacle(output)
+    if found is not None or output.is_dir():
+        msg = f"{output}: expected a file that can be written, found {found or 'a folder'}. Choose another place."
+        raise ValueError(msg)
 
 
 def _check_targets(results: Results, source: Source, reference: str) -> None:

@@ -14,6 +14,7 @@ from midas.metrics.embedding import (
 from midas.metrics.evaluate import evaluate, midas_result
 from midas.metrics.fold_change import fold_change_correlation, fold_changes, group_fold_changes, pearson
 from midas.metrics.information import canonical_correlation, information, recovered
+from midas.metrics.links import LinkRecovery, link_recovery
 from midas.metrics.neighbours import Neighbours, neighbours
 from midas.metrics.result import Result, ResultError, Values
 from midas.metrics.scib import ScibScores, scib
@@ -22,6 +23,7 @@ from midas.metrics.wnn import modality_weights, weighted_neighbours
 
 __all__ = [
     "CountScores",
+    "LinkRecovery",
     "ModalityScores",
     "Neighbours",
     "Result",
@@ -44,6 +46,7 @@ __all__ = [
     "label_agreement",
     "label_micro_f1",
     "label_transfer_f1",
+    "link_recovery",
     "midas_result",
     "mixing",
     "modality_asw",

@@ -11,6 +11,7 @@ from midas.transfer.mapping import (
     reference_to_query,
     transfer_model,
 )
+from midas.transfer.settings import read_settings
 from midas.transfer.unknown import Cut, cut, share_of_query
 from midas.transfer.voting import UNKNOWN, LabelConfig, Labels, label_cells
 
@@ -28,6 +29,7 @@ __all__ = [
     "labels",
     "map_query",
     "query_to_reference",
+    "read_settings",
     "reciprocal",
     "reference_to_query",
     "share_of_query",

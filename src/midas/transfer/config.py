@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from midas.config.fields import check_types
+from midas.config.training import Sampling
 from midas.expect import expect
 
 Tune = Literal["batches", "encoders", "all"]
@@ -41,6 +42,8 @@ class TransferConfig:
         Reference cells to train beside for each query cell; 500 in all or more, 20,000 at most.
     teach_first
         Steps of the discriminators alone, before the model moves, where `adversarial` gives them a part.
+    sampling
+        How cells meet in a minibatch, as :attr:`midas.TrainingConfig.sampling`.
     add_features
         Whether features that the reference lacks are added; they are left out otherwise.
     settle
@@ -58,6 +61,7 @@ class TransferConfig:
     hold: float | None = None
     replay: float = 1.0
     teach_first: int = 30
+    sampling: Sampling = "mixed"
     add_features: bool = True
     settle: bool = True
 
@@ -80,6 +84,33 @@ class TransferConfig:
         if mixed:
             return cls(share=0.1, learning_rate=2e-3, adversarial=30.0, alignment=600.0, hold=3000.0)
         return cls(share=0.05, learning_rate=5e-4, adversarial=30.0, hold=1000.0)
+
+    @classmethod
+    def paper(cls, *, tune: Tune = "batches") -> TransferConfig:
+        """The mapping of He et al. 2024: the published objective and its minibatches of one batch each, nothing held in place.
+
+        Parameters
+        ----------
+        tune
+            ``batches``, as the text has it, or ``all``, as the authors' code does.
+
+        Examples
+        --------
+        >>> midas.transfer.TransferConfig.paper().adversarial
+        30.0
+        """
+        return cls(
+            tune=tune,
+            share=1.0,
+            learning_rate=1e-4,
+            discriminator_learning_rate=1e-4,
+            adversarial=30.0,
+            anchor=0.0,
+            hold=0.0,
+            teach_first=0,
+            sampling="by_batch",
+            settle=False,
+        )
 
     def hold_by(self, n_reference: int) -> float:
         """How firmly query cells are held, by a reference of so many cells.

@@ -109,7 +109,7 @@ def tuning_config(config: Config, n_query: int, n_all: int, options: TransferCon
         batch_size=min(size, n_all),
         learning_rate=options.learning_rate,
         discriminator_learning_rate=options.discriminator_learning_rate,
-        sampling="mixed",
+        sampling=options.sampling,
         schedule="warmup_stable_decay",
         validation_fraction=0.0,
         patience=None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ import pandas as pd
 from midas import keys
 from midas.expect import expect, expect_seed
 from midas.neighbours import Index
-from midas.transfer.unknown import Cut, cut
+from midas.transfer.unknown import Cut, cut, share_of_query
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -34,7 +34,9 @@ class LabelConfig:
     n_neighbors
         Reference cells that vote, weighted by the inverse of their distance.
     unknown
-        Whether cells of a type that the reference lacks are told apart and labelled ``Unknown``.
+        Whether cells of a type that the reference lacks are told apart and labelled ``Unknown``; ``"paper"`` for the way of He et
+        al. 2024: by the share of query cells among a cell's neighbours on a UMAP of both (:func:`share_of_query`), cut where two
+        Gaussians cross. It needs umap-learn, and a query that is as large as the reference and mixed with it.
     unlabelled
         Labels of the reference that mean none, whatever their case.
     min_confidence
@@ -42,13 +44,14 @@ class LabelConfig:
     """
 
     n_neighbors: int = 11
-    unknown: bool = True
+    unknown: bool | Literal["paper"] = True
     unlabelled: tuple[str, ...] = keys.NO_LABEL
     min_confidence: float = 0.0
 
     def __post_init__(self) -> None:
         whole = isinstance(self.n_neighbors, int | np.integer)
         expect(self, "n_neighbors", whole and self.n_neighbors >= 1, "a whole number of 1 or more")
+        expect(self, "unknown", self.unknown in {True, False, "paper"}, "True, False or 'paper'")
         expect(self, "unlabelled", not isinstance(self.unlabelled, str), "several labels, like ('unknown',)")
         expect(self, "min_confidence", 0 <= self.min_confidence <= 1, "a share from 0 to 1")
 
@@ -134,8 +137,11 @@ def label_cells(
         raise ValueError("Expected query cells with latents, found none: no cell has a modality of the reference.")
     shares = [_shares(reference, column, z[placed], config, seed) for column in labels]
     picked = _agreeing(labels, shares)
-    score = _unknown_score(query)
-    found = cut(np.where(placed, score, np.nan), seed=seed) if config.unknown else Cut(np.inf, 0.0)
+    by_share = config.unknown == "paper"
+    score = share_of_query(mapped.cells, seed=seed) if by_share else _unknown_score(query)
+    found = Cut(np.inf, 0.0)
+    if config.unknown:
+        found = cut(np.where(placed, score, np.nan), seed=seed, **({"separation": 0.0} if by_share else {}))
     table = pd.DataFrame(index=query.obs_names)
     combination = query.obs[keys.MODALITIES].astype(str).to_numpy()[placed]
     read = {name: _reading(mapped, name) for name in np.unique(combination)}
