@@ -62,3 +62,12 @@ def test_nullable_fractions_are_written(tmp_path: Path) -> None:
     table = pd.DataFrame({"v": pd.concat([one, other]).array}, index=["x", "y", "z"])
     ad.AnnData(obs=writable(table)).write_h5ad(tmp_path / "a.h5ad")
     np.testing.assert_array_equal(ad.read_h5ad(tmp_path / "a.h5ad").obs["v"], [1.5, np.nan, 1.0])
+
+
+def test_names_that_files_cannot_hold_are_given_others(tmp_path: Path) -> None:
+    table = pd.DataFrame([[1, 2, 3, 4, 5]], columns=["", ".", 5, "5", "_index"], index=["c"])
+    found = writable(table)
+    assert found.columns.tolist() == ["unnamed", "unnamed_", "5", "5_", "index"]
+    ad.AnnData(np.ones((1, 1)), obs=found).write_h5ad(tmp_path / "x.h5ad")
+    assert ad.read_h5ad(tmp_path / "x.h5ad").obs.columns.tolist() == found.columns.tolist()
+    assert table.columns.tolist()[0] == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -118,7 +119,7 @@ def test_notes_are_logged_once(mdata: md.MuData, caplog: pytest.LogCaptureFixtur
     mdata["rna"].var["measured_nowhere"] = True
     model = MIDAS(mdata, config=tiny()).fit(progress=False)
     model.annotate(mdata)
-    assert caplog.text.count("measured_nowhere of var name no batch") == 1
+    assert caplog.text.count("were not used: 'measured_nowhere'") == 1
 
 
 def test_a_simulated_mosaic_is_learnt() -> None:
@@ -212,3 +213,9 @@ def test_a_layout_of_another_embedding_is_not_kept(fitted: MIDAS, mdata: md.MuDa
     mdata.obsm["X_midas"] = mdata.obsm["X_midas"] + 1
     fitted.annotate(mdata)
     assert "X_midas_umap" not in mdata.obsm
+
+
+def test_a_copy_is_trained_by_itself(fitted: MIDAS, mdata: md.MuData) -> None:
+    before = fitted.latent(mdata)
+    copy.copy(fitted).fit(progress=False)
+    np.testing.assert_array_equal(fitted.latent(mdata), before)

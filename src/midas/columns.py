@@ -57,7 +57,8 @@ def writable(table: pd.DataFrame) -> pd.DataFrame:
     >>> found["day"].tolist()[0], found["ok"].dtype.name
     ('2024-02-29', 'boolean')
     """
-    out = table.rename(columns={_RESERVED: _RESERVED.strip("_")}) if _RESERVED in table.columns else table.copy()
+    out = table.copy()
+    out.columns = pd.Index(_names(table.columns))
     for column, values in out.items():
         if isinstance(values.dtype, pd.CategoricalDtype):
             out[column] = _of_held_categories(values)
@@ -68,6 +69,20 @@ def writable(table: pd.DataFrame) -> pd.DataFrame:
         elif isinstance(values.dtype, ExtensionDtype) and pd.api.types.is_float_dtype(values.dtype):
             out[column] = values.astype(float)  # files have no other missing value of these
     return out
+
+
+def _names(columns: pd.Index) -> list[str]:
+    """Names of columns that files can hold, each once."""
+    taken: set[str] = set()
+    found = []
+    for column in columns:
+        name = str(column).strip("_") if column == _RESERVED else str(column)
+        name = name if name.strip(" .") else "unnamed"
+        while name in taken:
+            name += "_"
+        taken.add(name)
+        found.append(name)
+    return found
 
 
 def joint_categories(columns: Iterable[pd.Series]) -> pd.CategoricalDtype | None:

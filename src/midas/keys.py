@@ -15,6 +15,9 @@ BATCH: Final = "midas_batch"  # obs of a model's own table of cells: the batch t
 MODALITIES: Final = "midas_modalities"  # obs of the same table: what each cell was measured in, joined by +
 ORIGIN: Final = "midas_origin"  # obs of mapped cells: reference or query
 NOVELTY: Final = "midas_novelty"  # obs of mapped cells: how new a query cell is to the reference
+NEARNESS: Final = (
+    "midas_nearness"  # obs of mapped cells: share of the reference's own cells that lie as far from its others
+)
 PREPARATION: Final = "midas_prepare"  # uns: what was prepared, from which files, with which cut-offs
 
 NO_LABEL: Final = ("", "na", "nan", "none", "unknown", "unassigned", "unlabelled", "unlabeled")

@@ -126,6 +126,10 @@ class MIDAS:
         self._begun = False
         self._make_networks()
 
+    def __copy__(self) -> Self:
+        """Copy with networks of its own: two models that share them would change each other's when one is trained."""
+        return copy.deepcopy(self)
+
     def _make_networks(self) -> None:
         with _seeded(self.seed):
             self.vae = VAE(self.schema, self.config.network)

@@ -72,7 +72,8 @@ def all_layout(mosaic: Mosaic, modality: str, cells: NDArray[np.int64]) -> Layou
 def frame(mosaic: Mosaic, modality: str, layout: Layout, *, described: bool = False) -> AnnData:
     """All of a result but its values: names, batch, and whether each cell was measured in the modality.
 
-    With `described`, what the input says of the cells as well; these two have the first word.
+    With `described`, what the input says of the cells as well; columns that are called like these two, but say something else,
+    get the ending ``_of_input``.
     """
     rows = mosaic.modalities[modality]
     cells = layout.cells
@@ -82,6 +83,10 @@ def frame(mosaic: Mosaic, modality: str, layout: Layout, *, described: bool = Fa
     )
     if described and len(mosaic.obs) == mosaic.n_cells:
         said = writable(mosaic.obs.iloc[cells]).set_axis(obs.index)
+        other = [
+            name for name in obs.columns if name in said and (said[name].astype(str) != obs[name].astype(str)).any()
+        ]
+        said = said.rename(columns={name: f"{name}_of_input" for name in other})
         obs = pd.concat([obs, said[said.columns.difference(obs.columns, sort=False)]], axis=1)
     empty: sp.csr_matrix = sp.csr_matrix(layout.shape, dtype=np.float32)  # type: ignore[arg-type]
     return AnnData(empty, obs=obs, var=pd.DataFrame(index=rows.input_names.astype(str)))

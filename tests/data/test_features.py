@@ -59,7 +59,10 @@ def test_data_of_one_modality_are_read_as_a_models_only_one() -> None:
     ("features", "message"),
     [
         (["GENE1", "GENE2"], r"none is shared\. Rename the features as in the model"),
-        (["G0", "G1"], r"none is shared\. 2 match when case is ignored: another species, or another spelling\?"),
+        (
+            ["G0", "G1"],
+            r"none is shared\. 2 match when case and punctuation are ignored: another species, or another spelling\?",
+        ),
     ],
 )
 def test_no_shared_feature_is_refused(features: list[str], message: str) -> None:

@@ -94,7 +94,7 @@ def test_columns_that_name_no_batch_are_noted() -> None:
     adata.var["measured_B2"] = False
     mosaic = read_mosaic({"adt": adata})
     assert mask(mosaic) == {"b1": [], "b2": []}
-    assert any("measured_B2 of var name no batch of the data (b1, b2)" in note for note in mosaic.notes)
+    assert any("name no batch of the data ('b1', 'b2') were not used: 'measured_B2'" in note for note in mosaic.notes)
 
 
 @pytest.mark.parametrize("modality", ["rna", "atac"])

@@ -87,3 +87,59 @@ def test_categories_keep_their_order() -> None:
     rna = one(names("c", 4), GENES)
     rna.obs["stage"] = pd.Categorical(["old", "young"] * 2, dtype=stages)
     assert read_mosaic({"rna": rna}).obs["stage"].cat.categories.tolist() == ["young", "old"]
+
+
+def test_features_spelt_otherwise_in_another_batch_are_noted() -> None:
+    genes = ["HLA-DRA", "CD3E", *names("GENE", 30)]
+    a, b = one(names("a", 6), genes, "a"), one(names("b", 6), ["HLA.DRA", "Cd3e", *genes[2:]], "b")
+    notes = said({"a": a, "b": b}, "but for case or punctuation")
+    assert len(notes) == 1
+    assert "'a'" not in notes[0]
+    assert (
+        "2 features are in other batches but for case or punctuation, as 'HLA.DRA' is 'HLA-DRA': read as two"
+        in notes[0]
+    )
+    assert not said({"a": a, "b": a.copy()}, "but for case or punctuation")
+    two = one(names("c", 6), ["NKX2-1", "NKX2.1", *genes], "c")
+    assert not said({"a": two, "b": two.copy()}, "but for case or punctuation")  # two genes in each
+
+
+@pytest.mark.parametrize(
+    ("batch", "text"),
+    [
+        (["d1", "d1 "] * 15, "The batches 'd1' and 'd1 ' differ in case or blanks alone"),
+        (["A", "a"] * 15, "The batches 'A' and 'a' differ in case or blanks alone"),
+        (["nan", "d1"] * 15, "A batch is called 'nan', as a missing value written as text"),
+        (names("cell", 30), "30 cells are in 30 batches: does the column name cells rather than batches?"),
+    ],
+)
+def test_batches_that_are_hardly_meant_are_noted(batch: list[str], text: str) -> None:
+    assert said(one(names("c", 30), GENES, batch), text)
+    assert not said(one(names("c", 30), GENES, ["d1", "d2"] * 15), "batch")
+
+
+def test_modalities_may_have_the_names_of_10x_files_and_stand_under_a_batch() -> None:
+    rna, adt = one(names("c", 6), GENES), one(names("c", 6), PROTEINS)
+    for data in (
+        {"Gene Expression": rna, "Antibody Capture": adt},
+        joined({"Gene Expression": rna, "Antibody Capture": adt}),
+    ):
+        assert set(read_mosaic(data).modalities) == {"rna", "adt"}
+    nested = read_mosaic({"first": {"rna": rna, "adt": adt}, "second": {"rna": rna.copy()}})  # type: ignore[dict-item]
+    assert nested.batches == ("first", "second")
+    assert nested.n_cells == 12
+
+
+def test_columns_of_older_files_name_batches() -> None:
+    mdata = joined({"rna": one(names("c", 6), GENES, None), "adt": one(names("c", 6), PROTEINS, None)})
+    mdata.obs["rna:batch"] = mdata.obs["adt:batch"] = ["x", "y"] * 3
+    assert read_mosaic(mdata).batches == ("x", "y")
+
+
+def test_x_is_a_layer_and_raw_is_none() -> None:
+    adata = one(names("c", 6), GENES)
+    assert read_mosaic(adata, layer="X").n_cells == 6
+    with pytest.raises(
+        KeyError, match=r"found the layers: none. raw is none of them: midas.pp.prepare\(\) takes counts"
+    ):
+        read_mosaic(adata, layer="raw")

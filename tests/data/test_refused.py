@@ -121,9 +121,7 @@ def test_a_model_refuses_what_cannot_be_read_before_it_starts() -> None:
 
 
 def test_new_data_without_batches_are_told_how_to_name_them(fitted: MIDAS) -> None:
-    with pytest.raises(
-        KeyError, match=r"found the columns: none\. Give model\.read\(data, batch_key=\.\.\.\) in place of data"
-    ):
+    with pytest.raises(KeyError, match=r"found the columns: none\. Name the column with batch_key=: of MIDAS\.load"):
         fitted.impute("adt", one(CELLS, GENES, None))
 
 

@@ -257,3 +257,10 @@ def test_a_name_for_a_file_of_several_batches_is_told_and_never_advised() -> Non
     found = collect({"all": whole})
     assert [sample.batch for sample in found] == ["all"]
     assert any("though it names 2 batches: leave out the name to keep them apart" in note for note in found[0].notes)
+
+
+def test_a_dict_of_modalities_is_one_object_also_under_a_batch() -> None:
+    gex, adt = rna(6), one(names("c", 6), ["CD3", "CD4"], None)
+    assert batches({"rna": gex, "adt": adt}) == [("batch1", "rna", 6), ("batch1", "adt", 6)]
+    found = batches({"d1": {"rna": gex, "adt": adt}, "d2": gex})
+    assert found == [("d1", "rna", 6), ("d1", "adt", 6), ("d2", "rna", 6)]

@@ -127,7 +127,8 @@ def test_names_in_another_case_and_few_names_raise_a_doubt() -> None:
     few = one(CELLS, ["GENE1", *names("OTHER", 59)], "q", rate=3)
     notes = [pp.report_of(pp.prepare([query], schema=schema, cutoffs=NO_CUTOFFS)).notes for query in (mouse, few)]
     assert any(
-        "60 genes were matched with the model's without regard to case. Most of its genes" in n for n in notes[0]
+        "60 genes were matched with the model's without regard to case and punctuation. Most of its genes" in n
+        for n in notes[0]
     )
     assert not any("So few" in note for note in notes[0])
     assert any("1 of the model's 60 are in the data. So few: is it a model of other data" in note for note in notes[1])

@@ -43,7 +43,7 @@ def test_a_renamed_gene_is_matched_by_its_id() -> None:
 def test_case_is_forgiven_but_two_genes_stay_two() -> None:
     step = pp.match_genes({"a": rna(["C1orf112", "x"]), "b": rna(["C1ORF112"]), "c": rna(["C1orf112"])})
     assert step.batches["b"].var_names.tolist() == ["C1orf112"]
-    assert "matched without regard to case. Most of its genes: is it another species?" in step.notes[0]
+    assert "matched without regard to case and punctuation. Most of its genes: is it another species?" in step.notes[0]
     assert matched(a=rna(["Ab", "AB"]), b=rna(["ab"])) == {"a": ["Ab", "AB"], "b": ["ab"]}
 
 
@@ -63,3 +63,13 @@ def test_two_species_are_refused() -> None:
 def test_anything_else_is_refused() -> None:
     with pytest.raises(TypeError, match="Expected a dict of AnnData by batch, found AnnData"):
         pp.match_genes(rna(["a"]))  # type: ignore[arg-type]
+
+
+def test_names_as_r_writes_them_are_the_same_genes() -> None:
+    a, b = rna(["HLA-DRA", "NKX2-1", "RP11-34P13.7"]), rna(["HLA.DRA", "NKX2.1", "RP11.34P13.7"])
+    step = pp.match_genes({"b": b, "a": a})
+    assert step.batches["b"].var_names.tolist() == a.var_names.tolist()
+    assert step.batches["a"].var_names.tolist() == a.var_names.tolist()
+    assert any("Batch 'b': 3 genes were matched without regard to case and punctuation" in note for note in step.notes)
+    apart = rna(["NKX2-1", "NKX2.1"])
+    assert pp.match_genes({"a": apart}).batches["a"].var_names.tolist() == ["NKX2-1", "NKX2.1"]

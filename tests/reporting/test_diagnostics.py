@@ -14,7 +14,7 @@ import scipy.sparse as sp
 
 import midas
 from helpers import simulated, tiny
-from midas import MIDAS
+from midas import MIDAS, Config
 from midas.data.summary import summarise
 from midas.reporting.advise import advise
 from midas.reporting.colours import choose_features, pack_column
@@ -346,3 +346,16 @@ def test_training_marks_the_epoch_that_it_kept() -> None:
     kept = history.loc[history["val_kept"] == 1]
     assert len(kept)
     assert kept["val_total"].iloc[-1] == kept["val_total"].min()
+
+
+def test_with_one_batch_lost_structure_is_no_price_of_mixing() -> None:
+    label = np.tile([0, 1], 200)
+    lost = RNG.normal(size=(400, 3))
+    sampled = Sampled(np.arange(400), lost, lost[:, :2], {}, np.zeros(400, dtype=np.int64), label, ("T", "B"))
+    counts = RNG.normal(size=(400, 3)) + 20 * label[:, None]
+    kept = structure_kept(sampled, {"rna": Space(np.arange(400), counts, 0.9)}, mixed=None)
+    assert (kept.level, kept.cause) == ("poor", "not learned")
+    assert "There is one batch, so this is no price of mixing" in kept.sentence
+    advice = advise([kept], Config())
+    assert any(a.sentence == "Structure was lost, and there is one batch: train longer." for a in advice)
+    assert not any("adversarial" in a.toml for a in advice)

@@ -22,6 +22,12 @@ INTERRUPTED: Final = 130
 # What the package advises to those who write Python, and what that is on the command line.
 _AS_OPTIONS: Final = {
     "with batch_key=, or say batch_key=None if": "with --batch-key, or say --batch-key none if",
+    "Name the column with batch_key=: of MIDAS.load(), of model.read(data, batch_key=...) in place of data, or of "
+    "midas.transfer.Query(data, batch_key=...) to map them; None where all cells are one batch.": (
+        "Name the column with --batch-key, or say --batch-key none if all cells are one batch."
+    ),
+    "midas.pp.prepare() takes counts from there.": "midas prepare takes counts from there.",
+    "midas.pp.prepare() names them alike.": "midas prepare names them alike.",
     "Start without resume": "Delete the file or name another with --checkpoint",
     "with layer=.": "with --layer.",
     "midas.pp.prepare(data, schema=model.schema) does so.": "midas prepare --reference MODEL does so.",

@@ -92,6 +92,7 @@ def _print_frame(console: Console, frame: pd.DataFrame, title: str) -> None:
 
 
 def _print_card(console: Console, folder: Path) -> None:
+    from midas.data.checks import counted  # noqa: PLC0415
     from midas.storage import ModelFileError, read_card  # noqa: PLC0415
 
     try:
@@ -103,7 +104,8 @@ def _print_card(console: Console, folder: Path) -> None:
         raise ModelFileError(msg) from error
     card = description["card"]
     console.print(f"Model of midas-mosaic {description['versions']['midas-mosaic']}, saved {description['created']}")
-    console.print(f"{card['total_cells']:,} cells, {len(description['schema']['batches'])} batches")
+    n_batches = counted(len(description["schema"]["batches"]), "batch", "batches")
+    console.print(f"{card['total_cells']:,} cells, {n_batches}")
     for name, part in description["schema"]["modalities"].items():
         cells = sum(card["cells"][name].values())
         console.print(f"{name}: {len(part['features']):,} features, {cells:,} cells, {part['modality']['likelihood']}")

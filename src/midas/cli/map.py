@@ -41,12 +41,19 @@ class Reference:
         ),
     ] = None
     labels: Annotated[
-        list[str] | None, typer.Option(help="Column of the reference's obs to transfer; may be given several times.")
+        list[str] | None,
+        typer.Option(
+            help="Column of the reference's obs to transfer; several by commas, or by giving it several times."
+        ),
     ] = None
     config: Annotated[
         Path | None,
         typer.Option(help="TOML file with tables [transfer] and [labels], for what the defaults do not fit."),
     ] = None
+
+    def __post_init__(self) -> None:
+        if self.labels is not None:
+            object.__setattr__(self, "labels", [name.strip() for given in self.labels for name in given.split(",")])
 
     def map(self, source: Source, seed: int, *, quiet: bool) -> tuple[Query, Mapped, Labels | None]:
         """Map the cells of a file, and label them if columns were named."""

@@ -55,7 +55,7 @@ def check_overlap(known: Mapping[str, ModalitySchema], opened: list[Opened], not
             continue
         wanted = known[part.name].features
         found = int(features.isin(wanted).sum())
-        same_letters = int(features.str.lower().isin(wanted.str.lower()).sum())
+        same_letters = int(letters_of(features).isin(letters_of(wanted)).sum())
         if not found or (found < _FEW * len(features) and same_letters > 5 * found):
             msg = (
                 f"{part.label}: expected features of the model, such as {describe_names(wanted)}, found "
@@ -73,11 +73,17 @@ def check_overlap(known: Mapping[str, ModalitySchema], opened: list[Opened], not
             )
 
 
+def letters_of(names: pd.Index) -> pd.Index:
+    """Names without case, and with one sign between their parts: two that are the same so may be one feature."""
+    plain: pd.Index = names.str.lower().str.replace(r"[._ ]", "-", regex=True)
+    return plain
+
+
 def _case_hint(found: int, same_letters: int) -> str:
     """A sentence on names that differ in case alone, if there are many."""
     if same_letters - found <= _FEW * same_letters:
         return ""
-    return f" {same_letters:,} match when case is ignored: another species, or another spelling?"
+    return f" {same_letters:,} match when case and punctuation are ignored: another species, or another spelling?"
 
 
 def as_in_input(

@@ -96,8 +96,8 @@ def _note_strangers(part: Part, batches: tuple[str, ...], notes: list[str]) -> N
     strangers = [c for c in flags if str(c).removeprefix(keys.MEASURED_PREFIX) not in batches]
     if strangers:
         notes.append(
-            f"{part.label}: the columns {', '.join(strangers)} of var name no batch of the data ({', '.join(batches)}) and "
-            "were not used."
+            f"{part.label}: columns of var that name no batch of the data ({describe_names(pd.Index(batches))}) were not used: "
+            f"{describe_names(pd.Index(strangers))}."
         )
 
 

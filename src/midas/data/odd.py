@@ -2,34 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
+from midas import keys
 from midas.antibodies import protein_arrays, tagged_antibodies
 from midas.barcodes import bases
+from midas.data.blocks import read_peaks
 from midas.data.cells import Cells
 from midas.data.checks import counted, describe_names
+from midas.data.features import letters_of
 from midas.data.mosaic import ModalityRows
 from midas.data.opened import Opened
 from midas.data.parts import Part
 
 _SMALL_PANEL = 1_000  # features, of which the names of an antibody panel and of some genes can be taken for each other
 _SEVERAL = 5  # antibodies among genes that are more than a gene with an odd name
+_MANY_BATCHES, _TINY = 20, 5  # more batches than that, of fewer cells than that on the mean, are hardly meant
 _HARDLY = 0.1  # share of features in common under which something is wrong
 
 
 def odd_parts(parts: list[Part], opened: list[Opened]) -> list[str]:
     """Notes on what each object holds: what it was taken for, and what was not read from it."""
     found = [*_finer_notes(parts), *_guessed_notes(parts), *_beside_notes(parts), *_among_notes(parts)]
-    return [*found, *_apart_notes(opened)]
+    return [*found, *_apart_notes(opened), *_spelling_notes(opened)]
 
 
 def odd_rows(rows: Mapping[str, ModalityRows], cells: Cells) -> list[str]:
     """Notes on which cells have what: modalities that do not meet though they should, and cells that have nothing."""
-    return [*_pairing_notes(rows, cells), *_lonely_notes(rows, cells)]
+    return [*_batch_notes(cells), *_pairing_notes(rows, cells), *_lonely_notes(rows, cells)]
 
 
 def _finer_notes(parts: list[Part]) -> list[str]:
@@ -93,6 +97,50 @@ def _apart_notes(opened: list[Opened]) -> list[str]:
                 f"{each.part.label}: {n:,} of {len(each.features):,} features are in other batches, too. Are they of the same "
                 "modality, and their names of the same kind?"
             )
+    return notes
+
+
+def _spelling_notes(opened: list[Opened]) -> list[str]:
+    """Say which features of an object are another's but for case or punctuation: they are read as two."""
+    first: dict[tuple[str, str], str] = {}  # by modality and letters, the first spelling
+    notes = []
+    for each in opened:
+        known = [(name, first.setdefault((each.part.name, key), name)) for name, key in _with_letters(each)]
+        mine = set(each.features)
+        other = [(name, spelt) for name, spelt in known if spelt != name and spelt not in mine]
+        if other:
+            name, spelt = other[0]
+            are = counted(len(other), "feature is", "features are")
+            notes.append(
+                f"{each.part.label}: {are} in other batches but for case or punctuation, as {name!r} is {spelt!r}: read as two. "
+                "If they are one, midas.pp.prepare() names them alike."
+            )
+    return notes
+
+
+def _with_letters(each: Opened) -> Iterator[tuple[str, str]]:
+    names = each.features
+    if read_peaks(names) is not None:  # these are matched by place
+        return iter(())
+    return zip(names.astype(str), letters_of(names.astype(str)), strict=True)
+
+
+def _batch_notes(cells: Cells) -> list[str]:
+    """Say which names of batches may be one, or none, and where nearly every cell is its own."""
+    notes = []
+    plain = pd.Series(cells.batches, index=[name.strip().lower() for name in cells.batches])
+    for _, same in plain[plain.index.duplicated(keep=False)].groupby(level=0):
+        notes.append(
+            f"The batches {' and '.join(map(repr, same))} differ in case or blanks alone: read as different ones."
+        )
+    missing = [name for name in cells.batches if name.strip().lower() in keys.NO_LABEL]
+    if missing:
+        notes.append(
+            f"A batch is called {missing[0]!r}, as a missing value written as text: its cells are read as one batch."
+        )
+    if len(cells.batches) > max(_MANY_BATCHES, len(cells.names) / _TINY):
+        n = counted(len(cells.batches), "batch", "batches")
+        notes.append(f"{len(cells.names):,} cells are in {n}: does the column name cells rather than batches?")
     return notes
 
 

@@ -15,7 +15,8 @@ from mudata import MuData
 from midas.antibodies import looks_like_proteins
 from midas.data.blocks import read_peaks
 from midas.data.checks import CountsError, describe_names
-from midas.modality import preset
+from midas.data.joint import joint
+from midas.modality import PRESETS, preset
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -97,6 +98,8 @@ def take_apart(
     if isinstance(data, AnnData):
         parts = _of_anndata(data, "", batch_key, modalities)
         return parts, parts[0].batch
+    if isinstance(data, Mapping):  # modalities of one batch may be a dict, too
+        data = {key: joint(value) if _is_modalities(value) else value for key, value in data.items()}
     if isinstance(data, Mapping) and data and all(isinstance(v, MuData | AnnData) for v in data.values()):
         return _of_mapping(data, batch_key, modalities), None
     found = type(data).__name__
@@ -105,6 +108,15 @@ def take_apart(
     hint = " Read the file first: midas.io.read_file(path)." if isinstance(data, str | Path) else ""
     msg = f"Expected a MuData, an AnnData, or a dict of them by modality or by batch, found {found}.{hint}"
     raise TypeError(msg)
+
+
+def _is_modalities(value: object) -> bool:
+    """Whether an object is a dict of AnnData by modality."""
+    return (
+        isinstance(value, Mapping)
+        and bool(value)
+        and all(isinstance(part, AnnData) and preset(str(name)) is not None for name, part in value.items())
+    )
 
 
 def _of_mapping(
@@ -117,7 +129,7 @@ def _of_mapping(
         if isinstance(value, AnnData) and (preset(str(key)) is not None or key in (modalities or {}))
     }
     if len(known) == len(data):
-        return [_part(name, adata, f"modality {name!r}", batch_key, None) for name, adata in known.items()]
+        return [_part(called(name), adata, f"modality {name!r}", batch_key, None) for name, adata in known.items()]
     if known and not any(isinstance(value, MuData) for value in data.values()):
         msg = (
             f"Expected a dict either by modality (AnnData each) or by batch, found both: {', '.join(known)} are modalities, "
@@ -155,12 +167,22 @@ def _of_mudata(data: MuData, label: str, batch_key: str | None) -> list[Part]:
     parts = []
     for name, adata in data.mod.items():
         of_part = shared
-        if shared is not None and not shared.index.is_unique:
+        if shared is None and f"{name}:{batch_key}" in data.obs.columns:  # as older files hold the modalities' columns
+            of_part = data.obs[f"{name}:{batch_key}"].set_axis(own_index(data.obs_names))
+        elif shared is not None and not shared.index.is_unique:
             # Names do not tell these cells apart; the MuData's own map of rows does.
             at = rows_in(data, name)
             of_part = None if at is None else pd.Series(shared.to_numpy()[at], index=adata.obs_names)
-        parts.append(_part(name, adata, f"{label}modality {name!r}", batch_key, of_part))
+        parts.append(_part(called(name), adata, f"{label}modality {name!r}", batch_key, of_part))
     return parts
+
+
+def called(name: str) -> str:
+    """Name of a modality: where it is one that networks cannot carry, such as "Antibody Capture", the preset's."""
+    found = preset(name)
+    if name.isidentifier() or found is None:
+        return name
+    return next(key for key, modality in PRESETS.items() if modality is found)
 
 
 def rows_in(data: MuData, name: str) -> NDArray[np.int64] | None:
@@ -357,7 +379,8 @@ def torn_cells(parts: list[Part]) -> pd.Index:
 
 def layer_in(layer: Layer, modality: str) -> str | None:
     """Layer of one modality's counts; None for ``X``."""
-    return layer if layer is None or isinstance(layer, str) else layer.get(modality)
+    found = layer if layer is None or isinstance(layer, str) else layer.get(modality)
+    return None if found == "X" else found
 
 
 def counts_of(part: Part, layer: str | None) -> Any:  # noqa: ANN401 - whatever AnnData holds
@@ -370,7 +393,8 @@ def counts_of(part: Part, layer: str | None) -> Any:  # noqa: ANN401 - whatever 
     """
     if layer is not None and layer not in part.adata.layers:
         there = ", ".join(sorted(part.adata.layers)) or "none"
-        msg = f"{part.label}: expected a layer {layer!r}, found the layers: {there}."
+        raw = " raw is none of them: midas.pp.prepare() takes counts from there." if layer == "raw" else ""
+        msg = f"{part.label}: expected a layer {layer!r}, found the layers: {there}.{raw}"
         raise KeyError(msg)
     counts = part.adata.X if layer is None else part.adata.layers[layer]
     if counts is None:

@@ -27,8 +27,8 @@ logger = logging.getLogger(__name__)
 
 
 _OF_NEW_DATA = (
-    "Give model.read(data, batch_key=...) in place of data, or midas.transfer.Query(data, batch_key=...) to map them; None where "
-    "all cells are one batch."
+    "Name the column with batch_key=: of MIDAS.load(), of model.read(data, batch_key=...) in place of data, or of "
+    "midas.transfer.Query(data, batch_key=...) to map them; None where all cells are one batch."
 )
 
 

@@ -189,6 +189,8 @@ def label_agreement(z: ArrayLike, labels: ArrayLike, *, k: int = 15) -> float:
 def mixing(z: ArrayLike, batch: ArrayLike, *, k: int = 30) -> float:
     """How evenly batches mix among nearest neighbours: mean inverse Simpson index, 0 for one batch, 1 for as in all cells.
 
+    NaN where all cells are of one batch.
+
     The local inverse Simpson index of Korsunsky et al. 2019 with equal weights, scaled by that of all cells together.
 
     Examples
@@ -200,7 +202,7 @@ def mixing(z: ArrayLike, batch: ArrayLike, *, k: int = 30) -> float:
     same_cells(z, batch)
     classes, codes = np.unique(complete(batch, "batch"), return_inverse=True)
     if len(classes) == 1:
-        return 1.0
+        return float("nan")
     near = codes[_neighbours(z, k)]
     shares = np.stack([(near == c).mean(1) for c in range(len(classes))], axis=1)
     overall = 1 / ((np.bincount(codes) / len(codes)) ** 2).sum()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
+from anndata import AnnData
 
 from midas.data.checks import describe_names
 
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 
-def dense(values: ArrayLike | sp.spmatrix | sp.sparray) -> NDArray[Any]:
-    """Values as a dense array, also of a sparse matrix.
+def dense(values: ArrayLike | sp.spmatrix | sp.sparray | AnnData) -> NDArray[Any]:
+    """Values as a dense array, also of a sparse matrix, or of an AnnData's X.
 
     Examples
     --------
@@ -24,7 +25,10 @@ def dense(values: ArrayLike | sp.spmatrix | sp.sparray) -> NDArray[Any]:
     >>> dense(sp.eye(2)).tolist()
     [[1.0, 0.0], [0.0, 1.0]]
     """
-    return np.asarray(values.toarray() if sp.issparse(values) else values)
+    found: Any = values
+    if isinstance(values, AnnData):  # as impute() gives it
+        found = values.to_memory().X if values.isbacked else values.X
+    return np.asarray(found.toarray() if hasattr(found, "toarray") else found)
 
 
 def same_cells(*given: object) -> None:

@@ -14,14 +14,13 @@ from midas.antibodies import ProteinTable
 from midas.data.checks import counted
 from midas.data.schema import MosaicSchema
 from midas.pp.fragments import check_batches_of, count_in_batches
-from midas.pp.names import match_genes
+from midas.pp.names import ANY_SPELLING, folded, match_genes
 from midas.pp.peaks import without_odd
 from midas.pp.proteins import harmonise_proteins
 from midas.pp.regions import natural_order, regions, spelled_like
 from midas.pp.samples import Batches, Step, csr, listed, members, summed
 
 _FEW = 0.1  # share of the features that could be the model's, under which they may be something else
-_CASE = "without regard to case"
 _MODEL = "the model"  # stands among the batches, so that names are matched with its own, too
 
 
@@ -104,16 +103,16 @@ def _most(batches: Batches) -> int:
 
 
 def _genes(batches: Batches, own: pd.Index, symbols: Mapping[str, str] | None) -> Step:
-    """Name genes as the model does, and say how many differ from its names in case alone."""
+    """Name genes as the model does, and say how many differ from its names in case or punctuation alone."""
     step = _by_name(batches, own, lambda both: match_genes(both, symbols=symbols))
-    notes = [note for note in step.notes if _CASE not in note]  # of batches among each other
+    notes = [note for note in step.notes if ANY_SPELLING not in note]  # of batches among each other
     for batch, adata in step.batches.items():
         names, was = adata.var_names.to_series(), adata.var["original_name"].astype(str)
-        folded = int(((names != was) & (names.str.lower() == was.str.lower())).sum())
-        if folded:
-            also = " Most of its genes: is it another species?" if folded > adata.n_vars / 2 else ""
-            said = counted(folded, "gene was", "genes were")
-            notes.append(f"Batch {batch!r}: {said} matched with the model's {_CASE}.{also}")
+        n = int(((names != was) & (names.map(folded) == was.map(folded))).sum())
+        if n:
+            also = " Most of its genes: is it another species?" if n > adata.n_vars / 2 else ""
+            said = counted(n, "gene was", "genes were")
+            notes.append(f"Batch {batch!r}: {said} matched with the model's {ANY_SPELLING}.{also}")
     return Step(step.batches, tuple(notes))
 
 

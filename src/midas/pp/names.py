@@ -14,6 +14,7 @@ from midas.data.checks import counted
 from midas.pp.samples import Batches, Step, check_batches, listed, summed
 
 _ENSEMBL = re.compile(r"^(?P<id>ENS(?P<species>[A-Z]*)G\d{6,})(?:\.\d+)?(?P<par>_PAR_Y)?$")
+ANY_SPELLING = "without regard to case and punctuation"
 _SYMBOL_COLUMNS = (
     "gene_symbols",
     "gene_symbol",
@@ -30,9 +31,9 @@ def match_genes(batches: Batches, *, symbols: Mapping[str, str] | None = None) -
     """Give each gene one name in all batches.
 
     Names may be symbols or Ensembl IDs, with or without version (``ENSG00000156738.18``); a batch may have both, one as names
-    and the other in a column of var. Genes are matched by ID where there is one, else by symbol, else by symbol without
-    regard to case. IDs become symbols where any batch, or `symbols`, tells the symbol. Counts of names that occur more than
-    once in a batch are summed.
+    and the other in a column of var. Genes are matched by ID where there is one, else by symbol, else by symbol without regard
+    to case and punctuation (R writes ``HLA.DRA``). IDs become symbols where any batch, or `symbols`, tells the symbol. Counts
+    of names that occur more than once in a batch are summed.
 
     Parameters
     ----------
@@ -75,7 +76,7 @@ def match_genes(batches: Batches, *, symbols: Mapping[str, str] | None = None) -
         if folded:
             also = " Most of its genes: is it another species?" if folded > len(final) / 2 else ""
             said = counted(folded, "gene was", "genes were")
-            notes.append(f"Batch {batch!r}: {said} matched without regard to case.{also}")
+            notes.append(f"Batch {batch!r}: {said} matched {ANY_SPELLING}.{also}")
         unnamed = int(final.str.match(_ENSEMBL).sum())
         if unnamed:
             said = counted(unnamed, "Ensembl ID has", "Ensembl IDs have")
@@ -150,7 +151,7 @@ def _first_names(table: pd.DataFrame, symbol_of: Mapping[str, str], renamed: Map
 
 
 def _spelling(names: Mapping[str, pd.Index]) -> dict[str, str]:
-    """Spelling of names that differ between batches in case alone: that of most batches.
+    """Spelling of names that differ between batches in case or punctuation alone: that of most batches, hyphens before dots.
 
     Names that one batch has in two spellings are two genes there, and are left alone.
     """
@@ -158,13 +159,18 @@ def _spelling(names: Mapping[str, pd.Index]) -> dict[str, str]:
     apart: set[str] = set()
     for index in names.values():
         unique = index.unique()
-        lower = unique.str.lower()
-        apart.update(lower[lower.duplicated()])
-        for name, key in zip(unique, lower, strict=True):
+        plain = pd.Index([folded(name) for name in unique])
+        apart.update(plain[plain.duplicated()])
+        for name, key in zip(unique, plain, strict=True):
             forms.setdefault(key, Counter())[str(name)] += 1
     found: dict[str, str] = {}
     for key, counter in forms.items():
         if len(counter) > 1 and key not in apart:
-            best = counter.most_common(1)[0][0]
+            best = max(counter, key=lambda name: (counter[name], -name.count(".")))
             found |= {name: best for name in counter if name != best}
     return found
+
+
+def folded(name: str) -> str:
+    """A name without regard to case, and to what stands between its parts: R makes ``HLA.DRA`` of ``HLA-DRA``."""
+    return str(name).lower().replace(".", "-").replace("_", "-")

@@ -71,7 +71,8 @@ def merge_peaks(
     wanted = autosomes(everything["chrom"].unique()) if chromosomes is None else set(chromosomes)
     black = _blacklist(blacklist, everything)
     good = {batch: _allowed(table, wanted, cutoffs) for batch, table in tables.items()}
-    dropped = sum(int((~g).sum()) for g in good.values())
+    bad = pd.concat([table[~good[batch]] for batch, table in tables.items()], ignore_index=True)
+    dropped = len(bad.drop_duplicates(["chrom", "start", "end"]))  # batches may have the same
     joined = pd.concat([table[good[batch]] for batch, table in tables.items()], ignore_index=True)
     joined = merged(joined) if len(joined) else joined
     keep = _allowed(joined, wanted, cutoffs)

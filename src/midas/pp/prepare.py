@@ -80,9 +80,9 @@ def prepare(
     Parameters
     ----------
     sources
-        Files of 10x Genomics (``.h5``, mtx folders), ``.h5ad``, ``.h5mu``, folders of these, AnnData and MuData. Each is a batch,
-        called like the file, or by its key in a dict, or by ``"name=path"``; a column `batch_key` in AnnData and MuData names
-        several. The same name given twice joins modalities of the same cells.
+        Files of 10x Genomics (``.h5``, mtx folders), ``.h5ad``, ``.h5mu``, folders of these, AnnData and MuData. Each is a
+        batch, called like the file, or by its key in a dict (unless all keys are modalities), or by ``"name=path"``; a column
+        `batch_key` in AnnData and MuData names several. The same name given twice joins modalities of the same cells.
     cutoffs
         Every number that decides what is kept; the defaults when None.
     batch_key

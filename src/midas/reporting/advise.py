@@ -59,6 +59,9 @@ def advise(findings: list[Finding], config: Config) -> list[Advice]:
     elif "batch left" in causes and "under-trained" not in causes:
         said = "Batch is left in the embedding: let the discriminators weigh more, and watch that types stay apart."
         advice.append(Advice(said, f"[objective]\nadversarial = {max(10.0, 2 * objective.adversarial):g}"))
+    elif "not learned" in causes:
+        if "still falling" not in causes:
+            advice.append(Advice("Structure was lost, and there is one batch: train longer."))
     elif "over-corrected" in causes:
         said = (
             "Structure was lost: let the discriminators weigh less, so that biology is not removed with the batch. If batches "

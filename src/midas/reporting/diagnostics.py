@@ -32,7 +32,7 @@ def findings_of(
     batch = batch_left(mosaic, sampled, spaces)
     return [
         batch,
-        structure_kept(sampled, spaces, mixed=batch.level != "poor"),
+        structure_kept(sampled, spaces, mixed=batch.level != "poor" if len(mosaic.batches) > 1 else None),
         alignment(sampled),
         bridges(mosaic, summary),
         technical(mosaic, sampled),

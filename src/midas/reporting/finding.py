@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Level = Literal["good", "look", "poor", "none"]
-Cause = Literal["", "batch left", "over-corrected", "under-trained", "still falling", "over-fitted"]
+Cause = Literal["", "batch left", "over-corrected", "under-trained", "not learned", "still falling", "over-fitted"]
 
 
 @dataclass(frozen=True)

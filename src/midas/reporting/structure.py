@@ -24,17 +24,18 @@ _SWALLOWED = 0.25
 
 _WHY = {
     "over-corrected": "The batch may be over-corrected.",
+    "not learned": "There is one batch, so this is no price of mixing: the model has not learned enough.",
     "under-trained": "As batches are not mixed either, the model has not learned enough yet.",
 }
 
 
-def structure_kept(sampled: Sampled, spaces: Mapping[str, Space], *, mixed: bool = True) -> Finding:
+def structure_kept(sampled: Sampled, spaces: Mapping[str, Space], *, mixed: bool | None = True) -> Finding:
     """Whether types, and neighbourhoods within a batch, are in the embedding as they are in the data's own components.
 
-    `mixed` says whether the batches are: if they are not, lost structure is not the price of mixing.
+    `mixed` says whether the batches are, None where there is one: if they are not, lost structure is not the price of mixing.
     """
     key, title = "structure", "Structure kept"
-    cause: Cause = "over-corrected" if mixed else "under-trained"
+    cause: Cause = "not learned" if mixed is None else "over-corrected" if mixed else "under-trained"
     if not spaces:
         return Finding(key, title, "none", "There are too few cells to judge structure.")
     kept = _neighbours_kept(sampled, spaces)

@@ -24,9 +24,9 @@ def report(  # noqa: PLR0913 - one keyword each
     data: MuData | AnnData,
     path: str | Path,
     *,
-    columns: Sequence[str] | None = None,
+    columns: Sequence[str] | str | None = None,
     label: str | None = None,
-    features: Sequence[str] = (),
+    features: Sequence[str] | str = (),
     cell_names: bool = True,
     most_cells: int = 50_000,
     title: str = "MIDAS integration",
@@ -83,9 +83,8 @@ def report(  # noqa: PLR0913 - one keyword each
     from midas.reporting.content import gather_content  # noqa: PLC0415
     from midas.reporting.render import render  # noqa: PLC0415
 
-    named = (columns, features)
-    if any(isinstance(value, str) for value in named):
-        raise TypeError("Expected columns and features as lists of names, found a single text. Put it in a list.")
+    columns = [columns] if isinstance(columns, str) else columns
+    features = [features] if isinstance(features, str) else features
     logger.info("Writing the report ...")
     choices = Choices(None if columns is None else tuple(columns), label, tuple(features), cell_names, most_cells)
     content = gather_content(model, data, choices, seed=seed, title=title, command=command)

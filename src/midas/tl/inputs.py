@@ -119,6 +119,10 @@ def is_sparse(values: Any) -> bool:  # noqa: ANN401 - sparse or dense
 
 def values_of(adata: AnnData, layer: str | None) -> Any:  # noqa: ANN401 - sparse or dense, as it comes
     """Values of a layer, or of X; CSR or a dense array, also of a backed object."""
+    if isinstance(adata, MuData):
+        first = next(iter(adata.mod), "rna")
+        msg = f"Expected an AnnData of one modality, found a MuData. Give one of its modalities, such as mdata[{first!r}]."
+        raise TypeError(msg)
     if layer is not None and layer not in adata.layers:
         msg = f"Expected a layer {layer!r}, found: {', '.join(adata.layers) or 'none'}. model.annotate() writes layers."
         raise KeyError(msg)

@@ -25,7 +25,7 @@ from midas.results import cell_table
 from midas.training.loop import Surroundings
 from midas.transfer.config import Mode, TransferConfig
 from midas.transfer.extend import extended, named_apart
-from midas.transfer.novelty import novelty
+from midas.transfer.novelty import NEAR, Novelty, enough_near, novelty
 from midas.transfer.panels import leave_out_empty, reread
 from midas.transfer.placing import Landmarks, groups_of
 from midas.transfer.replay import Replay, generated, real
@@ -159,10 +159,10 @@ def encode(reference: MIDAS, query: Query | MosaicData) -> Mapped:
         logger.warning("Batches of the query are read as the reference's of the same name: %s.", ", ".join(shared))
     found = encode_cells(reference.vae, mosaic, reference.modalities)
     table = cell_table(mosaic, found, reference.config.network.dim_c)
-    table.obs[keys.NOVELTY] = novelty(reference, mosaic)
+    readings = _by_panel(reference, reference, mosaic, q.seed) or reference.learned.readings
+    _note_novelty(table, novelty(reference, mosaic, readings))
     _settle(table, mosaic, _landmarks(reference, q.seed), q.config or TransferConfig())
     leave_out_empty(table, mosaic, reference)
-    readings = _by_panel(reference, reference, mosaic, q.seed) or reference.learned.readings
     return Mapped(reference, together(reference.cells, table), "encode", mosaic, readings)
 
 
@@ -325,8 +325,21 @@ def _scored(reference: MIDAS, model: MIDAS) -> AnnData:
     """The query's cells as the tuned model places them, with their novelty to the reference as it was."""
     assert model.mosaic is not None
     table = model.cells.copy()
-    table.obs[keys.NOVELTY] = novelty(reference, recast(model.mosaic, reference.schema))
+    _note_novelty(table, novelty(reference, recast(model.mosaic, reference.schema)))
     return table
+
+
+def _note_novelty(table: AnnData, found: Novelty) -> None:
+    table.obs[keys.NOVELTY], table.obs[keys.NEARNESS] = found.score, found.nearness
+    n = int(np.isfinite(found.nearness).sum())
+    if n and not enough_near(found.nearness):
+        logger.warning(
+            "Only %d of the query's %d cells lie as near to the reference as half of its own: they are of new types for the most "
+            "part, or were measured quite differently. Look at obs[%r] before you believe labels.",
+            int((found.nearness > NEAR).sum()),
+            n,
+            keys.NEARNESS,
+        )
 
 
 def _by_panel(reference: MIDAS, model: MIDAS, query: Mosaic, seed: int) -> Readings | None:

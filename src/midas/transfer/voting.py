@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
 
 from midas import keys
+from midas.data.parts import as_text
 from midas.expect import expect, expect_seed
 from midas.neighbours import Index
+from midas.transfer.novelty import FAR, enough_near
 from midas.transfer.unknown import Cut, cut, share_of_query
 
 if TYPE_CHECKING:
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
 
 UNKNOWN = "Unknown"
 _CALIBRATION_CELLS = 4000
+_MANY_LABELS = 50  # more, of five cells or fewer on the mean, are hardly types
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -142,6 +148,12 @@ def label_cells(
     found = Cut(np.inf, 0.0)
     if config.unknown:
         found = cut(np.where(placed, score, np.nan), seed=seed, **({"separation": 0.0} if by_share else {}))
+        if (
+            not by_share
+            and keys.NEARNESS in query.obs
+            and enough_near(query.obs[keys.NEARNESS].to_numpy(dtype=np.float64))
+        ):
+            found = replace(found, threshold=min(found.threshold, FAR))
     table = pd.DataFrame(index=query.obs_names)
     combination = query.obs[keys.MODALITIES].astype(str).to_numpy()[placed]
     read = {name: _reading(mapped, name) for name in np.unique(combination)}
@@ -185,7 +197,7 @@ def check_columns(reference: AnnData, names: Sequence[str], config: LabelConfig 
 def _labelled(reference: AnnData, name: str, config: LabelConfig) -> NDArray[np.bool_]:
     """Which cells have a label, `(n_cells,)`."""
     if name not in reference.obs.columns:
-        own = {keys.BATCH, keys.MODALITIES, keys.ORIGIN, keys.NOVELTY}
+        own = {keys.BATCH, keys.MODALITIES, keys.ORIGIN, keys.NOVELTY, keys.NEARNESS}
         there = ", ".join(str(c) for c in reference.obs.columns if c not in own) or "none"
         msg = f"Expected a column {name!r} in the reference's obs, found: {there}."
         raise KeyError(msg)
@@ -202,9 +214,16 @@ def _column(reference: AnnData, name: str, known: NDArray[np.bool_], config: Lab
     if not labelled.any():
         msg = f"Expected labels in the reference's column {name!r} for cells with latents, found none."
         raise ValueError(msg)
-    text = reference.obs[name].astype(str)
+    text = pd.Series(as_text(reference.obs[name]), dtype=object)
     codes = np.full(len(text), -1, dtype=np.int64)
     codes[labelled], classes = pd.factorize(text[labelled], sort=True)
+    if len(classes) > max(_MANY_LABELS, labelled.sum() / 5):
+        logger.warning(
+            "The column %r has %d labels for %d cells: are these types, or values that differ from cell to cell?",
+            name,
+            len(classes),
+            int(labelled.sum()),
+        )
     return _Column(name, np.asarray(classes, dtype=object), codes)
 
 

@@ -1,0 +1,77 @@
+"""How near a query's cells lie to the reference, and what is told of new types by it."""
+
+from __future__ import annotations
+
+import mudata as md
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers import simulated
+from midas import MIDAS, keys, transfer
+from midas.transfer import novelty as module
+from midas.transfer.novelty import FAR, enough_near, novelty
+
+
+def test_nearness_is_a_share_of_the_references_own_cells(fitted: MIDAS, query: md.MuData) -> None:
+    found = novelty(fitted, fitted.read(query))
+    assert ((found.nearness >= 0) & (found.nearness <= 1)).all()
+    own = novelty(fitted, fitted.read(simulated()))
+    assert 0.3 < np.nanmean(own.nearness) < 1  # among all of the reference, not its other batches alone
+    mapped = transfer.encode(fitted, query)
+    np.testing.assert_array_equal(mapped.query.obs[keys.NEARNESS], found.nearness)
+
+
+@pytest.mark.parametrize(
+    ("near", "far", "enough"), [(20, 0, True), (19, 0, False), (30, 170, True), (29, 171, False), (0, 50, False)]
+)
+def test_enough_cells_must_lie_near(near: int, far: int, enough: bool) -> None:
+    assert enough_near(np.r_[np.full(near, 0.9), np.full(far, 0.1), np.nan]) == enough
+
+
+def test_cells_are_measured_by_those_that_lie_near(
+    fitted: MIDAS, query: md.MuData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A type of its own for most of the query does not move the scale."""
+    mosaic = fitted.read(query)
+    plain = module._distances
+    new = np.arange(mosaic.n_cells) >= 30
+    monkeypatch.setattr(module, "_distances", lambda *given: plain(*given) * np.where(new, 1e6, 1e-3))
+    monkeypatch.setattr(module, "_misfit", lambda *_: np.where(new, 9.0, np.linspace(0.1, 0.2, len(new))))
+    found = novelty(fitted, mosaic)
+    assert (found.nearness > 0.5).tolist() == (~new).tolist()
+    assert found.score[new].min() > FAR > found.score[~new].max()
+
+
+def test_far_cells_are_unknown_where_others_lie_near_and_warned_of_where_none_do(
+    fitted: MIDAS, query: md.MuData, caplog: pytest.LogCaptureFixture
+) -> None:
+    mapped = transfer.encode(fitted, query)
+    rng = np.random.default_rng(0)
+    table = mapped.cells.obs
+    mine = (table[keys.ORIGIN] == "query").to_numpy()
+    n = int(mine.sum())
+    score = np.r_[rng.normal(0, 1, n - 5), np.full(5, FAR + 0.1)]
+    for near, expected in ((np.full(n, 0.8), 5), (np.full(n, 0.1), 0)):
+        table.loc[mine, keys.NOVELTY], table.loc[mine, keys.NEARNESS] = np.clip(score, None, FAR + 0.1), near
+        labels = transfer.label_cells(mapped, "cell_type").table["cell_type_transferred"]
+        assert (labels == "Unknown").sum() == expected
+    caplog.clear()
+    far = {name: adata[:25].copy() for name, adata in query.mod.items() if name == "rna"}
+    far["rna"].X = far["rna"].X[:, ::-1].copy()
+    transfer.encode(fitted, far)
+    assert "lie as near to the reference as half of its own" in caplog.text
+
+
+def test_labels_that_differ_from_cell_to_cell_are_doubted(
+    fitted: MIDAS, query: md.MuData, caplog: pytest.LogCaptureFixture
+) -> None:
+    mapped = transfer.encode(fitted, query)
+    table = mapped.cells.obs
+    table["number"] = np.arange(len(table)).astype(float)
+    table["cluster"] = pd.Series(np.arange(len(table)) % 3, table.index).where(np.arange(len(table)) > 5)
+    labels = transfer.label_cells(mapped, "cluster").table["cluster_transferred"]
+    assert set(labels) <= {"0", "1", "2", "Unknown"}  # not 1.0
+    assert "labels for" not in caplog.text
+    transfer.label_cells(mapped, "number")
+    assert "has 120 labels for 120 cells: are these types" in caplog.text
