@@ -129,6 +129,7 @@ def test_the_paper_preset_is_the_published_set_up() -> None:
         kl_c=1.0,
         kl_u=5.0,
         alignment=50.0,
+        contrast=0.0,
         adversarial=30.0,
         adversarial_growth=1.0,
         mislead="cells",

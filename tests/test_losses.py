@@ -8,6 +8,7 @@ from dataclasses import replace
 import mudata as md
 import numpy as np
 import pytest
+import scipy.special
 import torch
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
@@ -15,7 +16,7 @@ from torch.distributions import Normal, kl_divergence
 from helpers import tiny
 from midas import MIDAS, ObjectiveConfig
 from midas.data import Minibatch, gather
-from midas.losses import Losses, Weights, alignment, depth_cost, kl_to_prior, objective
+from midas.losses import Losses, Weights, alignment, contrast, depth_cost, kl_to_prior, objective
 from midas.nn import Gaussian, Noise
 from midas.nn.vae import DepthGuess, Latent, Outputs
 
@@ -118,7 +119,7 @@ def test_a_weight_scales_its_term_and_no_other(case: tuple[MIDAS, Minibatch, Out
 def test_the_total_is_the_weighted_sum(case: tuple[MIDAS, Minibatch, Outputs]) -> None:
     model, minibatch, outputs = case
     kinds = {name: replace(kind, weight=i + 0.5) for i, (name, kind) in enumerate(model.kinds.items())}
-    weights = ObjectiveConfig()
+    weights = ObjectiveConfig(contrast=3.0)
     found = objective(outputs, minibatch, kinds, model.vae.extras(), Weights.of(weights), dim_c=4)
     expected = sum(kinds[name].weight * term for name, term in found.reconstruction.items())
     expected = (
@@ -127,9 +128,14 @@ def test_the_total_is_the_weighted_sum(case: tuple[MIDAS, Minibatch, Outputs]) -
         + weights.kl_c * found.kl_c
         + weights.kl_u * found.kl_u
         + 50 * found.alignment
+        + 3 * found.contrast
         + found.depth
     )
     torch.testing.assert_close(found.total, expected, rtol=1e-5, atol=1e-3)
+    assert float(found.contrast) > 0
+    assert (
+        float(objective(outputs, minibatch, kinds, model.vae.extras(), Weights.of(ObjectiveConfig()), 4).contrast) == 0
+    )
 
 
 def test_one_modality_has_nothing_to_align_and_a_hidden_batch_nothing_to_guess(
@@ -140,13 +146,48 @@ def test_one_modality_has_nothing_to_align_and_a_hidden_batch_nothing_to_guess(
     minibatch = gather(model.mosaic, np.arange(10), frozenset({"rna"}))
     outputs = model.vae(minibatch, None, with_batch=False)
     found = terms((model, minibatch, outputs))
-    assert float(found.alignment) == float(found.batch_reconstruction) == 0.0
+    assert float(found.alignment) == float(found.contrast) == float(found.batch_reconstruction) == 0.0
     assert set(found.reconstruction) == {"rna"}
+
+
+def placed(cells: dict[str, list[int]], means: dict[str, list[list[float]]]) -> dict[str, Latent]:
+    found = {}
+    for name, at in cells.items():
+        mean = torch.tensor(means[name], requires_grad=True)
+        found[name] = Latent(torch.tensor(at), Gaussian(mean, torch.zeros_like(mean)), mean)
+    return found
+
+
+def test_a_cell_is_to_be_found_among_those_of_its_batch_that_have_both_modalities() -> None:
+    """Cells 0 and 1 of one batch, 2 of another, 3 without the second modality, 4 without the first; z beyond c does not count."""
+    cells = {"rna": [0, 1, 2, 3], "adt": [4, 2, 1, 0]}
+    means = {
+        "rna": [[0.0, 9.0], [2.0, 9.0], [1.0, 9.0], [0.5, 9.0]],
+        "adt": [[0.0, 0.0], [1.5, 0.0], [1.0, 0.0], [0.5, 0.0]],
+    }
+    single = placed(cells, means)
+    batch = torch.tensor([0, 0, 1, 0, 0])
+    found = contrast(single, batch, dim_c=1)
+    logits = -np.array([[0.5**2, 1.0], [1.5**2, 1.0]]) / 2  # rna of cells 0 and 1 against adt of the same
+    both = [scipy.special.logsumexp(logits, axis=axis).sum() for axis in (0, 1)]
+    assert float(found) == pytest.approx(np.mean(both) - np.trace(logits), rel=1e-5)  # cell 2 has no rival: nothing
+    found.backward()
+    for name, expected in (("rna", [True, True, False, False]), ("adt", [False, False, True, True])):
+        gradient = single[name].posterior.mean.grad
+        assert gradient is not None
+        assert torch.isfinite(gradient).all()
+        assert (gradient[:, 0] != 0).tolist() == expected
+        assert not gradient[:, 1].any()
+
+
+def test_no_cell_with_two_modalities_has_no_contrast() -> None:
+    single = placed({"rna": [0, 1], "adt": [2]}, {"rna": [[0.0], [1.0]], "adt": [[3.0]]})
+    assert float(contrast(single, torch.zeros(3, dtype=torch.long), dim_c=1)) == 0.0
 
 
 def test_names_in_the_log(case: tuple[MIDAS, Minibatch, Outputs]) -> None:
     expected = {f"reconstruction_{name}" for name in ("rna", "adt", "atac")}
-    expected |= {"batch_reconstruction", "kl_c", "kl_u", "alignment", "depth", "total"}
+    expected |= {"batch_reconstruction", "kl_c", "kl_u", "alignment", "contrast", "depth", "total"}
     assert set(terms(case).named()) == expected
 
 

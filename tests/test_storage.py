@@ -111,7 +111,7 @@ def test_a_loaded_model_is_trained_on_batches_that_it_knows_alone(folder: Path, 
 def test_a_loaded_model_refuses_data_without_its_features(folder: Path, mdata: md.MuData) -> None:
     rna = mdata["rna"].copy()
     rna.var_names = rna.var_names.str.lower()
-    with pytest.raises(ValueError, match="30 match when case is ignored"):
+    with pytest.raises(ValueError, match="30 match when case and punctuation are ignored"):
         MIDAS.load(folder, joined({"rna": rna}))
 
 

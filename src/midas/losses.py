@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import combinations
+from typing import TYPE_CHECKING, Final
 
 import torch
 from torch import Tensor
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from midas.nn.vae import DepthGuess, Latent, Outputs
 
 
+_NEVER: Final = -1e9  # logit of what cannot be; an infinite one has no gradient
+
+
 @dataclass(frozen=True)
 class Losses:
     """The objective's terms, unweighted scalars, and their weighted sum without the adversarial term.
@@ -30,6 +34,8 @@ class Losses:
         By modality.
     batch_reconstruction, kl_c, kl_u, alignment
         As in the paper, unweighted.
+    contrast
+        Cost of telling, from one modality of a cell, which cell another modality is of; not in the paper.
     depth
         Cost of guessing depths from z, summed over modalities. It moves nothing but these guesses.
     total
@@ -41,6 +47,7 @@ class Losses:
     kl_c: Tensor
     kl_u: Tensor
     alignment: Tensor
+    contrast: Tensor
     depth: Tensor
     total: Tensor
 
@@ -52,6 +59,7 @@ class Losses:
             "kl_c": self.kl_c,
             "kl_u": self.kl_u,
             "alignment": self.alignment,
+            "contrast": self.contrast,
             "depth": self.depth,
             "total": self.total,
         }
@@ -63,6 +71,7 @@ class Weights:
 
     batch_reconstruction: float
     alignment: float
+    contrast: float
     kl_c: float | Tensor
     kl_u: float | Tensor
     adversarial: float | Tensor
@@ -74,6 +83,7 @@ class Weights:
         return cls(
             config.batch_reconstruction,
             config.alignment,
+            config.contrast,
             kl * config.kl_c,
             kl * config.kl_u,
             adversarial * config.adversarial,
@@ -113,6 +123,43 @@ def alignment(single: Mapping[str, Latent], n_cells: int) -> Tensor:
     return torch.stack([((latent.z - mean[latent.cells]) ** 2).sum() for latent in latents]).sum()
 
 
+def contrast(single: Mapping[str, Latent], batch: Tensor, dim_c: int) -> Tensor:
+    """Cost of finding a cell by one modality among the cells of its batch, given another; summed over pairs and cells.
+
+    Cross entropy of the cell itself, with the squared distances of posterior means of c, halved, as negative logits (van den Oord
+    et al. 2018), both ways. Pulling a cell's modalities together (:func:`alignment`) lets all cells of a type lie on one point;
+    this asks that each be nearest to itself. Cells of other batches do not compete: telling batches apart is not to help.
+
+    Parameters
+    ----------
+    single
+        By modality, of the cells that have it.
+    batch
+        Of the minibatch's cells, `(n_cells,)`.
+    dim_c
+        Where c ends in z.
+    """
+    cost = torch.zeros((), device=batch.device)
+    for one, other in combinations(single.values(), 2):
+        has_one, has_other = (torch.zeros_like(batch).index_fill(0, latent.cells, 1) for latent in (one, other))
+        mine, yours = has_other[one.cells], has_one[other.cells]  # 1 for cells that have both
+        rivals = mine[:, None] * yours[None] * (batch[one.cells][:, None] == batch[other.cells][None])
+        itself = one.cells[:, None] == other.cells[None]
+        logits = -_squared_distances(one.posterior.mean[:, :dim_c], other.posterior.mean[:, :dim_c]) / 2
+        logits = torch.where(rivals > 0, logits, _NEVER)
+        found = torch.where(itself, logits, 0.0).sum()
+        among = (mine * torch.logsumexp(logits, 1)).sum() + (yours * torch.logsumexp(logits, 0)).sum()
+        cost = cost + among / 2 - found
+    return cost
+
+
+def _squared_distances(a: Tensor, b: Tensor) -> Tensor:
+    """Between all rows of one and of the other, in float32: in half precision, near ones would differ by chance."""
+    with torch.autocast(a.device.type, enabled=False):
+        a, b = a.float(), b.float()
+        return ((a**2).sum(1)[:, None] - 2 * a @ b.T + (b**2).sum(1)[None]).clamp(min=0)
+
+
 def objective(
     outputs: Outputs,
     minibatch: Minibatch,
@@ -143,6 +190,8 @@ def objective(
     kl = kl_to_prior(outputs.joint.posterior).sum(0) / n
     kl_c, kl_u = kl[:dim_c].sum(), kl[dim_c:].sum()
     aligned = alignment(outputs.single, n) / n if len(outputs.single) > 1 else zero
+    several = weights.contrast > 0 and len(outputs.single) > 1
+    told = contrast(outputs.single, minibatch.batch, dim_c) / n if several else zero
     depth = zero if outputs.depth is None else depth_cost(outputs.depth) / n
     batch = zero
     if outputs.batch_logits is not None:
@@ -153,6 +202,7 @@ def objective(
         + weights.kl_c * kl_c
         + weights.kl_u * kl_u
         + weights.alignment * aligned
+        + weights.contrast * told
         + depth
     )
-    return Losses(parts, batch, kl_c, kl_u, aligned, depth, total)
+    return Losses(parts, batch, kl_c, kl_u, aligned, told, depth, total)

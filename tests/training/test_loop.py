@@ -85,7 +85,7 @@ def test_the_terms_of_an_epoch_are_kept_and_logged(mdata: md.MuData) -> None:
     assert history["epoch"].tolist() == [0, 1, 2]
     assert history["seconds"].is_monotonic_increasing
     terms = {"reconstruction_rna", "reconstruction_adt", "reconstruction_atac", "batch_reconstruction"}
-    terms |= {"kl_c", "kl_u", "alignment", "depth", "total", "discriminator"}
+    terms |= {"kl_c", "kl_u", "alignment", "contrast", "depth", "total", "discriminator"}
     assert set(history.columns) == terms | {"epoch", "seconds", "learning_rate"}
     assert sink.records == history.to_dict("records")
     assert sink.status == "success"

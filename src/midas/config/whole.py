@@ -67,6 +67,7 @@ class Config:
                 kl_c=1.0,
                 kl_u=5.0,
                 alignment=50.0,
+                contrast=0.0,
                 adversarial=30.0,
                 adversarial_growth=1.0,
                 mislead="cells",
