@@ -75,3 +75,9 @@ def test_labels_that_differ_from_cell_to_cell_are_doubted(
     assert "labels for" not in caplog.text
     transfer.label_cells(mapped, "number")
     assert "has 120 labels for 120 cells: are these types" in caplog.text
+
+
+@pytest.mark.parametrize(("far", "told"), [(9, 9), (8, 0), (0, 0)])
+def test_cells_beyond_the_reference_are_told_where_they_are_more_than_chance(far: int, told: int) -> None:
+    nearness = np.r_[np.full(far, 0.01), np.full(100 - far, 0.5), np.nan]
+    assert module.far_off(nearness).sum() == told

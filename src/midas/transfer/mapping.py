@@ -263,7 +263,7 @@ def reference_to_query(reference: MIDAS, query: Query | MosaicData) -> Mapped:
     mosaic = without_batch(recast(counts, model.schema))
     there = cell_table(mosaic, encode_cells(model.vae, mosaic, model.modalities), model.config.network.dim_c)
     there.obs = reference.cells.obs.iloc[rows].copy()
-    table = _scored(reference, model)
+    table = _scored(reference, model, q.seed)
     _settle(table, model.mosaic, Landmarks.of(there.obsm[keys.LATENT], q.seed), q.config or TransferConfig())
     leave_out_empty(table, model.mosaic, reference)
     cells = partial(real, mosaic, _latents(there), seed=q.seed)
@@ -304,7 +304,7 @@ def _beside_reference(reference: MIDAS, q: Query, mode: Mode) -> Mapped:
     replay = _generated(reference, n, q.seed) if counts is None else _real(reference, counts, n, q.seed)
     landmarks = _landmarks(reference, q.seed)
     tune(reference, model, mosaic, options, Surroundings(progress=q.progress), landmarks=landmarks, replay=replay)
-    table = _scored(reference, model)
+    table = _scored(reference, model, q.seed)
     _settle(table, mosaic, landmarks, options)  # What the tuned model leaves of the way.
     leave_out_empty(table, mosaic, reference)
     cells = together(reference.cells, table)
@@ -321,11 +321,12 @@ def _beside_reference(reference: MIDAS, q: Query, mode: Mode) -> Mapped:
     return Mapped(model, cells, mode, model.mosaic, by_panel or readings)
 
 
-def _scored(reference: MIDAS, model: MIDAS) -> AnnData:
+def _scored(reference: MIDAS, model: MIDAS, seed: int) -> AnnData:
     """The query's cells as the tuned model places them, with their novelty to the reference as it was."""
     assert model.mosaic is not None
     table = model.cells.copy()
-    _note_novelty(table, novelty(reference, recast(model.mosaic, reference.schema)))
+    query = recast(model.mosaic, reference.schema)
+    _note_novelty(table, novelty(reference, query, _by_panel(reference, reference, query, seed)))
     return table
 
 

@@ -14,7 +14,7 @@ from midas import keys
 from midas.data.parts import as_text
 from midas.expect import expect, expect_seed
 from midas.neighbours import Index
-from midas.transfer.novelty import FAR, enough_near
+from midas.transfer.novelty import FAR, enough_near, far_off
 from midas.transfer.unknown import Cut, cut, share_of_query
 
 if TYPE_CHECKING:
@@ -144,16 +144,14 @@ def label_cells(
     shares = [_shares(reference, column, z[placed], config, seed) for column in labels]
     picked = _agreeing(labels, shares)
     by_share = config.unknown == "paper"
-    score = share_of_query(mapped.cells, seed=seed) if by_share else _unknown_score(query)
-    found = Cut(np.inf, 0.0)
+    score = share_of_query(mapped.cells, seed=seed) if by_share else _column_of(query, keys.NOVELTY)
+    nearness = _column_of(query, keys.NEARNESS)
+    found, off = Cut(np.inf, 0.0), np.zeros(len(z), dtype=bool)
     if config.unknown:
         found = cut(np.where(placed, score, np.nan), seed=seed, **({"separation": 0.0} if by_share else {}))
-        if (
-            not by_share
-            and keys.NEARNESS in query.obs
-            and enough_near(query.obs[keys.NEARNESS].to_numpy(dtype=np.float64))
-        ):
+        if not by_share and enough_near(nearness):
             found = replace(found, threshold=min(found.threshold, FAR))
+            off = far_off(nearness)
     table = pd.DataFrame(index=query.obs_names)
     combination = query.obs[keys.MODALITIES].astype(str).to_numpy()[placed]
     read = {name: _reading(mapped, name) for name in np.unique(combination)}
@@ -167,7 +165,7 @@ def label_cells(
         sure = np.full(len(z), np.nan)
         sure[placed] = np.where(codes >= 0, confidence, np.nan)
         with np.errstate(invalid="ignore"):
-            strange = placed & ((score > found.threshold) | (sure < config.min_confidence))
+            strange = placed & ((score > found.threshold) | off | (sure < config.min_confidence))
         given[strange] = UNKNOWN
         table[keys.transferred(column.name, "transferred")] = pd.Categorical(given)
         table[keys.transferred(column.name, "confidence")] = sure
@@ -175,11 +173,11 @@ def label_cells(
     return Labels(table, found)
 
 
-def _unknown_score(query: AnnData) -> NDArray[np.float64]:
-    if keys.NOVELTY not in query.obs.columns:
+def _column_of(query: AnnData, name: str) -> NDArray[np.float64]:
+    if name not in query.obs.columns:
         return np.full(query.n_obs, np.nan)
-    score: NDArray[np.float64] = query.obs[keys.NOVELTY].to_numpy(dtype=np.float64)
-    return score
+    values: NDArray[np.float64] = query.obs[name].to_numpy(dtype=np.float64)
+    return values
 
 
 def check_columns(reference: AnnData, names: Sequence[str], config: LabelConfig | None = None) -> None:
