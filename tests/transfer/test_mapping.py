@@ -265,7 +265,9 @@ def test_bad_queries(way: Way, fitted: MIDAS, query: md.MuData) -> None:
     other.var_names = [f"other{i}" for i in range(other.n_vars)]
     logged = rna.copy()
     logged.X = logged.X.log1p()
-    with pytest.raises(ValueError, match=r"none is shared\. 30 match when case is ignored: another species"):
+    with pytest.raises(
+        ValueError, match=r"none is shared\. 30 match when case and punctuation are ignored: another species"
+    ):
         way(fitted, asked({"rna": mouse}))
     with pytest.raises(ValueError, match=r"none is shared\. Rename the features"):
         way(fitted, asked({"rna": other}))
