@@ -308,3 +308,19 @@ def test_a_model_without_its_cells_says_that_nothing_is_borrowed(
     assert not caplog.records
     alone.impute("adt")
     assert "decodes cells that lack adt, or features of it, from their own state alone" in caplog.text
+
+
+def test_a_model_remembers_how_its_data_were_read(mdata: md.MuData, tmp_path: Path) -> None:
+    data = joined({"rna": mdata["rna"].copy(), "adt": mdata["adt"].copy()})
+    for adata in data.mod.values():
+        adata.obs["half"] = ["a", "b"] * (adata.n_obs // 2) + ["a"] * (adata.n_obs % 2)
+        adata.obs_names = [f"{name}_{half}" for name, half in zip(adata.obs_names, adata.obs["half"], strict=True)]
+        adata.layers["counts"] = adata.X.copy()
+        adata.X = adata.X.log1p()
+    data.update()
+    model = MIDAS(data, batch_key="half", layer={"rna": "counts", "adt": "counts"}, config=tiny()).fit(progress=False)
+    model.save(tmp_path / "model")
+    again = MIDAS.load(tmp_path / "model", data)
+    assert (again.batch_key, again.layer) == ("half", {"rna": "counts", "adt": "counts"})
+    np.testing.assert_array_equal(again.latent(), model.latent())
+    assert MIDAS.load(tmp_path / "model", batch_key=None).batch_key is None

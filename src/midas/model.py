@@ -747,6 +747,8 @@ class MIDAS:
                 sample=sampled(*self.counts(), self.cells, with_cells, self.seed) if with_cells else None,
                 told=dict(self.how.measured or {}),
                 renamed=dict(self.how.renamed),
+                batch_key=self.how.batch_key,
+                layer=self.how.layer,
             ),
         )
 
@@ -756,9 +758,9 @@ class MIDAS:
         folder: str | Path,
         data: MosaicData | None = None,
         *,
-        batch_key: str | None = "batch",
+        batch_key: str | EllipsisType | None = ...,
         measured: Mapping[str, pd.DataFrame] | None = None,
-        layer: Layer = None,
+        layer: Layer | EllipsisType = ...,
         sha256: str | None = None,
     ) -> Self:
         """Read a model that :meth:`save` wrote.
@@ -771,8 +773,7 @@ class MIDAS:
             Cells that verbs without `data` are about; checked against the model by name. The model's own cells, or some of them,
             are also the counts that reciprocal mapping needs.
         batch_key, measured, layer
-            As in :class:`MIDAS`, of `data` and of all data to come. What the model was told by `measured` before it was saved
-            holds if left out.
+            As in :class:`MIDAS`, of `data` and of all data to come; what the model was told before it was saved, if left out.
         sha256
             Of the archive at a URL.
 
@@ -792,7 +793,9 @@ class MIDAS:
         model = cls.__new__(cls)
         here = accelerator_or_other(stored.config.training)
         config, told = _at_home(stored.config, here), (stored.told or None) if measured is None else measured
-        model._start(stored.schema, config, stored.seed, HowRead(batch_key, layer, told, renamed=stored.renamed))
+        key = stored.batch_key if isinstance(batch_key, EllipsisType) else batch_key
+        layer = stored.layer if isinstance(layer, EllipsisType) else layer
+        model._start(stored.schema, config, stored.seed, HowRead(key, layer, told, renamed=stored.renamed))
         model.mosaic = None
         model._learned, model._folder = stored.learned, place
         model.vae.load_state_dict(stored.weights)

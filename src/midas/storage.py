@@ -26,6 +26,7 @@ from midas.columns import writable
 from midas.config import Config
 from midas.data.joint import joining
 from midas.data.measured import flags_in
+from midas.data.parts import Layer
 from midas.data.schema import MosaicSchema
 from midas.files import holds_only, obstacle, replacing, share
 from midas.learned import Learned
@@ -65,6 +66,8 @@ class StoredModel:
         What the user said that batches measured, by modality, tables batches x features.
     renamed
         Batches that the model knows by another name than the data.
+    batch_key, layer
+        How its data were read.
     """
 
     config: Config
@@ -75,6 +78,8 @@ class StoredModel:
     sample: MuData | None = None
     told: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     renamed: Mapping[str, str] = field(default_factory=dict)
+    batch_key: str | None = "batch"
+    layer: Layer = None
 
 
 def check_folder(folder: Path) -> None:
@@ -139,6 +144,8 @@ def write_model(folder: Path, model: StoredModel) -> None:
             "interrupted": learned.interrupted,
             "schema": model.schema.to_dict(),
             "renamed": dict(model.renamed),
+            "batch_key": model.batch_key,
+            "layer": dict(model.layer) if isinstance(model.layer, Mapping) else model.layer,
             "told": {name: _table_to_json(table) for name, table in model.told.items()},
         }
         (scratch / _CARD).write_text(json.dumps(description, indent=1), encoding="utf-8")
@@ -183,6 +190,8 @@ def read_model(folder: Path) -> StoredModel:
             weights=tensors,
             learned=learned,
             renamed=dict(description.get("renamed", {})),
+            batch_key=description.get("batch_key", "batch"),  # older models do not tell
+            layer=description.get("layer"),
             told={name: pd.DataFrame(**table) for name, table in description.get("told", {}).items()},
         )
     except ModelFileError:
