@@ -26,6 +26,7 @@ def test_map_writes_latents_and_labels(folder: Path, saved: Path) -> None:
     np.testing.assert_allclose(found.obsm["X_midas"], expected, atol=1e-5)
     for column in ("cell_type", "lineage"):
         assert {f"{column}_transferred", f"{column}_confidence", f"{column}_unknown_score"} <= set(found.obs.columns)
+    assert found.obs["midas_nearness"].between(0, 1).all()
     assert "Mapped 80 cells (encode)" in result.stderr
     assert (folder / "mapped" / "model.json").is_file()
 

@@ -144,7 +144,7 @@ def write_mapped(
     *,
     impute: bool = False,
 ) -> None:
-    """Write a mapped query with its latents and transferred labels to an ``.h5mu`` file.
+    """Write a mapped query with its latents, how new its cells are, and transferred labels to an ``.h5mu`` file.
 
     Parameters
     ----------
@@ -168,6 +168,9 @@ def write_mapped(
     def add(whole: MuData) -> None:
         for key in (keys.LATENT, keys.TECHNICAL):
             whole.obsm[key] = np.asarray(query.obsm[key])
+        for name in (keys.NOVELTY, keys.NEARNESS):
+            if name in query.obs.columns:
+                whole.obs[name] = query.obs[name].to_numpy()
         if labels is not None:
             for name in labels.columns:
                 whole.obs[name] = labels[name].to_numpy() if labels[name].dtype != "category" else labels[name].array
