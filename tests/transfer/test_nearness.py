@@ -77,7 +77,14 @@ def test_labels_that_differ_from_cell_to_cell_are_doubted(
     assert "has 120 labels for 120 cells: are these types" in caplog.text
 
 
-@pytest.mark.parametrize(("far", "told"), [(9, 9), (8, 0), (0, 0)])
-def test_cells_beyond_the_reference_are_told_where_they_are_more_than_chance(far: int, told: int) -> None:
-    nearness = np.r_[np.full(far, 0.01), np.full(100 - far, 0.5), np.nan]
-    assert module.far_off(nearness).sum() == told
+@pytest.mark.parametrize(("together", "told"), [(True, 30), (False, 0)])
+def test_cells_beyond_the_reference_are_told_where_they_are_a_group(together: bool, told: int) -> None:
+    rng = np.random.default_rng(0)
+    c = rng.normal(size=(330, 4)).astype(np.float32)
+    far = np.arange(330) < 30
+    c[far & together] += 20
+    c[-1] = np.nan
+    found = module.far_off(np.where(far, 0.01, 0.5), c)
+    assert found.sum() == told
+    assert (found <= far).all()
+    assert not module.far_off(np.array([0.01, np.nan]), c[:2]).any()

@@ -29,7 +29,7 @@ _FEWEST_FEATURES = 3
 # Cells nearer to the reference than half of its own are of its types: of 16 queries without their type in the reference, 0 to 2%
 # of the new cells were (one, 62%: NK cells beside T cells), and 11 to 94% of the others (benchmarks/unknown.py).
 NEAR, _SHARE_NEAR, _FEWEST_NEAR = 0.5, 0.15, 20
-_OFF, _MORE_THAN_CHANCE = 0.05, 0.08
+_OFF, _MOSTLY = 0.05, 0.7
 FAR = 3.25
 """Score above which a cell is of a new type, in units of the spread among the near ones: 1 to 4% of cells of known types."""
 
@@ -59,11 +59,25 @@ def enough_near(nearness: NDArray[np.float64]) -> bool:
     return near >= max(_FEWEST_NEAR, _SHARE_NEAR * int(known.sum()))
 
 
-def far_off(nearness: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which cells lie farther than 95% of the reference's own, `(n,)`; none where no more do than would by chance."""
-    far: NDArray[np.bool_] = nearness < _OFF
-    known = np.isfinite(nearness)
-    return far if far.sum() > _MORE_THAN_CHANCE * known.sum() else np.zeros(len(far), dtype=bool)
+def far_off(nearness: NDArray[np.float64], c: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Which cells lie farther than 95% of the reference's own, and so do most cells about them, `(n,)`.
+
+    One in twenty of the reference's types does, too, but scattered among others: a new type is a group.
+
+    Parameters
+    ----------
+    nearness
+        Of the query's cells, `(n,)`.
+    c
+        Where they lie, `(n, dim_c)`; NaN for nowhere.
+    """
+    known = np.isfinite(nearness) & np.isfinite(c).all(1)
+    far = known & (nearness < _OFF)
+    if not far.any() or known.sum() < 2:
+        return np.zeros(len(far), dtype=bool)
+    _, about = Index(c[known]).find(c[far], min(_NEIGHBOURS + 1, int(known.sum())))
+    far[far] = far[known][about].mean(1) > _MOSTLY
+    return far
 
 
 def novelty(reference: MIDAS, query: Mosaic, readings: Readings | None = None) -> Novelty:

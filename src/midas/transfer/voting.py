@@ -151,7 +151,7 @@ def label_cells(
         found = cut(np.where(placed, score, np.nan), seed=seed, **({"separation": 0.0} if by_share else {}))
         if not by_share and enough_near(nearness):
             found = replace(found, threshold=min(found.threshold, FAR))
-            off = far_off(nearness)
+            off = far_off(nearness, z)
     table = pd.DataFrame(index=query.obs_names)
     combination = query.obs[keys.MODALITIES].astype(str).to_numpy()[placed]
     read = {name: _reading(mapped, name) for name in np.unique(combination)}
