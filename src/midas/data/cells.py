@@ -12,7 +12,7 @@ from mudata import MuData
 
 from midas.columns import joint_categories
 from midas.data.checks import counted, describe_names
-from midas.data.parts import MosaicData, Part, cell_keys, torn_cells
+from midas.data.parts import MosaicData, Part
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -60,10 +60,10 @@ def number_cells(parts: list[Part], order: pd.Series | None, notes: list[str], *
     ValueError
         When there are no cells, or the input says of one cell that it is of two batches.
     """
-    keys = cell_keys(parts)
+    keys = _cell_keys(parts)
     plain = all(k.equals(pd.Index(p.adata.obs_names.astype(str))) for k, p in zip(keys, parts, strict=True))
     if not plain:
-        torn = torn_cells(parts)
+        torn = _torn_cells(parts)
         fewest = min(len({*part.adata.obs_names}) for part in parts) if len(torn) else 0
         refused = not apart or (len(torn) > fewest / 2 and not parts[0].keyed)
         _check_torn(torn, refused=refused, notes=notes)
@@ -84,6 +84,68 @@ def number_cells(parts: list[Part], order: pd.Series | None, notes: list[str], *
     names = index if plain else pd.Index([key.split("\x1f")[1] for key in index])
     batches, batch = np.unique(batch_of.astype(str), return_inverse=True)
     return Cells(names, positions, tuple(batches.tolist()), batch.astype(np.int64))
+
+
+def _cell_keys(parts: list[Part]) -> list[pd.Index]:
+    """Give each part's cells an identity: their name, or batch and name where one barcode occurs in several batches.
+
+    Raises
+    ------
+    ValueError
+        When names repeat within a batch and several modalities would have to be matched by them.
+    """
+    by_modality: dict[str, list[Part]] = {}
+    for part in parts:
+        by_modality.setdefault(part.name, []).append(part)
+
+    def joined(of: list[pd.Index]) -> pd.Index:
+        return of[0].append(of[1:])
+
+    def by_name(keys: list[pd.Index]) -> dict[str, pd.Index]:
+        return {m: joined([k for k, p in zip(keys, parts, strict=True) if p.name == m]) for m in by_modality}
+
+    names = [pd.Index(part.adata.obs_names.astype(str)) for part in parts]
+    if all(k.is_unique for k in by_name(names).values()) and not _batches_differ(names, parts):
+        return names
+    qualified = [pd.Index(p.batch.to_numpy().astype(str) + "\x1f" + n) for p, n in zip(parts, names, strict=True)]
+    per = by_name(qualified)
+    if all(k.is_unique for k in per.values()) and not _batches_differ(qualified, parts):
+        return qualified
+    if len(by_modality) == 1:  # nothing has to be matched: the n-th cell of a name is told by its number
+        repeats = joined(qualified).to_series()
+        number = repeats.groupby(repeats.to_numpy()).cumcount().to_numpy()
+        unique = repeats.to_numpy() + np.where(number > 0, "\x1f" + number.astype(str), "")
+        ends = np.cumsum([len(n) for n in names])[:-1]
+        return [pd.Index(block) for block in np.split(unique, ends)]
+    name, found = next((m, k) for m, k in per.items() if not k.is_unique)
+    repeated = pd.Index([k.split("\x1f")[1] for k in found[found.duplicated()].unique()])
+    msg = (
+        f"Expected each cell once in a batch of modality {name!r}, as cells are matched by name; found repeated names: "
+        f"{describe_names(repeated)}. Give them unique obs_names that are the same in every modality."
+    )
+    raise ValueError(msg)
+
+
+def _batches_differ(keys: list[pd.Index], parts: list[Part]) -> bool:
+    """Whether one key stands in two batches: a barcode that two cells happen to share."""
+    pairs = pd.DataFrame({"key": np.concatenate(keys), "batch": np.concatenate([p.batch.to_numpy() for p in parts])})
+    return bool(pairs.drop_duplicates()["key"].duplicated().any())
+
+
+def _torn_cells(parts: list[Part]) -> pd.Index:
+    """Names that each modality has once, but which modalities put in different batches."""
+    table = pd.DataFrame(
+        {
+            "modality": np.repeat([p.name for p in parts], [len(p.batch) for p in parts]),
+            "cell": np.concatenate([p.adata.obs_names.astype(str) for p in parts]),
+            "batch": np.concatenate([p.batch.to_numpy() for p in parts]),
+        }
+    )
+    if table.duplicated(["modality", "cell"]).any():
+        return pd.Index([])
+    cells = table.drop_duplicates(["cell", "batch"])["cell"]
+    torn: pd.Index = pd.Index(cells[cells.duplicated()].unique())
+    return torn
 
 
 def _check_torn(torn: pd.Index, *, refused: bool, notes: list[str]) -> None:

@@ -74,7 +74,7 @@ def check_overlap(known: Mapping[str, ModalitySchema], opened: list[Opened], not
 
 
 def letters_of(names: pd.Index) -> pd.Index:
-    """Names without case, and with one sign between their parts: two that are the same so may be one feature."""
+    """Names without case, and with one sign between their parts (R makes ``HLA.DRA`` of ``HLA-DRA``): what names of one share."""
     plain: pd.Index = names.str.lower().str.replace(r"[._ ]", "-", regex=True)
     return plain
 

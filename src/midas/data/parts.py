@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeGuard
 
 import numpy as np
 import pandas as pd
@@ -99,7 +99,7 @@ def take_apart(
         parts = _of_anndata(data, "", batch_key, modalities)
         return parts, parts[0].batch
     if isinstance(data, Mapping):  # modalities of one batch may be a dict, too
-        data = {key: joint(value) if _is_modalities(value) else value for key, value in data.items()}
+        data = {key: joint(value) if is_modalities(value) else value for key, value in data.items()}
     if isinstance(data, Mapping) and data and all(isinstance(v, MuData | AnnData) for v in data.values()):
         return _of_mapping(data, batch_key, modalities), None
     found = type(data).__name__
@@ -110,8 +110,8 @@ def take_apart(
     raise TypeError(msg)
 
 
-def _is_modalities(value: object) -> bool:
-    """Whether an object is a dict of AnnData by modality."""
+def is_modalities(value: object) -> TypeGuard[Mapping[str, AnnData]]:
+    """Whether an object is a dict of AnnData by modality, rather than by batch."""
     return (
         isinstance(value, Mapping)
         and bool(value)
@@ -313,68 +313,6 @@ def batches_in(data: MosaicData, *, batch_key: str | None, modalities: Mapping[s
     """Names of the batches of data, without reading counts."""
     parts, _ = take_apart(data, batch_key=batch_key, modalities=modalities)
     return {str(name) for part in parts for name in part.batch.unique()}
-
-
-def cell_keys(parts: list[Part]) -> list[pd.Index]:
-    """Give each part's cells an identity: their name, or batch and name where one barcode occurs in several batches.
-
-    Raises
-    ------
-    ValueError
-        When names repeat within a batch and several modalities would have to be matched by them.
-    """
-    by_modality: dict[str, list[Part]] = {}
-    for part in parts:
-        by_modality.setdefault(part.name, []).append(part)
-
-    def joined(of: list[pd.Index]) -> pd.Index:
-        return of[0].append(of[1:])
-
-    def by_name(keys: list[pd.Index]) -> dict[str, pd.Index]:
-        return {m: joined([k for k, p in zip(keys, parts, strict=True) if p.name == m]) for m in by_modality}
-
-    names = [pd.Index(part.adata.obs_names.astype(str)) for part in parts]
-    if all(k.is_unique for k in by_name(names).values()) and not _batches_differ(names, parts):
-        return names
-    qualified = [pd.Index(p.batch.to_numpy().astype(str) + "\x1f" + n) for p, n in zip(parts, names, strict=True)]
-    per = by_name(qualified)
-    if all(k.is_unique for k in per.values()) and not _batches_differ(qualified, parts):
-        return qualified
-    if len(by_modality) == 1:  # nothing has to be matched: the n-th cell of a name is told by its number
-        repeats = joined(qualified).to_series()
-        number = repeats.groupby(repeats.to_numpy()).cumcount().to_numpy()
-        unique = repeats.to_numpy() + np.where(number > 0, "\x1f" + number.astype(str), "")
-        ends = np.cumsum([len(n) for n in names])[:-1]
-        return [pd.Index(block) for block in np.split(unique, ends)]
-    name, found = next((m, k) for m, k in per.items() if not k.is_unique)
-    repeated = pd.Index([k.split("\x1f")[1] for k in found[found.duplicated()].unique()])
-    msg = (
-        f"Expected each cell once in a batch of modality {name!r}, as cells are matched by name; found repeated names: "
-        f"{describe_names(repeated)}. Give them unique obs_names that are the same in every modality."
-    )
-    raise ValueError(msg)
-
-
-def _batches_differ(keys: list[pd.Index], parts: list[Part]) -> bool:
-    """Whether one key stands in two batches: a barcode that two cells happen to share."""
-    pairs = pd.DataFrame({"key": np.concatenate(keys), "batch": np.concatenate([p.batch.to_numpy() for p in parts])})
-    return bool(pairs.drop_duplicates()["key"].duplicated().any())
-
-
-def torn_cells(parts: list[Part]) -> pd.Index:
-    """Names that each modality has once, but which modalities put in different batches."""
-    table = pd.DataFrame(
-        {
-            "modality": np.repeat([p.name for p in parts], [len(p.batch) for p in parts]),
-            "cell": np.concatenate([p.adata.obs_names.astype(str) for p in parts]),
-            "batch": np.concatenate([p.batch.to_numpy() for p in parts]),
-        }
-    )
-    if table.duplicated(["modality", "cell"]).any():
-        return pd.Index([])
-    cells = table.drop_duplicates(["cell", "batch"])["cell"]
-    torn: pd.Index = pd.Index(cells[cells.duplicated()].unique())
-    return torn
 
 
 def layer_in(layer: Layer, modality: str) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -17,10 +17,10 @@ from mudata import MuData
 from midas.data.checks import CountsError, counted, scan
 from midas.data.joint import joint
 from midas.data.measured import flags_in
-from midas.data.parts import Part, as_text, counts_of, rows_in
+from midas.data.parts import Part, as_text, counts_of, is_modalities, rows_in
 from midas.data.sources import open_source
 from midas.keys import MEASURED_PREFIX
-from midas.modality import PRESETS, preset
+from midas.modality import PRESETS
 from midas.pp.arrays import arrays_of
 from midas.pp.beside import proteins_beside
 from midas.pp.folders import in_folder
@@ -76,10 +76,10 @@ def collect(
     """
     if isinstance(sources, str | Path | AnnData | MuData):
         sources = [sources]
-    elif _of_modalities(sources):
+    elif is_modalities(sources):
         sources = [joint(sources)]
     elif isinstance(sources, Mapping):
-        sources = {batch: joint(source) if _of_modalities(source) else source for batch, source in sources.items()}
+        sources = {batch: joint(source) if is_modalities(source) else source for batch, source in sources.items()}
     pairs = list(sources.items()) if isinstance(sources, Mapping) else [named(source) for source in sources]
     if not pairs:
         raise ValueError("Expected files or folders to prepare, found none.")
@@ -110,15 +110,6 @@ def collect(
     note = (f"Features of the type {listed(strangers)} are left out: MIDAS knows RNA, proteins and peaks.",)
     kept = [replace(kept[0], notes=kept[0].notes + note), *kept[1:]] if strangers else kept
     return paired(kept)
-
-
-def _of_modalities(sources: object) -> TypeGuard[Mapping[str, AnnData]]:
-    """Whether these are modalities of the same cells, as :class:`midas.MIDAS` takes them, rather than batches."""
-    return (
-        isinstance(sources, Mapping)
-        and bool(sources)
-        and all(isinstance(s, AnnData) and preset(str(name)) is not None for name, s in sources.items())
-    )
 
 
 def named(source: Source) -> tuple[str | None, Source]:

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from midas.antibodies import ProteinTable
 from midas.data.checks import counted
+from midas.data.features import letters_of
 from midas.data.schema import MosaicSchema
 from midas.pp.fragments import check_batches_of, count_in_batches
-from midas.pp.names import ANY_SPELLING, folded, match_genes
+from midas.pp.names import ANY_SPELLING, match_genes
 from midas.pp.peaks import without_odd
 from midas.pp.proteins import harmonise_proteins
 from midas.pp.regions import natural_order, regions, spelled_like
@@ -107,8 +108,8 @@ def _genes(batches: Batches, own: pd.Index, symbols: Mapping[str, str] | None) -
     step = _by_name(batches, own, lambda both: match_genes(both, symbols=symbols))
     notes = [note for note in step.notes if ANY_SPELLING not in note]  # of batches among each other
     for batch, adata in step.batches.items():
-        names, was = adata.var_names.to_series(), adata.var["original_name"].astype(str)
-        n = int(((names != was) & (names.map(folded) == was.map(folded))).sum())
+        names, was = adata.var_names, pd.Index(adata.var["original_name"].astype(str))
+        n = int(((names != was) & (letters_of(names) == letters_of(was))).sum())
         if n:
             also = " Most of its genes: is it another species?" if n > adata.n_vars / 2 else ""
             said = counted(n, "gene was", "genes were")

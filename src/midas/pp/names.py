@@ -11,6 +11,7 @@ import pandas as pd
 from anndata import AnnData
 
 from midas.data.checks import counted
+from midas.data.features import letters_of
 from midas.pp.samples import Batches, Step, check_batches, listed, summed
 
 _ENSEMBL = re.compile(r"^(?P<id>ENS(?P<species>[A-Z]*)G\d{6,})(?:\.\d+)?(?P<par>_PAR_Y)?$")
@@ -159,7 +160,7 @@ def _spelling(names: Mapping[str, pd.Index]) -> dict[str, str]:
     apart: set[str] = set()
     for index in names.values():
         unique = index.unique()
-        plain = pd.Index([folded(name) for name in unique])
+        plain = letters_of(unique)
         apart.update(plain[plain.duplicated()])
         for name, key in zip(unique, plain, strict=True):
             forms.setdefault(key, Counter())[str(name)] += 1
@@ -169,8 +170,3 @@ def _spelling(names: Mapping[str, pd.Index]) -> dict[str, str]:
             best = max(counter, key=lambda name: (counter[name], -name.count(".")))
             found |= {name: best for name in counter if name != best}
     return found
-
-
-def folded(name: str) -> str:
-    """A name without regard to case, and to what stands between its parts: R makes ``HLA.DRA`` of ``HLA-DRA``."""
-    return str(name).lower().replace(".", "-").replace("_", "-")
