@@ -31,6 +31,15 @@ def test_barcodes_of_one_cell_in_two_spellings_are_noted_whatever_their_number()
     assert f"as {BARCODES[0]} and d1_{BARCODES[0]}-1. Give them the same obs_names" in notes[0]
 
 
+def test_batches_with_the_same_to_tell_share_a_note() -> None:
+    batches = ["b1"] * 5 + ["b2"] * 5 + ["b3"] * 10
+    rna = one([f"d1_{name}-1" for name in BARCODES], GENES, batches)
+    notes = said({"rna": rna, "adt": one(BARCODES, PROTEINS, batches)}, "in common")
+    assert len(notes) == 1
+    assert notes[0].startswith("Batch 'b1': 5 cells have adt and 5 rna, ")
+    assert notes[0].endswith("Likewise 'b2', 'b3'.")
+
+
 @pytest.mark.parametrize("first", [0, 5, 15])
 def test_cells_that_are_truly_unpaired_are_no_cause_for_a_note(first: int) -> None:
     rna, adt = one(BARCODES[:15], GENES), one(BARCODES[first:], PROTEINS)

@@ -149,20 +149,31 @@ def _pairing_notes(rows: Mapping[str, ModalityRows], cells: Cells) -> list[str]:
     notes = []
     for (name, part), (other, peer) in combinations(rows.items(), 2):
         mine, theirs, both = (cells.count(m) for m in (part.present, peer.present, part.present & peer.present))
+        spelt: dict[str, str] = {}  # by batch
+        apart: dict[str, str] = {}
         for b in np.flatnonzero((mine > 0) & (theirs > 0) & (both <= np.minimum(mine, theirs) / 2)):
             batch = cells.batch == b
-            said = f"Batch {cells.batches[b]!r}: {counted(mine[b], 'cell has', 'cells have')} {name} and {theirs[b]:,} {other}"
+            said = f"{counted(mine[b], 'cell has', 'cells have')} {name} and {theirs[b]:,} {other}"
             n, a, z = _alike(cells.names[part.present & batch], cells.names[peer.present & batch])
             if n > min(mine[b], theirs[b]) / 2:
-                notes.append(
+                spelt[cells.batches[b]] = (
                     f"{said}, with {both[b] or 'no'} names in common, but {n:,} by their bases alone, as {a} and {z}. Give them "
                     "the same obs_names, as midas.pp.prepare() does, or they are taken as different cells."
                 )
             elif mine[b] == theirs[b] and not both[b]:
-                notes.append(
+                apart[cells.batches[b]] = (
                     f"{said}, but no name in common. If they are the same cells, give them the same obs_names."
                 )
+        notes += [*_one_for_all(spelt), *_one_for_all(apart)]
     return notes
+
+
+def _one_for_all(notes: Mapping[str, str]) -> Iterator[str]:
+    """One note of batches with the same to tell: that of the first, and the names of the others."""
+    if notes:
+        batch, *others = notes
+        alike = f" Likewise {describe_names(pd.Index(others), 3)}." if others else ""
+        yield f"Batch {batch!r}: {notes[batch]}{alike}"
 
 
 def _alike(names: pd.Index, others: pd.Index) -> tuple[int, str, str]:
