@@ -68,7 +68,7 @@ _PLAIN = (
     (r"[~\w.]*MuData \| [~\w.]*AnnData \| [~\w.]*Mapping\[str, [~\w.]*MuData \| [~\w.]*AnnData\]", "MosaicData"),
     (r"~?numpy\.ndarray\[tuple\[~?typing\.Any, \.\.\.\], ~?numpy\.dtype\[~?numpy\.(\w+)\]\]", r"NDArray[np.\1]"),
     (r"(?<![\w.])~?(?:[a-z_]\w*\.)+(?=[A-Z])", ""),  # midas.data.schema.MosaicSchema, pandas.core.frame.DataFrame
-    (r" ?= ?(?:<[^<>]*>|PosixPath\('[^']*'\)|WindowsPath\('[^']*'\))", " = ..."),  # <factory>, <function f>, a folder of this machine
+    (r" ?= ?(?:<[^<>]*>|\w+Path\('[^']*'\))", " = ..."),  # <factory>, <function f>, a folder of this machine
 )
 # Modules of which every public name has to be on a page; constants and submodules apart.
 _WHOLE = ("pp", "transfer", "tl", "pl", "metrics", "metrics.tasks", "bridging", "bench")
