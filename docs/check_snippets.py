@@ -2,8 +2,8 @@
 
 The snippets of a page share one namespace and run in order in a folder of their own, which holds two small simulated files:
 ``mosaic.h5mu``, and ``query.h5mu`` with cells of a batch that the mosaic lacks. Pages that speak of ``donor1.h5`` also find raw
-files of three donors, as 10x Genomics writes them. ``datasets.load("pbmc_wnn_mosaic_1600")`` gives a small simulated mosaic of its
-shape, so that nothing is fetched. Training is cut to two epochs.
+files of three donors, as 10x Genomics writes them. ``datasets.load("pbmc_wnn_mosaic_1600")`` gives a small simulated mosaic
+of its shape, so that nothing is fetched. Training is cut to two epochs.
 """
 
 from __future__ import annotations
