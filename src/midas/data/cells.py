@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from mudata import MuData
 
-from midas.columns import joint_categories
+from midas.columns import Table, merged
 from midas.data.checks import counted, describe_names
 from midas.data.parts import MosaicData, Part
 
@@ -171,24 +171,14 @@ def _check_torn(torn: pd.Index, *, refused: bool, notes: list[str]) -> None:
 def obs_of(data: MosaicData, parts: Sequence[Part], cells: Cells) -> pd.DataFrame:
     """What the input says of the cells, `(n_cells, ...)`: its own obs first, then columns that only the modalities have."""
     names = cells.names
-    columns: dict[str, NDArray[np.object_]] = {}
-    tables = [(part.adata.obs, at) for part, at in zip(parts, cells.positions, strict=True)]
+    tables = [Table(part.name, part.adata.obs, at) for part, at in zip(parts, cells.positions, strict=True)]
     if isinstance(data, MuData) and data.n_obs == len(names) and (data.obs_names.astype(str) == names).all():
-        tables = [(data.obs, np.arange(len(names))), *tables]
-    prefixes = tuple(f"{part.name}:" for part in parts)  # copies that MuData pulls up
-    for table, at in tables:
-        for column in table.columns:
-            if str(column).startswith(prefixes):
-                continue
-            values = columns.setdefault(str(column), np.full(len(names), np.nan, dtype=object))
-            given = table[column].astype(object).to_numpy()
-            empty = pd.isna(values[at])
-            values[at[empty]] = given[empty]
-    obs = pd.DataFrame(columns, index=names).infer_objects()
-    for column in obs.columns:
-        if obs[column].dtype == object and all(isinstance(value, str) for value in obs[column].dropna()):
-            kind = joint_categories(table[column] for table, _ in tables if column in table.columns)
-            obs[column] = obs[column].astype(kind or "category")
-            if kind is not None:
-                obs[column] = obs[column].cat.remove_unused_categories()
+        copies = [f"{name}:{column}" for name, adata in data.mod.items() for column in adata.obs.columns]
+        tables = [Table("", data.obs.drop(columns=copies, errors="ignore"), np.arange(len(names))), *tables]
+    obs = merged(tables, len(names)).set_axis(names)
+    for column, values in obs.items():
+        if values.dtype == object and all(isinstance(value, str) for value in values.dropna()):
+            obs[column] = values.astype("category")
+        elif isinstance(values.dtype, pd.CategoricalDtype):
+            obs[column] = values.cat.remove_unused_categories()
     return obs

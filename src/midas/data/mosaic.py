@@ -199,7 +199,8 @@ class Mosaic:
             else replace(rows, row=np.full(len(index), -1, dtype=np.int32), padded=None)
             for name, rows in self.modalities.items()
         }
-        return replace(self, names=self.names.take(index), batch=self.batch[index], modalities=modalities)
+        obs = self.obs.iloc[index].reset_index(drop=True) if len(self.obs) == self.n_cells else self.obs
+        return replace(self, names=self.names.take(index), batch=self.batch[index], modalities=modalities, obs=obs)
 
     def canonical_order(self) -> NDArray[np.int64]:
         """Cells sorted by batch and name: training draws from this order, so the input's order changes nothing.
