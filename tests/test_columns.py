@@ -13,7 +13,7 @@ from mudata import MuData
 
 from helpers import joined, names, one
 from midas import read_mosaic
-from midas.columns import all_columns, alike, as_text, writable
+from midas.columns import alike, all_columns, as_text, writable
 
 COLUMNS = {
     "day": (

@@ -70,17 +70,23 @@ def number_cells(parts: list[Part], order: pd.Series | None, notes: list[str], *
     union = keys[0].append(keys[1:]).unique()
     if not len(union):
         raise ValueError("Expected cells, found none.")
-    index = union
+    index, told = union, None
     if order is not None:
         wanted = order.index.astype(str)
         wanted = wanted if plain else pd.Index(order.astype(str).to_numpy() + "\x1f" + wanted.to_numpy())
         if wanted.is_unique and union.isin(wanted).all():
-            index = wanted
+            index, told = wanted, order.to_numpy(dtype=object)
     positions = tuple(index.get_indexer(k).astype(np.int64) for k in keys)
     batch_of = np.full(len(index), "", dtype=object)
     for part, at in zip(parts, positions, strict=True):
         batch_of[at] = part.batch.to_numpy()
-    batch_of[batch_of == ""] = next(b for b in batch_of if b != "")  # in no modality: any batch, it is never used
+    lonely = np.flatnonzero(
+        batch_of == ""
+    )  # in no modality: of the batch that the input names, if that has other cells
+    if len(lonely):
+        known = dict.fromkeys(batch_of[batch_of != ""])
+        said = lonely if told is None else told[lonely]
+        batch_of[lonely] = [name if name in known else next(iter(known)) for name in said]
     names = index if plain else pd.Index([key.split("\x1f")[1] for key in index])
     batches, batch = np.unique(batch_of.astype(str), return_inverse=True)
     return Cells(names, positions, tuple(batches.tolist()), batch.astype(np.int64))

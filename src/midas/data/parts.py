@@ -85,7 +85,7 @@ def take_apart(
 
     Returns
     -------
-    The parts, and the batch of every cell by its name, in the order of the input's own obs (NaN for cells in no part).
+    The parts, and the batch of every cell by its name, in the order of the input's own obs (None where nothing names one).
 
     Raises
     ------
@@ -95,7 +95,7 @@ def take_apart(
     _check_key(batch_key)
     if isinstance(data, MuData):
         parts = _of_mudata(data, "", batch_key)
-        return parts, _batch_by_cell(data, parts)
+        return parts, _batch_by_cell(data, parts, batch_key)
     if isinstance(data, AnnData):
         parts = _of_anndata(data, "", batch_key, modalities)
         return parts, parts[0].batch
@@ -204,10 +204,10 @@ def rows_in(data: MuData, name: str) -> NDArray[np.int64] | None:
     return at if (at >= 0).all() and (data.obs_names[at] == adata.obs_names).all() else None
 
 
-def _batch_by_cell(data: MuData, parts: list[Part]) -> pd.Series:
-    """Batch of each row of `data`, from the first of the modalities that has the cell; NaN where none has it."""
+def _batch_by_cell(data: MuData, parts: list[Part], batch_key: str | None) -> pd.Series:
+    """Batch of each row of `data`, from the first of the modalities that has the cell, else from its own obs; None if neither."""
     names = pd.Index(data.obs_names.astype(str))
-    batch = np.full(len(names), np.nan, dtype=object)
+    batch = np.full(len(names), None) if batch_key not in data.obs.columns else as_text(data.obs[batch_key])
     for part in reversed(parts):
         own = pd.Index(part.adata.obs_names.astype(str))
         at = names.get_indexer(own) if names.is_unique else rows_in(data, part.name)
