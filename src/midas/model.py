@@ -119,7 +119,13 @@ class MIDAS:
 
     @classmethod
     def of_settled(cls, mosaic: Mosaic, config: Config, seed: int) -> Self:
-        """Untrained model of a mosaic whose schema goes on from another model's: what that has settled is not chosen again."""
+        """Untrained model of a mosaic whose schema goes on from another model's: what that has settled is not chosen again.
+
+        Examples
+        --------
+        >>> midas.MIDAS.of_settled(model.mosaic, model.config, seed=1).modalities
+        ('adt', 'atac', 'rna')
+        """
         model = cls.__new__(cls)
         model._start(mosaic.schema, config, expect_seed(seed), mosaic.how)
         model.mosaic = mosaic
@@ -795,6 +801,8 @@ class MIDAS:
         sha256: str | None = None,
     ) -> Self:
         """Read a model that :meth:`save` wrote.
+
+        Discriminators are not kept: a further training begins with new ones, whose weight rises from 0.
 
         Parameters
         ----------

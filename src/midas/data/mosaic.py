@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -216,7 +216,7 @@ class Mosaic:
         ordered = [cells[np.argsort(own, kind="stable")] for cells, own in zip(by_batch, names, strict=True)]
         return np.concatenate([np.empty(0, dtype=np.int64), *ordered])
 
-    def measured_in(self, names: tuple[str, ...]) -> NDArray[np.bool_]:
+    def measured_in(self, names: Iterable[str]) -> NDArray[np.bool_]:
         """Whether each cell has at least one of the modalities `names`, `(n_cells,)`.
 
         Examples
