@@ -107,3 +107,10 @@ def test_a_modality_of_no_cells_has_no_rows_to_fill(mdata: md.MuData) -> None:
     model.annotate(data, impute=True)
     assert data["adt"].layers["imputed"].shape == (0, 6)
     assert model.impute("adt").shape == (mdata["rna"].n_obs, 6)
+
+
+def test_nothing_is_written_where_a_modality_is_not_known(fitted: MIDAS, mdata: md.MuData) -> None:
+    before = set(mdata.obsm)
+    with pytest.raises(ValueError, match="protein"):
+        fitted.annotate(mdata, impute=["protein"])
+    assert set(mdata.obsm) == before

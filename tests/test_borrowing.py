@@ -168,3 +168,12 @@ def test_a_batch_borrows_what_it_did_not_measure_from_others_alone() -> None:
     assert set(lenders.batch.to_numpy()[borrowing.panels[panels.index([1])].lenders[loans.at]].ravel()) == {"b"}
     np.testing.assert_allclose(loans.totals, [4, 6])
     np.testing.assert_allclose(loans.weight.sum(1) <= 0.5, True)
+
+
+def test_a_cell_whose_nearest_lenders_all_bear_its_name_borrows_nothing() -> None:
+    cells = table(np.array([0.0, 0, 3, 9]), ["adt"] * 4)
+    cells.obs_names = ["c0", "c0", "c2", "c3"]
+    lenders = Lenders.of(cells, "adt", all_of(1), ALIKE, seed=0)
+    lent = lend(lenders, [0.0, 3], [0, 1], 1, ["c0", "c9"])
+    assert np.isnan(lent[0]).all()
+    assert lent[1, 0] == 3

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+from mudata import MuData
 
-from midas.columns import alike, writable
+from helpers import joined, names, one
+from midas import read_mosaic
+from midas.columns import alike, all_columns, as_text, writable
 
 COLUMNS = {
     "day": (
@@ -21,6 +25,7 @@ COLUMNS = {
     "days": (pd.Categorical(pd.to_datetime(["2024-02-29"] * 3)), ["2024-02-29"] * 3),
     "mixed": ([1, "a", None], ["1", "a", None]),
     "yes": ([True, None, False], [True, None, False]),
+    "whole": ([1, None, 2], [1, None, 2]),
     "number": ([1, None, 2.5], [1.0, None, 2.5]),
     "text": (["a", None, "b"], ["a", None, "b"]),
     "none": ([None, None, None], [None, None, None]),
@@ -71,3 +76,43 @@ def test_names_that_files_cannot_hold_are_given_others(tmp_path: Path) -> None:
     ad.AnnData(np.ones((1, 1)), obs=found).write_h5ad(tmp_path / "x.h5ad")
     assert ad.read_h5ad(tmp_path / "x.h5ad").obs.columns.tolist() == found.columns.tolist()
     assert table.columns.tolist()[0] == ""
+
+
+def two() -> MuData:
+    """A MuData of RNA of six cells, and of proteins of the first three."""
+    rna, adt = one(names("c", 6), names("g", 4), None), one(names("c", 3), names("p", 4), None)
+    rna.obs["total_counts"], adt.obs["total_counts"] = [100] * 6, [5000] * 3
+    rna.obs["cluster"], adt.obs["cluster"] = range(6), range(3)
+    adt.obs["dead"] = [True, False, True]
+    return joined({"rna": rna, "adt": adt})
+
+
+@pytest.mark.parametrize("gathered", [all_columns, lambda mdata: read_mosaic(mdata, batch_key=None).obs])
+def test_columns_of_two_modalities_are_one_where_they_agree(gathered: Callable[[MuData], pd.DataFrame]) -> None:
+    table = gathered(two())
+    assert set(table.columns) == {"rna:total_counts", "adt:total_counts", "cluster", "dead"}
+    assert table["cluster"].tolist() == list(range(6))
+    assert as_text(table["adt:total_counts"]).tolist() == ["5000"] * 3 + [None] * 3
+    assert as_text(table["dead"]).tolist() == ["True", "False", "True", None, None, None]
+
+
+def test_what_holds_for_all_cells_is_filled_from_the_modalities() -> None:
+    mdata = two()
+    mdata.obs["cluster"] = [7, None, None, None, None, None]
+    for table in (all_columns(mdata), read_mosaic(mdata, batch_key=None).obs):
+        assert as_text(table["cluster"]).tolist() == ["7", "1", "2", "3", "4", "5"]
+
+
+def test_copies_of_columns_go_by_the_names_of_the_data() -> None:
+    mdata = two()
+    mdata.mod["prot"] = mdata.mod.pop("adt")
+    mdata.obs["prot:dead"] = [True, False, True, None, None, None]
+    obs = read_mosaic(mdata, batch_key=None).obs
+    assert "prot:dead" not in obs
+    assert "dead" in obs
+
+
+def test_whole_numbers_beside_missing_ones_name_groups_as_they_are_written() -> None:
+    assert as_text(pd.Series([1.0, 0.5, np.nan])).tolist() == ["1", "0.5", None]
+    assert as_text(pd.Series([1, None], dtype="Int64")).tolist() == ["1", None]
+    assert as_text(pd.Series(pd.Categorical([2.0, None]))).tolist() == ["2", None]

@@ -155,8 +155,7 @@ def test_shares_may_add_up_to_one() -> None:
 
 def test_weights_may_step_up() -> None:
     objective = ObjectiveConfig(kl_rise=0.0, adversarial=30.0, adversarial_from=0.15, adversarial_rise=0.0)
-    assert [objective.at(progress).adversarial for progress in (0.0, 0.1, 0.15, 1.0)] == [0.0, 0.0, 30.0, 30.0]
-    assert objective.at(0.0).kl_c == objective.kl_c
+    assert [objective.risen(progress) for progress in (0.0, 0.1, 0.15, 1.0)] == [(1, 0), (1, 0), (1, 1), (1, 1)]
 
 
 def test_types_are_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:

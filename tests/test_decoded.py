@@ -220,3 +220,23 @@ def test_a_stream_leaves_the_thread_as_it_was_between_blocks(fitted: MIDAS) -> N
     ):
         pass
     assert not torch.is_inference_mode_enabled()
+
+
+def test_columns_of_the_input_that_are_called_like_those_of_results_are_kept(mdata: md.MuData) -> None:
+    for part in mdata.mod.values():
+        part.obs["measured"], part.obs["measured_of_input"] = "yes", "no"
+    model = MIDAS(mdata, config=tiny()).fit(progress=False)
+    obs = model.impute("adt").obs
+    assert obs.columns.is_unique
+    assert obs["measured"].dtype == bool
+    assert {"measured_of_input", "measured_of_input_"} <= set(obs.columns)
+
+
+def test_a_part_of_a_mosaic_in_memory_says_of_its_cells_what_the_whole_says(fitted: MIDAS) -> None:
+    assert fitted.mosaic is not None
+    order = np.random.default_rng(0).permutation(fitted.mosaic.n_cells)
+    some = fitted.impute("rna", fitted.mosaic.load(order))
+    whole = fitted.impute("rna")
+    pd.testing.assert_series_equal(
+        some.obs["cell_type"].astype(str), whole.obs["cell_type"].astype(str)[some.obs_names]
+    )

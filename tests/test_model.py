@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from helpers import files_under, simulated, tiny
-from midas import MIDAS, Config, NotFittedError, read_mosaic, simulate
+from midas import MIDAS, Config, NotFittedError, model, read_mosaic, simulate
 from midas.inference import device_of
 from midas.training import loop
 from networks import values
@@ -219,3 +219,30 @@ def test_a_copy_is_trained_by_itself(fitted: MIDAS, mdata: md.MuData) -> None:
     before = fitted.latent(mdata)
     copy.copy(fitted).fit(progress=False)
     np.testing.assert_array_equal(fitted.latent(mdata), before)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_a_training_that_breaks_as_it_settles_leaves_the_model_as_it_was(
+    error: type[BaseException], mdata: md.MuData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = MIDAS(mdata, config=tiny()).fit(progress=False)
+    before, cells = trained.latent(), trained.cells.obsm["X_midas"].copy()
+
+    def broken(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(model, "learn", broken)
+    with pytest.raises(error):
+        trained.fit(progress=False)
+    np.testing.assert_array_equal(trained.latent(), before)
+    np.testing.assert_array_equal(
+        trained.latent(trained.read(mdata)), trained.latent(read_mosaic(mdata, schema=trained.schema))
+    )
+    np.testing.assert_allclose(trained.latent(mdata), before, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(trained.cells.obsm["X_midas"], cells)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**70, 1.5])
+def test_seeds_of_draws_are_checked(seed: Any, fitted: MIDAS) -> None:
+    with pytest.raises((TypeError, ValueError), match="seed"):
+        fitted.impute("adt", sample=True, seed=seed)

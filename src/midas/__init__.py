@@ -18,9 +18,7 @@ from midas.storage import ModelFileError
 from midas.training.step import NotFiniteError
 
 if TYPE_CHECKING:
-    from midas import convert as convert
-    from midas import datasets, metrics, pl, pp, simulate, tl, transfer
-    from midas import io as io
+    from midas import convert, datasets, io, metrics, pl, pp, simulate, tl, transfer
 
 __version__ = version("midas-mosaic")
 
@@ -41,8 +39,10 @@ __all__ = [
     "NotFittedError",
     "ObjectiveConfig",
     "TrainingConfig",
+    "convert",
     "datasets",
     "diagnose",
+    "io",
     "metrics",
     "pl",
     "pp",

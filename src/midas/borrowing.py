@@ -30,7 +30,7 @@ MOST_LENDERS: Final = 20_000
 _MOST_VALUES: Final = 100_000_000  # that lenders are decoded to, 400 MB
 # In units of the lenders' total variance in c, all squared distances: what a batch that measures as differently as batches do on
 # the mean costs; how fast lenders count less the farther they lie.
-_COST_OF_BATCH, _WIDTH = 1.0, 0.3
+_COST_OF_BATCH, _WIDTH = 3.0, 0.3
 # What a batch that shares no modality with the borrower's counts as: half of the usual, as what was measured apart is often of
 # one experiment, and a batch that is known to be alike still comes first.
 _UNKNOWN: Final = 0.5
@@ -298,13 +298,15 @@ class Borrowing:
             first = np.argsort(~other, axis=1, kind="stable")[:, : self.k]
             near, distance, other, cost = (np.take_along_axis(x, first, 1) for x in (near, distance, other, cost))
             distance = np.where(other, np.square(distance) / self._variance, np.inf)
-            share = np.exp((np.min(distance, 1, keepdims=True) - distance) / _WIDTH)
-            share /= share.sum(1, keepdims=True)
+            with np.errstate(invalid="ignore"):  # of cells without lenders
+                share = np.exp((np.min(distance, 1, keepdims=True) - distance) / _WIDTH)
+                share /= share.sum(1, keepdims=True)
             at[mine] = who[near]
             u = self.lenders.z[self.panels[panel].lenders[at[mine]], dim_c:]
             own[mine, dim_c:] = np.einsum("ij,ijk->ik", share, u)
             kept = _own_share(distance - cost) if lacks else np.maximum(_own_share(distance - cost), _OWN_AT_LEAST)
-            weight[mine], found[mine] = share * (1 - kept), True
+            weight[mine] = share * (1 - kept)
+            found[mine] = other.any(1)  # else all that are near bear the cell's own name
         if not found.any():
             return None
         rows = rows[found]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -10,7 +11,7 @@ from mudata import MuData
 from pandas.api.extensions import ExtensionDtype
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
     from anndata import AnnData
     from numpy.typing import NDArray
@@ -18,10 +19,60 @@ if TYPE_CHECKING:
 _RESERVED: Final = "_index"  # where AnnData files keep the names of the rows
 
 
-def all_columns(data: MuData | AnnData) -> pd.DataFrame:
-    """All columns of obs, `(n_cells, n)`: the global ones, then those that only modalities have.
+@dataclass(frozen=True)
+class Table:
+    """Columns that say something of some of the cells.
 
-    A column that several modalities have is one column where they agree, and ``<modality>:<column>`` where they do not.
+    Attributes
+    ----------
+    label
+        Name of the modality whose cells they are; empty for a table of all.
+    obs
+        The columns, `(n, ...)`.
+    at
+        Which cell each row is, `(n,)`; -1 for none.
+    """
+
+    label: str
+    obs: pd.DataFrame
+    at: NDArray[np.int64]
+
+
+def merged(tables: Sequence[Table], n_cells: int) -> pd.DataFrame:
+    """One table of all columns, `(n_cells, ...)`, in the order in which the tables have them first.
+
+    What a table of all cells says comes first, and its gaps are filled from the modalities. A column that several modalities
+    have is one column where they agree, and ``<modality>:<column>`` where they do not. Whole numbers stay whole where some are
+    missing.
+
+    Examples
+    --------
+    >>> rna = Table("rna", pd.DataFrame({"n": [3], "cluster": [1]}), np.array([0]))
+    >>> adt = Table("adt", pd.DataFrame({"n": [7], "cluster": [1]}), np.array([0]))
+    >>> merged([rna, adt], 2)
+       rna:n  adt:n  cluster
+    0      3      7        1
+    1   <NA>   <NA>     <NA>
+    """
+    found: dict[str, dict[str, list[Table]]] = {}
+    for table in tables:
+        for column in table.obs.columns:
+            found.setdefault(str(column), {}).setdefault(table.label, []).append(
+                Table(table.label, table.obs[[column]], table.at)
+            )
+    columns: dict[str, pd.Series] = {}
+    for name, by_label in found.items():
+        values = {label: _filled(some, n_cells) for label, some in by_label.items()}
+        whole = next(iter(values.values())) if len(values) == 1 else _joined(values)
+        if whole is None:
+            columns |= {f"{label}:{name}": _restored(values[label], some) for label, some in by_label.items()}
+        else:
+            columns[name] = _restored(whole, [piece for some in by_label.values() for piece in some])
+    return pd.DataFrame(columns, index=pd.RangeIndex(n_cells))
+
+
+def all_columns(data: MuData | AnnData) -> pd.DataFrame:
+    """All columns of obs, `(n_cells, n)`: the global ones, then those that only modalities have, as :func:`merged`.
 
     Examples
     --------
@@ -29,20 +80,23 @@ def all_columns(data: MuData | AnnData) -> pd.DataFrame:
     >>> "cell_type" in all_columns(mdata)
     True
     """
-    table = {str(name): data.obs[name].reset_index(drop=True) for name in data.obs.columns}
+    tables = [Table("", data.obs, np.arange(data.n_obs))]
     if isinstance(data, MuData):
-        found: dict[str, dict[str, pd.Series]] = {}
-        for name, adata in data.mod.items():
-            if not adata.n_obs:
-                continue
-            at = _rows(data, name)
-            for column in adata.obs.columns:
-                if str(column) not in table:
-                    values = adata.obs[column].iloc[np.maximum(at, 0)].reset_index(drop=True)
-                    found.setdefault(str(column), {})[name] = values.where(at >= 0)
-        for column, parts in found.items():
-            table |= _merged(column, parts)
-    return pd.DataFrame(table, index=pd.RangeIndex(data.n_obs))
+        tables += [Table(name, adata.obs, _places(data, name)) for name, adata in data.mod.items() if adata.n_obs]
+    return merged(tables, data.n_obs)
+
+
+def as_text(values: pd.Series) -> NDArray[np.object_]:
+    """Values as text, None for missing ones, `(n,)`: 1 and 1.0 are one, as whole numbers become floats beside missing ones.
+
+    Examples
+    --------
+    >>> as_text(pd.Series([1.0, 0.5, None])).tolist()
+    ['1', '0.5', None]
+    """
+    codes, uniques = pd.factorize(values)
+    whole = [str(int(v)) if isinstance(v, float | np.floating) and v.is_integer() else str(v) for v in uniques]
+    return np.array([*whole, None], dtype=object)[codes]
 
 
 def writable(table: pd.DataFrame) -> pd.DataFrame:
@@ -136,24 +190,57 @@ def _of_held_categories(values: pd.Series) -> pd.Series:
     return values.cat.rename_categories(texts)
 
 
-def _rows(data: MuData, name: str) -> NDArray[np.int64]:
+def _places(data: MuData, name: str) -> NDArray[np.int64]:
+    """Which cell of all each cell of a modality is; -1 for none."""
     own = pd.Index(data.mod[name].obs_names.astype(str))
     names = pd.Index(data.obs_names.astype(str))
-    if own.is_unique:
-        return np.asarray(own.get_indexer(names), dtype=np.int64)
-    number = np.asarray(data.obsmap.get(name, np.zeros(len(names))), dtype=np.int64)
-    return number - 1
+    if own.is_unique and names.is_unique:
+        return np.asarray(names.get_indexer(own), dtype=np.int64)
+    number = np.asarray(data.obsmap.get(name, np.zeros(len(names))), dtype=np.int64)  # from 1 on; 0 for cells without
+    at = np.full(len(own), -1, dtype=np.int64)
+    at[number[number > 0] - 1] = np.flatnonzero(number > 0)
+    return at
 
 
-def _merged(column: str, parts: dict[str, pd.Series]) -> dict[str, pd.Series]:
-    series = list(parts.values())
-    whole = series[0].astype(object) if len(series) > 1 else series[0]
-    for other in series[1:]:
-        both = whole.notna() & other.notna()
-        if (whole[both].astype(str) != other[both].astype(str)).any():
-            return {f"{name}:{column}": values for name, values in parts.items()}
-        whole = whole.where(whole.notna(), other.astype(object))
-    return {column: whole.infer_objects()}
+def _filled(pieces: Sequence[Table], n_cells: int) -> NDArray[np.object_]:
+    """Values of one column, NaN where no table tells; the first that does counts."""
+    values = np.full(n_cells, np.nan, dtype=object)
+    for piece in pieces:
+        there = np.flatnonzero(piece.at >= 0)
+        there = there[pd.isna(values[piece.at[there]])]
+        values[piece.at[there]] = piece.obs.iloc[:, 0].astype(object).to_numpy()[there]
+    return values
+
+
+def _joined(values: Mapping[str, NDArray[np.object_]]) -> NDArray[np.object_] | None:
+    """Join what several modalities say; None where they contradict each other, and nothing says what holds for all cells."""
+    first, *others = ([""] if "" in values else []) + [label for label in values if label]
+    whole = values[first].copy()
+    for label in others:
+        told, also = ~pd.isna(whole), ~pd.isna(values[label])
+        both = told & also
+        if "" not in values and (as_text(pd.Series(whole[both])) != as_text(pd.Series(values[label][both]))).any():
+            return None
+        gaps = also & ~told
+        whole[gaps] = values[label][gaps]
+    return whole
+
+
+def _restored(values: NDArray[np.object_], pieces: Sequence[Table]) -> pd.Series:
+    """Values of the kind that they came in; whole numbers and truth stay such beside missing ones."""
+    columns = [piece.obs.iloc[:, 0] for piece in pieces]
+    series = pd.Series(values, dtype=object)
+    categories = joint_categories(columns)
+    if categories is not None:
+        return series.astype(categories)
+    kinds = {column.dtype for column in columns}
+    plain = all(isinstance(kind, np.dtype) and kind.kind in "biuf" for kind in kinds)
+    if len(kinds) == 1 and not (plain and series.isna().any()):
+        return series.astype(next(iter(kinds))).infer_objects()
+    if plain:
+        found = series.convert_dtypes(convert_string=False)
+        return found.astype(float) if pd.api.types.is_float_dtype(found.dtype) else found
+    return series.infer_objects()
 
 
 def _held(dtype: np.dtype | ExtensionDtype) -> bool:
@@ -169,7 +256,9 @@ def _of_one_kind(values: pd.Series) -> pd.Series:
     kind = pd.api.types.infer_dtype(values, skipna=True)
     if kind == "boolean":
         return values.astype("boolean")
-    if kind in {"integer", "floating", "mixed-integer-float"}:
+    if kind == "integer":
+        return pd.to_numeric(values.astype("Int64") if values.isna().any() else values)
+    if kind in {"floating", "mixed-integer-float"}:
         return pd.to_numeric(values)
     if kind == "empty":
         return values.astype(float)

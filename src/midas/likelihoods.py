@@ -80,8 +80,8 @@ class Likelihood(ABC):
 
     support: ClassVar[Support] = "counts"
     binary: ClassVar[bool] = False  # whether 0 and 1 are all the values that there are
-    n_feature_parameters: ClassVar[int] = (
-        0  # further numbers per feature (dispersion, log variance), learned, cell-free
+    has_feature_parameter: ClassVar[bool] = (
+        False  # whether each feature has a learned number of its own: a dispersion, say
     )
 
     @abstractmethod
@@ -175,7 +175,7 @@ class NegativeBinomial(_Counts):
     The constant left out is the sum of log x!.
     """
 
-    n_feature_parameters = 1
+    has_feature_parameter = True
 
     def nll(self, eta: Tensor, flat: Tensor, values: Tensor, mask: Tensor | None, extra: Tensor | None) -> Tensor:
         log_theta = _required(extra)
@@ -201,7 +201,7 @@ class Gaussian(Likelihood):
     """Real values with mean eta and log variance `extra` per feature; complete."""
 
     support = "real"
-    n_feature_parameters = 1
+    has_feature_parameter = True
 
     def nll(self, eta: Tensor, flat: Tensor, values: Tensor, mask: Tensor | None, extra: Tensor | None) -> Tensor:
         log_variance = _required(extra)

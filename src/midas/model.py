@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from midas.modality import Modality
     from midas.readings import Readings
     from midas.results import Layout
+    from midas.transfer import TransferConfig
 
 logger = logging.getLogger(__name__)
 
@@ -116,6 +117,20 @@ class MIDAS:
         self._start(mosaic.schema, config, expect_seed(seed), how)
         self.mosaic: Mosaic | None = mosaic
 
+    @classmethod
+    def of_settled(cls, mosaic: Mosaic, config: Config, seed: int) -> Self:
+        """Untrained model of a mosaic whose schema goes on from another model's: what that has settled is not chosen again.
+
+        Examples
+        --------
+        >>> midas.MIDAS.of_settled(model.mosaic, model.config, seed=1).modalities
+        ('adt', 'atac', 'rna')
+        """
+        model = cls.__new__(cls)
+        model._start(mosaic.schema, config, expect_seed(seed), mosaic.how)
+        model.mosaic = mosaic
+        return model
+
     def _start(self, schema: MosaicSchema, config: Config, seed: int, how: HowRead) -> None:
         """Set up an untrained model without data; the one place where its attributes begin."""
         self.schema, self.config, self.seed, self.how = schema, config, seed, how
@@ -159,7 +174,7 @@ class MIDAS:
         checkpoint
             File that keeps the state of the run, so that it can go on after an interruption.
         resume
-            Whether to go on from `checkpoint` if it is there.
+            Whether to go on from `checkpoint` if it is there. A run that was finished is taken as it is, without more training.
 
         Returns
         -------
@@ -197,13 +212,12 @@ class MIDAS:
             start(self.vae, self.mosaic, self.config.training.start)
         mosaic = bridged_by_genes(self.mosaic, self.seed)[0] if self.config.training.bridge else self.mosaic
         try:
-            trained = fit(self.vae, self.discriminators, mosaic, self.config, self.seed, around)
+            self.settle(fit(self.vae, self.discriminators, mosaic, self.config, self.seed, around))
         except BaseException:
             if before is not None:  # what the model knows of its cells goes with the weights that it had
                 for net, weights in zip(self._networks, before, strict=True):
                     net.load_state_dict(weights)
             raise
-        self.settle(trained)
         return self
 
     @property
@@ -213,10 +227,11 @@ class MIDAS:
     def settle(self, trained: Trained) -> None:
         """Take the networks as trained: encode the model's own cells, and find what is to be known of them."""
         assert self.mosaic is not None
-        self._encoded = encode(self.vae, self.mosaic, self.modalities, ranks=ranks())
+        encoded = encode(self.vae, self.mosaic, self.modalities, ranks=ranks())
+        learned = learn(self.vae, self.mosaic, encoded, trained.history, self.config.inference, seed=self.seed)
+        # All at once: what is interrupted before leaves the model as it was.
+        self._encoded, self._learned = encoded, replace(learned, interrupted=trained.interrupted)
         self._counts = self.mosaic, np.arange(self.mosaic.n_cells)
-        learned = learn(self.vae, self.mosaic, self._encoded, trained.history, self.config.inference, seed=self.seed)
-        self._learned = replace(learned, interrupted=trained.interrupted)
 
     @property
     def cells(self) -> AnnData:
@@ -298,7 +313,10 @@ class MIDAS:
         query: MosaicData,
         *,
         batch_key: str | None = "batch",
+        modalities: Mapping[str, Modality] | None = None,
+        measured: Mapping[str, pd.DataFrame] | None = None,
         layer: Layer = None,
+        config: TransferConfig | None = None,
         seed: int = 0,
         progress: bool = True,
     ) -> Self:
@@ -310,14 +328,27 @@ class MIDAS:
         ----------
         query
             New data: any modalities, any batches, more or fewer features.
-        batch_key, layer, seed
+        batch_key, measured, layer, seed
             As in :class:`MIDAS`.
+        modalities
+            Likewise, of modalities that this model lacks.
+        config
+            Of the tuning; None for ``TransferConfig.for_model()``.
         progress
             Whether to draw a progress bar.
         """
         from midas.transfer import Query, transfer_model  # noqa: PLC0415 - the transfer stands on the model
 
-        wanted = Query(query, batch_key=batch_key, layer=layer, seed=seed, progress=progress)
+        wanted = Query(
+            query,
+            batch_key=batch_key,
+            measured=measured,
+            layer=layer,
+            modalities=modalities,
+            config=config,
+            seed=seed,
+            progress=progress,
+        )
         return transfer_model(self, wanted)  # type: ignore[return-value]
 
     def counts(self) -> tuple[Mosaic, NDArray[np.int64]]:
@@ -453,17 +484,17 @@ class MIDAS:
         >>> found.mean.shape, bool((found.variance > 0).all())
         ((300, 32), True)
         """
+        dim_c = self.config.network.dim_c
+        columns = {"c": slice(0, dim_c), "u": slice(dim_c, None), "z": slice(None)}
+        if part not in columns:
+            msg = f"Expected part to be c, u or z, found {part!r}."
+            raise ValueError(msg)
         mosaic = self._mosaic_of(data)
         names = self._known(modalities)
         if self._encoded is not None and mosaic is self.mosaic and names == self.modalities:
             whole = self._encoded
         else:
             whole = encode(self.vae, mosaic, names)
-        dim_c = self.config.network.dim_c
-        columns = {"c": slice(0, dim_c), "u": slice(dim_c, None), "z": slice(None)}
-        if part not in columns:
-            msg = f"Expected part to be c, u or z, found {part!r}."
-            raise ValueError(msg)
         mean, variance = whole.mean[:, columns[part]].copy(), whole.variance[:, columns[part]].copy()
         return Encoded(mean, variance, whole.depths.copy())
 
@@ -476,11 +507,12 @@ class MIDAS:
         seed: int = 0,
         out: str | Path | None = None,
     ) -> AnnData:
-        """Counts of one modality for *every* cell, batch effects kept: decoded from the cell's own c and u.
+        """Counts of one modality for *every* cell that has some modality, batch effects kept.
 
-        A cell that was not measured in it gets the mean of what the states of the 40 cells of the training data decode to that
-        were and are nearest to it, those before others whose batches measure as its own does (:class:`midas.InferenceConfig`).
-        Of features that its batch did not measure, a cell gets half of that, at the depth that its other counts tell.
+        Where a cell was measured in it, they are decoded from its own c and u. Where it was not, they are the mean over the 40
+        nearest cells in c that were, each decoded from its own state; cells of batches that measure alike come first
+        (:class:`midas.InferenceConfig`). Where its batch merely lacks some features, half of their value comes from the
+        neighbours and half from the cell itself, at the depth that its other counts show.
 
         Parameters
         ----------
@@ -520,7 +552,9 @@ class MIDAS:
         seed: int = 0,
         out: str | Path | None = None,
     ) -> AnnData:
-        """Counts of one modality for *every* cell as if all came from one batch: decoded from c and the standard noise.
+        """Counts of one modality for *every* cell that has some modality, as if all came from one batch.
+
+        They are decoded from c and the standard noise.
 
         The standard noise is the mean u of the batch whose mean is nearest to the mean over all cells (He et al. 2024).
         Parameters and result as in :meth:`impute`.
@@ -619,7 +653,7 @@ class MIDAS:
         mosaic = self.read(mdata)
         there = [name for name in self.modalities if mosaic.modalities[name].sources]
         impute, correct = (
-            (there if wanted else ()) if isinstance(wanted, bool) else wanted for wanted in (impute, correct)
+            (there if names else ()) if isinstance(names, bool) else names for names in (impute, correct)
         )
         lacking = [
             name for name in (*impute, *correct) if name in mosaic.modalities and not mosaic.modalities[name].sources
@@ -627,10 +661,13 @@ class MIDAS:
         if lacking:
             msg = f"Expected data with {lacking[0]}, as layers go beside its counts, found none. impute() decodes any modality."
             raise ValueError(msg)
+        wanted = {keys.IMPUTED: impute, keys.CORRECTED: correct}
+        known = {layer: self._known(names) if names else () for layer, names in wanted.items()}
+        check_rows(mosaic.cells, mdata)
+        decoded = {layer: {name: self._layer(mosaic, name, layer) for name in names} for layer, names in known.items()}
         self.embed(mdata, mosaic)
-        for layer, names in ((keys.IMPUTED, impute), (keys.CORRECTED, correct)):
-            decoded = {name: self._layer(mosaic, name, layer) for name in (self._known(names) if names else ())}
-            write_layer(mdata, layer, decoded, self.schema)
+        for layer, values in decoded.items():
+            write_layer(mdata, layer, values, self.schema)
 
     def _layer(self, mosaic: Mosaic, name: str, layer: str) -> NDArray[np.float32]:
         layout = own_layout(mosaic, name)
@@ -765,6 +802,8 @@ class MIDAS:
     ) -> Self:
         """Read a model that :meth:`save` wrote.
 
+        Discriminators are not kept: a further training begins with new ones, whose weight rises from 0.
+
         Parameters
         ----------
         folder
@@ -882,7 +921,7 @@ class MIDAS:
         return States(z, known=knowledge(mosaic, modality, mosaic.modalities[modality].present))
 
     def _draw(self, modality: str, *, sample: bool, seed: int) -> Draw:
-        return Draw(sample, seed, self.learned.spread.get(modality))
+        return Draw(sample, expect_seed(seed), self.learned.spread.get(modality))
 
     def _decoded(self, mosaic: Mosaic, states: States, modality: str, draw: Draw, out: str | Path | None) -> AnnData:
         path = checked_out(out)

@@ -86,8 +86,9 @@ def frame(mosaic: Mosaic, modality: str, layout: Layout, *, described: bool = Fa
         other = [
             name for name in obs.columns if name in said and (said[name].astype(str) != obs[name].astype(str)).any()
         ]
-        said = said.rename(columns={name: f"{name}_of_input" for name in other})
-        obs = pd.concat([obs, said[said.columns.difference(obs.columns, sort=False)]], axis=1)
+        said = said.drop(columns=[name for name in obs.columns if name in said and name not in other])
+        said.columns = pd.Index([f"{name}_of_input" if name in other else name for name in said.columns])
+        obs = writable(pd.concat([obs, said], axis=1))
     empty: sp.csr_matrix = sp.csr_matrix(layout.shape, dtype=np.float32)  # type: ignore[arg-type]
     return AnnData(empty, obs=obs, var=pd.DataFrame(index=rows.input_names.astype(str)))
 

@@ -69,3 +69,20 @@ def test_names_that_differ_between_modalities_are_noted(caplog: pytest.LogCaptur
     assert any(note in record.getMessage() for record in caplog.records)
     paired = read_mosaic({"rna": rna, "adt": one(names("c", 5), PROTEINS)})
     assert not any("no name in common" in text for text in paired.notes)
+
+
+@pytest.mark.parametrize(("named", "expected"), [("y", "y"), ("z", "x")])
+def test_a_cell_without_any_modality_is_of_the_batch_that_its_row_names(named: str, expected: str) -> None:
+    rna = one(names("c", 4), GENES, ["x", "x", "y", "y"])
+    mdata = md.MuData({"rna": rna[:3].copy(), "adt": one(["lonely"], PROTEINS, named)})
+    mdata.obs["batch"] = ["x", "x", "y", named]
+    del mdata.mod["adt"]
+    mosaic = read_mosaic(mdata)
+    assert mosaic.batches == ("x", "y")
+    assert mosaic.batches[mosaic.batch[mosaic.cells.get_loc("lonely")]] == expected
+
+
+def test_keys_of_batches_that_are_written_alike_are_refused() -> None:
+    rna = one(names("c", 4), GENES)
+    with pytest.raises(ValueError, match=r"keys that are written alike: '1'"):
+        read_mosaic({1: rna, "1": rna})  # type: ignore[dict-item]

@@ -15,9 +15,9 @@ class InferenceConfig:
     Attributes
     ----------
     neighbours
-        A cell that lacks a modality gets the mean of what the states of so many cells of the training data decode to that
-        measured it and are nearest in c, those of batches that measure alike before others; a cell whose batch did not measure
-        some features gets half of that. 0: its own state's counts.
+        A cell without the modality gets the mean over so many nearest cells in c that were measured in it, each decoded from its
+        own state; cells of batches that measure alike come first. Where a cell's batch merely lacks some features, half of their
+        value comes from the neighbours and half from the cell itself. 0: from the cell's own state alone.
     spread
         Whether drawn counts scatter as widely about what the model expects as measured counts do, where the likelihood (Poisson)
         leaves no room for that.

@@ -111,19 +111,6 @@ class ObjectiveConfig:
         kl = _risen(progress, 0.0, self.kl_rise)
         return kl, _risen(progress, self.adversarial_from, self.adversarial_rise)
 
-    def at(self, progress: float) -> ObjectiveConfig:
-        """Weights once this share of all steps has been done.
-
-        Examples
-        --------
-        >>> midas.ObjectiveConfig(adversarial=30, adversarial_from=0.25, adversarial_rise=0.5).at(0.5).adversarial
-        15.0
-        """
-        kl, adversarial = self.risen(progress)
-        return dataclasses.replace(
-            self, kl_c=kl * self.kl_c, kl_u=kl * self.kl_u, adversarial=adversarial * self.adversarial
-        )
-
 
 def _risen(progress: float, start: float, over: float) -> float:
     if progress >= start + over:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from mudata import MuData
 
-from midas.columns import joint_categories
+from midas.columns import Table, merged
 from midas.data.checks import counted, describe_names
 from midas.data.parts import MosaicData, Part
 
@@ -70,17 +70,23 @@ def number_cells(parts: list[Part], order: pd.Series | None, notes: list[str], *
     union = keys[0].append(keys[1:]).unique()
     if not len(union):
         raise ValueError("Expected cells, found none.")
-    index = union
+    index, told = union, None
     if order is not None:
         wanted = order.index.astype(str)
         wanted = wanted if plain else pd.Index(order.astype(str).to_numpy() + "\x1f" + wanted.to_numpy())
         if wanted.is_unique and union.isin(wanted).all():
-            index = wanted
+            index, told = wanted, order.to_numpy(dtype=object)
     positions = tuple(index.get_indexer(k).astype(np.int64) for k in keys)
     batch_of = np.full(len(index), "", dtype=object)
     for part, at in zip(parts, positions, strict=True):
         batch_of[at] = part.batch.to_numpy()
-    batch_of[batch_of == ""] = next(b for b in batch_of if b != "")  # in no modality: any batch, it is never used
+    lonely = np.flatnonzero(
+        batch_of == ""
+    )  # in no modality: of the batch that the input names, if that has other cells
+    if len(lonely):
+        known = dict.fromkeys(batch_of[batch_of != ""])
+        said = lonely if told is None else told[lonely]
+        batch_of[lonely] = [name if name in known else next(iter(known)) for name in said]
     names = index if plain else pd.Index([key.split("\x1f")[1] for key in index])
     batches, batch = np.unique(batch_of.astype(str), return_inverse=True)
     return Cells(names, positions, tuple(batches.tolist()), batch.astype(np.int64))
@@ -171,24 +177,14 @@ def _check_torn(torn: pd.Index, *, refused: bool, notes: list[str]) -> None:
 def obs_of(data: MosaicData, parts: Sequence[Part], cells: Cells) -> pd.DataFrame:
     """What the input says of the cells, `(n_cells, ...)`: its own obs first, then columns that only the modalities have."""
     names = cells.names
-    columns: dict[str, NDArray[np.object_]] = {}
-    tables = [(part.adata.obs, at) for part, at in zip(parts, cells.positions, strict=True)]
+    tables = [Table(part.name, part.adata.obs, at) for part, at in zip(parts, cells.positions, strict=True)]
     if isinstance(data, MuData) and data.n_obs == len(names) and (data.obs_names.astype(str) == names).all():
-        tables = [(data.obs, np.arange(len(names))), *tables]
-    prefixes = tuple(f"{part.name}:" for part in parts)  # copies that MuData pulls up
-    for table, at in tables:
-        for column in table.columns:
-            if str(column).startswith(prefixes):
-                continue
-            values = columns.setdefault(str(column), np.full(len(names), np.nan, dtype=object))
-            given = table[column].astype(object).to_numpy()
-            empty = pd.isna(values[at])
-            values[at[empty]] = given[empty]
-    obs = pd.DataFrame(columns, index=names).infer_objects()
-    for column in obs.columns:
-        if obs[column].dtype == object and all(isinstance(value, str) for value in obs[column].dropna()):
-            kind = joint_categories(table[column] for table, _ in tables if column in table.columns)
-            obs[column] = obs[column].astype(kind or "category")
-            if kind is not None:
-                obs[column] = obs[column].cat.remove_unused_categories()
+        copies = [f"{name}:{column}" for name, adata in data.mod.items() for column in adata.obs.columns]
+        tables = [Table("", data.obs.drop(columns=copies, errors="ignore"), np.arange(len(names))), *tables]
+    obs = merged(tables, len(names)).set_axis(names)
+    for column, values in obs.items():
+        if values.dtype == object and all(isinstance(value, str) for value in values.dropna()):
+            obs[column] = values.astype("category")
+        elif isinstance(values.dtype, pd.CategoricalDtype):
+            obs[column] = values.cat.remove_unused_categories()
     return obs

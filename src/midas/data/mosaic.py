@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -199,7 +199,8 @@ class Mosaic:
             else replace(rows, row=np.full(len(index), -1, dtype=np.int32), padded=None)
             for name, rows in self.modalities.items()
         }
-        return replace(self, names=self.names.take(index), batch=self.batch[index], modalities=modalities)
+        obs = self.obs.iloc[index].reset_index(drop=True) if len(self.obs) == self.n_cells else self.obs
+        return replace(self, names=self.names.take(index), batch=self.batch[index], modalities=modalities, obs=obs)
 
     def canonical_order(self) -> NDArray[np.int64]:
         """Cells sorted by batch and name: training draws from this order, so the input's order changes nothing.
@@ -215,7 +216,7 @@ class Mosaic:
         ordered = [cells[np.argsort(own, kind="stable")] for cells, own in zip(by_batch, names, strict=True)]
         return np.concatenate([np.empty(0, dtype=np.int64), *ordered])
 
-    def measured_in(self, names: tuple[str, ...]) -> NDArray[np.bool_]:
+    def measured_in(self, names: Iterable[str]) -> NDArray[np.bool_]:
         """Whether each cell has at least one of the modalities `names`, `(n_cells,)`.
 
         Examples

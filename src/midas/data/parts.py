@@ -13,6 +13,7 @@ from anndata import AnnData
 from mudata import MuData
 
 from midas.antibodies import looks_like_proteins
+from midas.columns import as_text
 from midas.data.blocks import read_peaks
 from midas.data.checks import CountsError, describe_names
 from midas.data.joint import joint
@@ -84,7 +85,7 @@ def take_apart(
 
     Returns
     -------
-    The parts, and the batch of every cell by its name, in the order of the input's own obs (NaN for cells in no part).
+    The parts, and the batch of every cell by its name, in the order of the input's own obs (None where nothing names one).
 
     Raises
     ------
@@ -94,7 +95,7 @@ def take_apart(
     _check_key(batch_key)
     if isinstance(data, MuData):
         parts = _of_mudata(data, "", batch_key)
-        return parts, _batch_by_cell(data, parts)
+        return parts, _batch_by_cell(data, parts, batch_key)
     if isinstance(data, AnnData):
         parts = _of_anndata(data, "", batch_key, modalities)
         return parts, parts[0].batch
@@ -135,6 +136,13 @@ def _of_mapping(
             f"Expected a dict either by modality (AnnData each) or by batch, found both: {', '.join(known)} are modalities, "
             f"{', '.join(str(key) for key in data if key not in known)} not. Leave the latter out, or say what they are with "
             "modalities=."
+        )
+        raise ValueError(msg)
+    keys_as_text = pd.Index([str(key) for key in data])
+    if not keys_as_text.is_unique:
+        msg = (
+            f"Expected a dict with a name for each batch, found keys that are written alike: "
+            f"{describe_names(keys_as_text[keys_as_text.duplicated()].unique())}. Name them apart."
         )
         raise ValueError(msg)
     parts: list[Part] = []
@@ -196,10 +204,10 @@ def rows_in(data: MuData, name: str) -> NDArray[np.int64] | None:
     return at if (at >= 0).all() and (data.obs_names[at] == adata.obs_names).all() else None
 
 
-def _batch_by_cell(data: MuData, parts: list[Part]) -> pd.Series:
-    """Batch of each row of `data`, from the first of the modalities that has the cell; NaN where none has it."""
+def _batch_by_cell(data: MuData, parts: list[Part], batch_key: str | None) -> pd.Series:
+    """Batch of each row of `data`, from the first of the modalities that has the cell, else from its own obs; None if neither."""
     names = pd.Index(data.obs_names.astype(str))
-    batch = np.full(len(names), np.nan, dtype=object)
+    batch = np.full(len(names), None) if batch_key not in data.obs.columns else as_text(data.obs[batch_key])
     for part in reversed(parts):
         own = pd.Index(part.adata.obs_names.astype(str))
         at = names.get_indexer(own) if names.is_unique else rows_in(data, part.name)
@@ -285,13 +293,6 @@ def _part(name: str, adata: AnnData, label: str, batch_key: str | None, shared: 
     if own is not None and shared is not None and (names := own_index(adata.obs_names)).is_unique:
         _check_agreement(pd.Series(batches, index=names), shared, label, batch_key)
     return Part(name, adata, label, pd.Series(batches, index=adata.obs_names))
-
-
-def as_text(batch: pd.Series) -> NDArray[np.object_]:
-    """Names of batches as text: 1 and 1.0 are one batch, as whole numbers become floats beside missing ones."""
-    codes, values = pd.factorize(batch)
-    whole = [str(int(v)) if isinstance(v, float | np.floating) and v.is_integer() else str(v) for v in values]
-    return np.array([*whole, "nan"], dtype=object)[codes]
 
 
 def own_index(names: pd.Index) -> pd.Index:

@@ -76,8 +76,9 @@ def read_mosaic(
     300
     """
     known = like if schema is None else schema
+    kinds = modalities if known is None else {**(modalities or {}), **known.kinds}
     try:
-        parts, order = take_apart(data, batch_key=batch_key, modalities=modalities if known is None else known.kinds)
+        parts, order = take_apart(data, batch_key=batch_key, modalities=kinds)
     except NoBatchError as error:
         if known is None:
             raise
@@ -85,7 +86,7 @@ def read_mosaic(
     notes: list[str] = []
     if like is not None:
         parts = named_as_in(like, parts)
-        modalities = {part.name: like.kinds[part.name] for part in parts if part.name in like.kinds}
+        modalities = {part.name: kind for part in parts if (kind := (kinds or {}).get(part.name)) is not None}
     every = parts
     parts = wanted_parts(parts, schema, modalities, notes)
     _check_measured(measured, {part.name for part in parts} | set(() if known is None else known.modalities))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -94,10 +94,10 @@ class MosaicSchema:
         mine, others = ({name: set(part.features) for name, part in of.modalities.items()} for of in (self, other))
         return self is other or mine == others
 
-    def suited_to(self, network: NetworkConfig) -> MosaicSchema:
-        """Do without blocks, narrow passages and depths in modalities that have too few features for them."""
+    def suited_to(self, network: NetworkConfig, *, but: Collection[str] = ()) -> MosaicSchema:
+        """Do without blocks, narrow passages and depths in modalities, `but` some, that have too few features for them."""
         suited = {
-            name: part.suited_to(network, everywhere=all(self.batches_with[name]))
+            name: part if name in but else part.suited_to(network, everywhere=all(self.batches_with[name]))
             for name, part in self.modalities.items()
         }
         unchanged = all(suited[name] is part for name, part in self.modalities.items())

@@ -37,7 +37,7 @@ class ModalityOutput(nn.Module):
             self.blocks = BlockDecoder(sizes, schema.blocks, config.activation, config.dropout)
         self.linear = Linear(config.decoder[-1], width)
         likelihood = LIKELIHOODS[schema.modality.likelihood]
-        self.extra = nn.Parameter(torch.zeros(schema.n_features)) if likelihood.n_feature_parameters else None
+        self.extra = nn.Parameter(torch.zeros(schema.n_features)) if likelihood.has_feature_parameter else None
 
     def forward(self, hidden: Tensor, noise: Noise | None) -> Tensor:
         """Map `(n, config.decoder[-1])` to the likelihood's parameter `(n, n_features)`."""

@@ -14,10 +14,11 @@ from anndata import AnnData
 from anndata.utils import make_index_unique
 from mudata import MuData
 
+from midas.columns import as_text
 from midas.data.checks import CountsError, counted, scan
 from midas.data.joint import joint
 from midas.data.measured import flags_in
-from midas.data.parts import Part, as_text, counts_of, is_modalities, rows_in
+from midas.data.parts import Part, counts_of, is_modalities, rows_in
 from midas.data.sources import open_source
 from midas.keys import MEASURED_PREFIX
 from midas.modality import PRESETS

@@ -10,7 +10,8 @@ import pandas as pd
 import scipy.sparse as sp
 from sklearn.mixture import GaussianMixture
 
-from midas.tl.inputs import as_text, column_of, group_names, is_sparse, panels_of, values_of
+from midas.columns import as_text
+from midas.tl.inputs import column_of, group_names, is_sparse, panels_of, values_of
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from sklearn.neighbors import NearestNeighbors
 
-from midas.tl.inputs import as_text, by_cell, group_names, same_cells
+from midas.columns import as_text
+from midas.tl.inputs import by_cell, group_names, same_cells
 from midas.tl.latents import JOINT
 
 if TYPE_CHECKING:

@@ -12,9 +12,10 @@ import scipy.sparse as sp
 from mudata import MuData
 
 from midas import keys
-from midas.columns import all_columns
+from midas.columns import all_columns, as_text
 from midas.data.checks import describe_names
 from midas.data.measured import flags_in
+from midas.natural import natural
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -88,18 +89,11 @@ def _matched(name: str, own: pd.Index, main: str, cells: pd.Index) -> slice | ND
 
 
 def group_names(groups: pd.Series) -> list[str]:
-    """Groups in order: of the categories where there are any, else sorted; empty ones and NaN left out."""
-    there = groups.dropna()
-    if isinstance(there.dtype, pd.CategoricalDtype):
-        return [str(name) for name in there.cat.categories if (there == name).any()]
-    return sorted(there.astype(str).unique())
-
-
-def as_text(groups: pd.Series) -> NDArray[np.object_]:
-    """Group of each cell as text, None for NaN, `(n_cells,)`."""
-    text: NDArray[np.object_] = groups.astype(str).to_numpy(dtype=object).copy()
-    text[groups.isna().to_numpy()] = None
-    return text
+    """Groups in order: of the categories where there are any, else sorted, numbers by value; empty ones and NaN left out."""
+    there = {name for name in as_text(groups) if name is not None}
+    if isinstance(groups.dtype, pd.CategoricalDtype):
+        return [name for name in dict.fromkeys(as_text(pd.Series(groups.cat.categories))) if name in there]
+    return sorted(there, key=natural)
 
 
 def modality_of(data: MuData | AnnData, modality: str | None) -> AnnData:

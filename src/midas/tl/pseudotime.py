@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from midas import keys
-from midas.tl.inputs import as_text, by_cell, column_of, embedding_of
+from midas.columns import as_text
+from midas.tl.inputs import by_cell, column_of, embedding_of
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -45,7 +45,7 @@ class TransferConfig:
     sampling
         How cells meet in a minibatch, as :attr:`midas.TrainingConfig.sampling`.
     add_features
-        Whether features that the reference lacks are added; they are left out otherwise.
+        Whether features that the reference lacks are added, which takes ``tune="all"``; they are left out otherwise.
     settle
         Whether what still sets a batch apart near each of the reference's clusters is taken away from the latents in the end, so
         that they are not where ``mapped.model.latent(query)`` puts them.
@@ -87,7 +87,9 @@ class TransferConfig:
 
     @classmethod
     def paper(cls, *, tune: Tune = "batches") -> TransferConfig:
-        """The mapping of He et al. 2024: the published objective and its minibatches of one batch each, nothing held in place.
+        """The mapping of He et al. 2024, of a reference trained with ``Config.paper()``: nothing is held in place.
+
+        What it does not say, such as the weights of the other terms, is the reference's own; the learning rate rises and falls.
 
         Parameters
         ----------
@@ -111,6 +113,17 @@ class TransferConfig:
             sampling="by_batch",
             settle=False,
         )
+
+    @property
+    def adds_features(self) -> bool:
+        """Whether features that the reference lacks are added: what is to be learned of them, all networks have to learn.
+
+        Examples
+        --------
+        >>> midas.transfer.TransferConfig(tune="batches").adds_features
+        False
+        """
+        return self.add_features and self.tune == "all"
 
     def hold_by(self, n_reference: int) -> float:
         """How firmly query cells are held, by a reference of so many cells.

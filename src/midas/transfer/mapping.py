@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from midas.data import Mosaic, MosaicData
+    from midas.modality import Modality
     from midas.model import MIDAS
 
 
@@ -112,6 +113,8 @@ class Query:
     ----------
     data, batch_key, measured, layer
         As in :class:`midas.MIDAS`.
+    modalities
+        Likewise, of modalities that the reference lacks.
     config
         Of the tuning; None for ``TransferConfig()``, or ``TransferConfig.for_model()`` in a model transfer.
     seed
@@ -124,6 +127,7 @@ class Query:
     batch_key: str | None = "batch"
     measured: Mapping[str, pd.DataFrame] | None = None
     layer: Layer = None
+    modalities: Mapping[str, Modality] | None = None
     config: TransferConfig | None = None
     seed: int = 0
     progress: bool = True
@@ -392,7 +396,14 @@ def _latents(cells: AnnData) -> NDArray[np.float32]:
 
 
 def _read(reference: MIDAS, q: Query, options: TransferConfig, *, keep_batches: bool) -> Mosaic:
-    own = read_mosaic(q.data, batch_key=q.batch_key, measured=q.measured, layer=q.layer, like=reference.schema)
+    own = read_mosaic(
+        q.data,
+        batch_key=q.batch_key,
+        modalities=q.modalities,
+        measured=q.measured,
+        layer=q.layer,
+        like=reference.schema,
+    )
     if not set(own.schema.modalities) & set(reference.schema.modalities):
         msg = (
             f"Expected some of the reference's modalities ({', '.join(reference.modalities)}), found "
@@ -401,9 +412,10 @@ def _read(reference: MIDAS, q: Query, options: TransferConfig, *, keep_batches: 
         raise ValueError(msg)
     if keep_batches:
         own = named_apart(own, reference.schema.batches)
-    schema = extended(reference.schema, own.schema, keep_batches=keep_batches, add_features=options.add_features)
-    return recast(own, schema.suited_to(reference.config.network))
+    schema = extended(reference.schema, own.schema, keep_batches=keep_batches, add_features=options.adds_features)
+    # The reference's networks are as they are, however many batches of the query have a modality.
+    return recast(own, schema.suited_to(reference.config.network, but=reference.modalities))
 
 
 def _model_of(reference: MIDAS, mosaic: Mosaic, q: Query) -> MIDAS:
-    return type(reference)(mosaic, config=reference.config, seed=q.seed)
+    return type(reference).of_settled(mosaic, reference.config, q.seed)

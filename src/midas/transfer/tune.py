@@ -139,3 +139,6 @@ def _freeze(vae: VAE, tune: Tune, *, new: set[str]) -> None:
     for name in new:
         vae.encoder.inputs[name].requires_grad_(requires_grad=True)
         vae.decoder.outputs[name].requires_grad_(requires_grad=True)
+        if vae.decoder.depths is not None and name in vae.decoder.depths.names:
+            vae.decoder.depths.heads[name].requires_grad_(requires_grad=True)
+            vae.decoder.depths.coupling.requires_grad = True

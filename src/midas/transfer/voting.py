@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from midas import keys
-from midas.data.parts import as_text
+from midas.columns import as_text
 from midas.expect import expect, expect_seed
 from midas.neighbours import Index
 from midas.transfer.novelty import FAR, enough_near, far_off
