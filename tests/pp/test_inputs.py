@@ -39,6 +39,19 @@ def test_batches_are_called_like_files_and_folders(tmp_path: Path) -> None:
     assert batches({"a": tmp_path / "one.h5"}) == [("a", "rna", 5)]
 
 
+def test_only_whole_words_are_taken_off_a_name(tmp_path: Path) -> None:
+    found = {
+        "discount": "discount",
+        "layouts": "layouts",
+        "account": "account",
+        "d1_count": "d1",
+        "d1.filtered_feature_bc_matrix": "d1",
+    }
+    for name, batch in found.items():
+        rna(5).write_h5ad(tmp_path / f"{name}.h5ad")
+        assert batches([tmp_path / f"{name}.h5ad"]) == [(batch, "rna", 5)]
+
+
 def test_a_folder_of_samples(tmp_path: Path) -> None:
     write_mtx(tmp_path / "geo", rna(5), prefix="GSM1_donor1_")
     write_mtx(tmp_path / "geo", rna(6), prefix="GSM2_donor2_", version=2)
@@ -243,6 +256,9 @@ def test_bad_inputs_are_named(tmp_path: Path) -> None:
         collect([tmp_path / "x.csv"])
     adata = rna()
     adata.obs["batch"] = pd.Series(["a", "a", "a", "a", None], index=adata.obs_names)
+    with pytest.raises(ValueError, match="a batch for every cell in 'batch', found 1 without"):
+        collect([adata])
+    adata.obs["batch"] = ["", "y", "y", "y", "y"]  # as files may write a missing text
     with pytest.raises(ValueError, match="a batch for every cell in 'batch', found 1 without"):
         collect([adata])
 

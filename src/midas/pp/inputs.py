@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -189,7 +190,8 @@ def _batch_name(path: Path) -> str:
         for ending in (".h5", ".h5ad", ".h5mu"):
             name = name.removesuffix(ending)
         for generic in sorted(_GENERIC - {""}, key=len, reverse=True):
-            name = name.removesuffix(generic).rstrip("._- ")
+            # Only a word of its own: "discount" is a name, "d1_count" is one with a word behind.
+            name = re.sub(rf"(^|[._\- ]){generic}$", "", name).rstrip("._- ")
         if name:
             return name
     return "batch1"
@@ -324,11 +326,12 @@ def _batch(obs: pd.DataFrame, name: str | None, fallback: str, batch_key: str, l
     """Name of each cell's batch."""
     if name is not None or batch_key not in obs.columns:
         return np.full(len(obs), name or fallback, dtype=object)
-    batch = obs[batch_key]
-    if batch.isna().any():
-        msg = f"{label}: expected a batch for every cell in {batch_key!r}, found {int(batch.isna().sum()):,} without."
+    batch = as_text(obs[batch_key])
+    missing = obs[batch_key].isna().to_numpy() | (batch == "")  # files may write a missing text as ""
+    if missing.any():
+        msg = f"{label}: expected a batch for every cell in {batch_key!r}, found {int(missing.sum()):,} without."
         raise ValueError(msg)
-    return as_text(batch)
+    return batch
 
 
 def _named_note(column: pd.Series, name: str, label: str) -> str:
