@@ -12,8 +12,9 @@ from midas import keys
 from midas.columns import all_columns
 from midas.data.combine import chosen
 from midas.data.summary import MosaicSummary, summarise
+from midas.plane import is_number
 from midas.reporting.advise import Advice, advise
-from midas.reporting.choices import is_number, label_of
+from midas.reporting.choices import label_of
 from midas.reporting.diagnostics import findings_of
 from midas.reporting.finding import Finding, Sampled
 from midas.reporting.sample import stratified
