@@ -226,6 +226,23 @@ def test_the_layer_that_was_named_is_taken_or_missed() -> None:
     assert "there is no layer 'counts'; the counts were taken from X" in notes[0]
 
 
+def test_layers_may_be_named_by_modality() -> None:
+    adata = one(names("c", 4), ["g0", "CD3"], None)
+    adata.var["feature_types"] = ["Gene Expression", "Antibody Capture"]
+    adata.layers["counts"] = adata.X * 2
+    adata.X = adata.X * 3
+    for layer in ({"rna": "counts"}, {"gex": "counts", "adt": "X"}):
+        found = {s.modality: table(s.adata)[:1].to_numpy().item() for s in collect([adata], layer=layer)}
+        assert found == {"rna": adata.layers["counts"][0, 0], "adt": adata.X[0, 1]}
+    other = one(names("c", 4), ["CD3", "CD4"], None)
+    other.layers["spliced"] = other.X
+    assert collect({"a": adata, "b": other}, layer={"rna": "counts"})[-1].notes == ()  # nothing was said of its layer
+    with pytest.raises(ValueError, match="Expected a layer 'cuonts' in some of the input, found the layers: counts"):
+        collect([adata], layer={"rna": "cuonts"})
+    with pytest.raises(ValueError, match=r"Expected layer= by modality \(rna, adt, atac\), found lipids"):
+        collect([adata], layer={"lipids": "counts"})
+
+
 def test_one_modality_under_two_names_is_refused() -> None:
     mdata = joined({"rna": rna(3), "gex": one(["x", "y"], names("g", 4), None)})
     with pytest.raises(ValueError, match="one name for one modality, found rna and gex"):
