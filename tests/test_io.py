@@ -310,6 +310,20 @@ def test_data_left_on_disk_give_the_same_result(mdata: md.MuData, tmp_path: Path
         np.testing.assert_array_equal(results[0][name].layers["imputed"], results[1][name].layers["imputed"])
 
 
+def test_raw_is_kept_of_an_anndata_of_several_modalities(tmp_path: Path) -> None:
+    adata = one(names("c", 40), names("g", 6), ["b1"] * 20 + ["b2"] * 20)
+    adata.var["feature_types"] = np.array(["Gene Expression", "Antibody Capture"])[np.arange(6) % 2]
+    adata.raw = adata.copy()
+    adata.write_h5ad(tmp_path / "in.h5ad")
+    for backed in (False, True):
+        data = read_file(tmp_path / "in.h5ad", backed=backed)
+        model = MIDAS(data, config=tiny()).fit(progress=False)
+        write_result(tmp_path / f"{backed}.h5mu", data, model)
+        for part in read_file(tmp_path / f"{backed}.h5mu").mod.values():
+            np.testing.assert_array_equal(part.raw.to_adata().to_df(), table(adata))
+            assert part.raw.var_names.tolist() == adata.var_names.tolist()
+
+
 def test_how_much_memory_counts_take_is_known_beforehand(
     h5mu: Path, mdata: md.MuData, monkeypatch: pytest.MonkeyPatch
 ) -> None:

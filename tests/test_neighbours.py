@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from midas import metrics, neighbours
-from midas.neighbours import Index
+from midas.neighbours import Index, squared_distances
 
 RNG = np.random.default_rng(0)
 POINTS = RNG.normal(size=(400, 4)).astype(np.float32)
@@ -62,6 +62,13 @@ def test_neighbours_of_the_points_themselves() -> None:
     distance, at = Index(POINTS).of_points(5)
     assert distance.shape == (400, 5)
     np.testing.assert_array_equal(at[:, 0], np.arange(400))
+
+
+def test_squared_distances() -> None:
+    a, b = POINTS[:20].astype(float), POINTS[10:40].astype(float)
+    expected = ((a[:, None] - b[None]) ** 2).sum(-1)
+    np.testing.assert_allclose(squared_distances(a, b), expected, atol=1e-12)
+    assert squared_distances(a, a).min() >= 0  # also of points that are the same
 
 
 @pytest.mark.skipif(

@@ -79,6 +79,12 @@ def test_the_sum_must_be_given(web: tuple[Path, str]) -> None:
         MIDAS.load(f"{web[1]}/model.zip")
 
 
+@pytest.mark.parametrize(("address", "advice"), [("hf://somebody/model", "Name the commit"), ("model", "Give the URL")])
+def test_a_sum_that_would_not_be_checked_is_refused(address: str, advice: str) -> None:
+    with pytest.raises(ValueError, match=f"{address}: expected a sha256 with the URL of an archive alone.*{advice}"):
+        fetch(address, sha256="0" * 64)
+
+
 def test_an_archive_of_something_else(web: tuple[Path, str], tmp_path: Path) -> None:
     folder, address = web
     (tmp_path / "thesis").mkdir()

@@ -13,7 +13,7 @@ from anndata.io import sparse_dataset
 from midas.data.csr_file import ROWS_AT_ONCE, write_csr
 from midas.data.sources import BackedSource
 from midas.files import replacing
-from midas.io import DataFileError, check_source, obstacle_to
+from midas.io import DataFileError, check_rewritable, check_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +40,7 @@ def convert(source: str | Path, target: str | Path) -> None:
     """
     source, target = Path(source), Path(target)
     check_source(source)
-    obstacle_to(source, target)
+    check_rewritable(source, target)
     with replacing(target) as scratch:
         try:
             with h5py.File(source) as old, h5py.File(scratch, "w", userblock_size=old.userblock_size) as new:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
@@ -22,11 +22,10 @@ if TYPE_CHECKING:
     from midas.nn import VAE
     from midas.spread import Spread
 
-SEEN, UNSEEN, STRANGE = (
-    0,
-    1,
-    2,
-)  # what is known of a cell in a modality: measured; others of its batch were; none of the batch was
+# What is known of a cell in a modality.
+SEEN: Final = 0  # it was measured
+UNSEEN: Final = 1  # it was not, but others of its batch were
+STRANGE: Final = 2  # none of its batch was
 _FEWEST_COUNTS = 10.0  # that a cell's depth is taken from; fewer pull it towards the lenders'
 _LEAST_LENT = 0.05  # share of the lenders, by weight, that measured a feature
 _LEAST_SHARE = 1e-6  # that makes a difference

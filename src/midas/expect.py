@@ -10,7 +10,7 @@ import numpy as np
 _SEEDS: Final = 2**63  # what torch's generators take
 
 SEEDS_OF_SKLEARN: Final = 2**32
-"""What scikit-learn takes; larger seeds start over."""
+"""What scikit-learn and numpy's older generators take."""
 
 
 def expect(owner: object, name: str, ok: bool, expected: str) -> None:  # noqa: FBT001 - an assertion
@@ -38,7 +38,7 @@ def expect(owner: object, name: str, ok: bool, expected: str) -> None:  # noqa: 
 
 
 def expect_finite(owner: object, name: str) -> None:
-    """Refuse a number that is infinite, or none.
+    """Refuse a number that is infinite or NaN.
 
     Raises
     ------
@@ -65,3 +65,8 @@ def expect_seed(seed: object) -> int:
         return int(seed)
     msg = f"Expected seed to be a whole number from 0 up to {_SEEDS - 1:,}, found {seed!r}."
     raise ValueError(msg)
+
+
+def sklearn_seed(seed: int) -> int:
+    """The seed for libraries that take smaller ones (scikit-learn, umap, pynndescent, scanpy); larger ones start over."""
+    return seed % SEEDS_OF_SKLEARN

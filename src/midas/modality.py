@@ -27,10 +27,11 @@ class Modality:
         into 0 and 1 (ATAC is Bernoulli on ``x > 0``: He et al. 2024, Methods); ``bernoulli`` needs it. Real values
         (``gaussian``) need ``identity``.
     blocks
-        ``chromosome`` gives every chromosome an encoder and a decoder of its own, ``none`` takes all features at once.
+        ``chromosome`` gives every chromosome an encoder and a decoder of its own where the features are as many as
+        :class:`midas.NetworkConfig` says (``fewest_for_blocks``; by default never); ``none`` takes all features at once.
     depth
-        Whether how many counts a cell has tells how deeply it was sequenced rather than what it is. If so, it is taken from the
-        counts and z does not have to say it. Small panels, where a few features decide, do without
+        Whether the number of a cell's counts tells how deeply it was sequenced, rather than what kind of cell it is. If so, it
+        is taken from the counts and z does not have to say it. Small panels, where a few features decide, do without
         (:class:`midas.NetworkConfig`).
     depth_by
         What of the counts tells: their ``total``, or their ``geometric_mean`` (of counts + 1), to which each feature adds alike;
@@ -109,3 +110,9 @@ def preset(name: str) -> Modality | None:
         if lowered == key or lowered in modality.aliases:
             return modality
     return None
+
+
+def canonical(name: str) -> str:
+    """Name of the preset that a modality's name stands for: ``adt`` for ``protein``; other names stay."""
+    kind = preset(name)
+    return next((key for key, known in PRESETS.items() if known is kind), name)

@@ -8,4 +8,4 @@ import re
 def natural(name: str) -> tuple[tuple[int, int, str], ...]:
     """Key to sort by: numbers within names count as numbers, and come before letters."""
     pieces = re.findall(r"\d+|\D+", name)
-    return tuple((0, int(piece), "") if piece.isdigit() else (1, 0, piece) for piece in pieces)
+    return tuple((0, int(piece), "") if piece.isdecimal() else (1, 0, piece) for piece in pieces)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from midas.expect import sklearn_seed
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -58,4 +60,10 @@ class Index:
         from pynndescent import NNDescent  # noqa: PLC0415 - slow to import, and small data do not need it
 
         points = np.asarray(self._points, dtype=np.float32)
-        return NNDescent(points, n_neighbors=k, random_state=self._seed, n_jobs=1)
+        return NNDescent(points, n_neighbors=k, random_state=sklearn_seed(self._seed), n_jobs=1)
+
+
+def squared_distances(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Squared distance of each row of `a` to each row of `b`, `(len(a), len(b))`."""
+    found: NDArray[np.float64] = (a**2).sum(1)[:, None] - 2 * a @ b.T + (b**2).sum(1)
+    return np.maximum(found, 0.0)

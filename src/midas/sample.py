@@ -18,6 +18,7 @@ from midas.data.joint import joint
 from midas.data.minibatch import gather
 from midas.data.mosaic import Mosaic
 from midas.data.schema import MosaicSchema
+from midas.expect import sklearn_seed
 
 # Regions of the latent space that each get their share of a sample, so that rare types are in it.
 _REGIONS = 50
@@ -45,7 +46,7 @@ def representative(cells: AnnData, rows: NDArray[np.int64], n: int, seed: int) -
         return usable
     batch, _ = pd.factorize(cells.obs[keys.BATCH].astype(str).to_numpy()[rows[usable]])
     regions = min(_REGIONS, len(usable))
-    region = MiniBatchKMeans(regions, random_state=seed, n_init=1).fit_predict(c[usable])
+    region = MiniBatchKMeans(regions, random_state=sklearn_seed(seed), n_init=1).fit_predict(c[usable])
     return usable[evenly(batch * regions + region, n, seed)]
 
 

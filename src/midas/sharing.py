@@ -28,20 +28,27 @@ def fetch(address: str | Path, *, sha256: str | None = None, cache: str | Path |
         A folder; the URL of a zip or tar archive of one; or ``hf://owner/name`` (``@revision`` may
         follow), which needs the extra ``hub``.
     sha256
-        Of the archive; required for a URL, so that nobody else's file is taken for it.
+        Of the archive; required for a URL, so that nobody else's file is taken for it, and refused elsewhere, as there it would
+        not be checked.
     cache
         Folder for what is brought; a folder of the user's by default.
 
     Raises
     ------
     ValueError, ImportError, ModelFileError
-        When the sum is missing, the extra is not installed, or what came is no model.
+        When the sum is missing, or there is no archive to check by it; the extra is not installed, or what came is no model.
     """
     text = str(address)
-    if text.startswith(_HUB):
-        return _from_hub(text.removeprefix(_HUB), cache)
     if not text.startswith(_WEB):
-        return Path(address)
+        if sha256 is not None:
+            advice = (
+                "Name the commit after the repository (@) to have just that one."
+                if text.startswith(_HUB)
+                else "Give the URL of the archive, or leave the sum out."
+            )
+            msg = f"{text}: expected a sha256 with the URL of an archive alone, as nothing else is checked by it. {advice}"
+            raise ValueError(msg)
+        return _from_hub(text.removeprefix(_HUB), cache) if text.startswith(_HUB) else Path(address)
     if sha256 is None:
         msg = (
             f"{text}: expected the sha256 of the archive, found none. Give sha256=, as the model's authors publish it."

@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from midas import MIDAS, Config, Modality, Mosaic, TrainingConfig, simulate
+from helpers import one
+from midas import ADT, MIDAS, Config, Modality, Mosaic, TrainingConfig, simulate
 from midas.bridging import bridged_by_genes, bridged_by_state, by_genes
 from midas.bridging.genes import genes_of, in_common
 from midas.bridging.groups import composed, untied, with_groups
@@ -161,6 +162,25 @@ def test_genes_come_from_the_data_then_from_names(diagonal: md.MuData) -> None:
     of = dict(zip(mosaic.schema.modalities["adt"].features, genes_of(mosaic, "adt"), strict=True))
     assert "CD3E" in of["CD3-UCHT1"]
     assert of["CD8a"] == ("MYGENE", "OTHER")
+
+
+@pytest.mark.parametrize(
+    ("kind", "features", "genes"),
+    [
+        # A panel of its own, though zeros tell what was measured of it: CD3 is no antibody here.
+        (Modality("poisson", "log1p", zero_means_unmeasured=True), ["CD3", "CD8a"], [("CD3",), ("CD8A",)]),
+        (ADT, ["CD3", "nothing"], [("CD3E", "CD3D", "CD3G"), ("NOTHING",)]),
+        (Modality("poisson", "log1p", blocks="chromosome"), ["CD3E", "MS4A1"], [("CD3E",), ("MS4A1",)]),
+        (Modality("poisson", "log1p"), ["chr1:1-90", "chr2:1-90"], [(), ()]),
+    ],
+)
+def test_what_a_modality_holds_is_told_by_what_it_is(
+    kind: Modality, features: list[str], genes: list[tuple[str, ...]]
+) -> None:
+    data = {"rna": one(["a", "b"], ["g"], None), "mine": one(["a", "b"], features, None)}
+    mosaic = read_mosaic(data, batch_key=None, modalities={"mine": kind})
+    of = dict(zip(mosaic.schema.modalities["mine"].features, genes_of(mosaic, "mine"), strict=True))
+    assert {name: set(of[name]) for name in features} == dict(zip(features, map(set, genes), strict=True))
 
 
 def test_a_feature_stands_for_its_first_gene_that_both_have() -> None:

@@ -11,6 +11,7 @@ from commands import START, integrate, midas
 
 from helpers import files_under, joined, names, one, tiny
 from midas import MIDAS, io, training
+from midas.cli.integrate import Page
 from midas.io import read_file, write_mudata
 from midas.training import loop
 
@@ -91,6 +92,11 @@ def test_integrate_writes_a_report(folder: Path, monkeypatch: pytest.MonkeyPatch
     assert "--no-report-names" in text
     assert "with the types of the column <code>cell_type</code>" in text
     assert not any(name in text for name in read_file(folder / "in.h5mu").obs_names)
+
+
+def test_columns_and_features_may_be_listed_with_blanks() -> None:
+    chosen = Page(report_columns="cell_type, lineage,", report_features=" CD3E , adt:CD3").choices()
+    assert (chosen.columns, chosen.features) == (("cell_type", "lineage"), ("CD3E", "adt:CD3"))
 
 
 def test_a_modality_of_no_cells_is_imputed_and_reported(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

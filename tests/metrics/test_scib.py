@@ -28,6 +28,15 @@ def example() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return x, batch, labels
 
 
+def test_what_is_missing_can_be_installed_as_it_is_said(
+    example: tuple[np.ndarray, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Quoted, as some shells read brackets as patterns."""
+    monkeypatch.setitem(sys.modules, "igraph", None)
+    with pytest.raises(ImportError, match=r'Install it: pip install "midas-mosaic\[metrics\]"'):
+        leiden(metrics.neighbours(example[0], 15))
+
+
 def test_scib_agrees_with_scib_metrics(example: tuple[np.ndarray, ...]) -> None:
     x, batch, labels = example
     graph = metrics.neighbours(x, 90)
@@ -92,7 +101,7 @@ def test_engines_that_are_not_there(monkeypatch: pytest.MonkeyPatch, example: tu
     with pytest.raises(ValueError, match="Expected an engine out of own, scib-metrics, found 'scib'"):
         metrics.scib(*example, engine="scib")
     monkeypatch.setitem(sys.modules, "scib_metrics", None)
-    with pytest.raises(ImportError, match=r"midas-mosaic\[scib\]"):
+    with pytest.raises(ImportError, match=r'Install it: pip install "midas-mosaic\[scib\]"'):
         metrics.scib(*example, engine="scib-metrics")
 
 

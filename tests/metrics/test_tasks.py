@@ -188,6 +188,14 @@ def test_cells_are_drawn_in_proportion(full: md.MuData) -> None:
     assert len(tasks.sample(["a"] * 3, 10)) == 3
 
 
+@pytest.mark.parametrize(
+    ("n", "expected"), [(2, [2, 0, 0, 0]), (4, [1, 1, 1, 1]), (10, [7, 1, 1, 1]), (60, [57, 1, 1, 1])]
+)
+def test_so_many_cells_are_drawn_as_were_asked_for(n: int, expected: list[int]) -> None:
+    groups = np.repeat([0, 1, 2, 3], [100, 1, 1, 1])
+    assert np.bincount(groups[tasks.sample(groups, n)], minlength=4).tolist() == expected
+
+
 def test_columns_that_are_missing(full: md.MuData) -> None:
     with pytest.raises(KeyError, match="Expected a column 'celltype'"):
         tasks.make(full, "full", label_key="celltype")

@@ -16,7 +16,8 @@ import pandas as pd
 import pytest
 from scipy.sparse import csr_matrix
 
-from midas import MIDAS, pl, tl
+from helpers import joined
+from midas import MIDAS, Modality, pl, tl
 from midas.pl.features import counts_of
 from midas.pl.figure import MAX_LEGEND, colours
 from midas.transfer import Cut
@@ -49,6 +50,23 @@ def test_mosaic_names_batches_features_and_bridges(mdata: md.MuData, fitted: MID
     both = len(mdata["rna"].obs_names.intersection(mdata["adt"].obs_names))
     assert f"{both:,}" in texts
     assert (tmp_path / "mosaic.png").stat().st_size > 5000
+
+
+def test_a_mosaic_is_read_as_it_is_said(mdata: md.MuData) -> None:
+    data = mdata.copy()
+    data["rna"].layers["counts"] = data["rna"].X.copy()
+    data["rna"].X = data["rna"].X * 0.5
+    lipids = mdata["rna"][:, :3].copy()
+    lipids.X = lipids.X * 0.5
+    data = joined({**data.mod, "lipids": lipids})
+    ax = pl.mosaic(data, layer={"rna": "counts"}, modalities={"lipids": Modality("gaussian", "identity")})
+    assert {"rna\n30 features", "lipids\n3 features"} <= {t.get_text() for t in ax.texts}
+
+
+def test_epochs_count_from_one(fitted: MIDAS) -> None:
+    for table in (fitted.history, fitted.history.drop(columns="epoch")):
+        epochs = pl.history(table, terms="total")[0].lines[0].get_xdata()
+        assert epochs.tolist() == list(range(1, len(table) + 1))
 
 
 def test_history_has_a_panel_for_each_term(fitted: MIDAS) -> None:

@@ -39,6 +39,19 @@ def test_batches_are_called_like_files_and_folders(tmp_path: Path) -> None:
     assert batches({"a": tmp_path / "one.h5"}) == [("a", "rna", 5)]
 
 
+def test_only_whole_words_are_taken_off_a_name(tmp_path: Path) -> None:
+    found = {
+        "discount": "discount",
+        "layouts": "layouts",
+        "account": "account",
+        "d1_count": "d1",
+        "d1.filtered_feature_bc_matrix": "d1",
+    }
+    for name, batch in found.items():
+        rna(5).write_h5ad(tmp_path / f"{name}.h5ad")
+        assert batches([tmp_path / f"{name}.h5ad"]) == [(batch, "rna", 5)]
+
+
 def test_a_folder_of_samples(tmp_path: Path) -> None:
     write_mtx(tmp_path / "geo", rna(5), prefix="GSM1_donor1_")
     write_mtx(tmp_path / "geo", rna(6), prefix="GSM2_donor2_", version=2)
@@ -213,6 +226,23 @@ def test_the_layer_that_was_named_is_taken_or_missed() -> None:
     assert "there is no layer 'counts'; the counts were taken from X" in notes[0]
 
 
+def test_layers_may_be_named_by_modality() -> None:
+    adata = one(names("c", 4), ["g0", "CD3"], None)
+    adata.var["feature_types"] = ["Gene Expression", "Antibody Capture"]
+    adata.layers["counts"] = adata.X * 2
+    adata.X = adata.X * 3
+    for layer in ({"rna": "counts"}, {"gex": "counts", "adt": "X"}):
+        found = {s.modality: table(s.adata)[:1].to_numpy().item() for s in collect([adata], layer=layer)}
+        assert found == {"rna": adata.layers["counts"][0, 0], "adt": adata.X[0, 1]}
+    other = one(names("c", 4), ["CD3", "CD4"], None)
+    other.layers["spliced"] = other.X
+    assert collect({"a": adata, "b": other}, layer={"rna": "counts"})[-1].notes == ()  # nothing was said of its layer
+    with pytest.raises(ValueError, match="Expected a layer 'cuonts' in some of the input, found the layers: counts"):
+        collect([adata], layer={"rna": "cuonts"})
+    with pytest.raises(ValueError, match=r"Expected layer= by modality \(rna, adt, atac\), found lipids"):
+        collect([adata], layer={"lipids": "counts"})
+
+
 def test_one_modality_under_two_names_is_refused() -> None:
     mdata = joined({"rna": rna(3), "gex": one(["x", "y"], names("g", 4), None)})
     with pytest.raises(ValueError, match="one name for one modality, found rna and gex"):
@@ -243,6 +273,9 @@ def test_bad_inputs_are_named(tmp_path: Path) -> None:
         collect([tmp_path / "x.csv"])
     adata = rna()
     adata.obs["batch"] = pd.Series(["a", "a", "a", "a", None], index=adata.obs_names)
+    with pytest.raises(ValueError, match="a batch for every cell in 'batch', found 1 without"):
+        collect([adata])
+    adata.obs["batch"] = ["", "y", "y", "y", "y"]  # as files may write a missing text
     with pytest.raises(ValueError, match="a batch for every cell in 'batch', found 1 without"):
         collect([adata])
 

@@ -77,6 +77,16 @@ def test_a_blacklist_takes_joined_peaks(tmp_path: Path) -> None:
         pp.merge_peaks({"a": peaks}, blacklist=tmp_path / "none.bed")
 
 
+def test_wide_joined_peaks_are_told_of_beside_a_blacklist() -> None:
+    a, b = atac("chr1:100-6000", "chr2:100-200"), atac("chr1:5900-11900", "chr2:400-500")
+    black = pd.DataFrame({"chrom": ["chr2"], "start": [450], "end": [460]})
+    step = pp.merge_peaks({"a": a, "b": b}, blacklist=black)
+    assert step.notes[:2] == (
+        "Left out: 1 joined peak on the blacklist.",
+        "Left out: 1 joined peak wider than 10,000 bp.",
+    )
+
+
 def test_chromosomes_with_and_without_chr_are_the_same() -> None:
     step = pp.merge_peaks({"a": atac("chr1:100-200"), "b": atac("1:150-250")})
     assert step.batches["b"].var_names.tolist() == ["chr1:100-250"]
@@ -134,9 +144,16 @@ def test_accessibility_is_over_four_percent_of_some_batch() -> None:
 
 
 def test_sparse_data_are_told_which_cutoff_would_do() -> None:
+    # As advised, peaks are kept; rounded to the nearest digit, 0.0259 would be 0.03, which keeps none.
+    values = np.zeros((10_000, 2), dtype=np.float32)
+    values[:296, 0] = values[:259, 1] = 1
+    batches = {"a": atac("chr1:1-90", "chr1:200-290", values=values)}
+    with pytest.raises(ValueError, match=r"lower min_accessibility, for example to 0.025\."):
+        pp.select_peaks(batches)
+    assert len(pp.select_peaks(batches, cutoffs=pp.Cutoffs(min_accessibility=0.025))[0]) == 2
     values = np.zeros((1000, 3), dtype=np.float32)
     values[:20] = 1
     with pytest.raises(
-        ValueError, match=r"0 of 3 peaks are accessible in over 4.00%.*lower min_accessibility.*to 0.02"
+        ValueError, match=r"0 of 3 peaks are accessible in over 4.00%.*lower min_accessibility.*to 0.019"
     ):
         pp.select_peaks({"a": atac("chr1:1-90", "chr1:200-290", "chr1:400-490", values=values)})

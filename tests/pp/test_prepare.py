@@ -87,6 +87,17 @@ def test_a_mosaic_of_another_batch_column_is_integrated_as_it_is(folder: Path) -
     assert "measured_" not in result.stderr
 
 
+def test_the_layer_of_one_modality_may_be_named(folder: Path) -> None:
+    parts = {name: adata.copy() for name, adata in raw()["d1"].items()}
+    parts["rna"].layers["counts"] = parts["rna"].X.copy()
+    parts["rna"].X = parts["rna"].X * 0.5
+    write_mudata(folder / "scaled.h5mu", md.MuData(parts))
+    assert "expected raw counts" in midas("prepare", "scaled.h5mu", "-o", "mosaic.h5mu").stderr
+    said = midas("prepare", "scaled.h5mu", "-o", "mosaic.h5mu", "--layer", "rna=counts")
+    assert said.exit_code == 0, said.output
+    assert set(read_file("mosaic.h5mu").mod) == set(parts)
+
+
 def test_two_commands_lead_from_files_to_a_page(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The layout's library takes long to compile and is left out."""
     content = pytest.importorskip("midas.reporting.content")

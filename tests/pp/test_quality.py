@@ -45,6 +45,14 @@ def test_isotype_controls_are_no_proteins() -> None:
     assert found.metrics.to_numpy().tolist() == [[3, 2], [0, 0]]
 
 
+def test_a_modality_is_known_by_each_of_its_names() -> None:
+    adata = cells([5, 5], [0, 0], genes=["CD3", "CD4"])
+    for name in ("protein", "ADT"):
+        assert dict(pp.check_cells(adata, name).dropped) == {"under 1 protein count": 1}
+    with pytest.raises(ValueError, match="Expected a modality out of rna, adt, atac, found 'lipids'"):
+        pp.check_cells(adata, "lipids")
+
+
 def test_explicit_zeros_are_no_genes() -> None:
     adata = cells([1, 1, 1], genes=["a", "b", "c"])
     adata.X = csr_matrix(adata.X)

@@ -233,8 +233,8 @@ def test_training(held_out: np.ndarray, level: str, said: str) -> None:
 def test_advice_follows_from_findings_and_is_valid_toml() -> None:
     def settings(*poor: str) -> dict[str, dict[str, float]]:
         causes = {"batch": "batch left", "structure": "over-corrected", "training": "still falling"}
-        rows = (("best epoch", "40 of 40"),)
-        found = advise([Finding(key, key, "poor", "said", rows, causes.get(key, "")) for key in poor], midas.Config())
+        findings = [Finding(key, key, "poor", "said", cause=causes.get(key, "")) for key in poor]
+        found = advise(findings, midas.Config(), n_epochs=40)
         tables: dict[str, dict[str, float]] = {}
         for advice in found:
             for table, values in tomllib.loads(advice.toml).items():
@@ -356,6 +356,6 @@ def test_with_one_batch_lost_structure_is_no_price_of_mixing() -> None:
     kept = structure_kept(sampled, {"rna": Space(np.arange(400), counts, 0.9)}, mixed=None)
     assert (kept.level, kept.cause) == ("poor", "not learned")
     assert "There is one batch, so this is no price of mixing" in kept.sentence
-    advice = advise([kept], Config())
+    advice = advise([kept], Config(), n_epochs=40)
     assert any(a.sentence == "Structure was lost, and there is one batch: train longer." for a in advice)
     assert not any("adversarial" in a.toml for a in advice)

@@ -31,6 +31,15 @@ def test_few_cells_of_one_modality_are_not_judged() -> None:
     assert found.loc[["batch", "structure", "alignment"], "level"].tolist() == ["none", "none", "none"]
 
 
+def test_a_label_is_missed_where_there_are_no_columns() -> None:
+    data = one(names("c", 20), names("g", 8), None)
+    model = MIDAS(data, batch_key=None, config=tiny()).fit(progress=False)
+    assert midas.diagnose(model, data).index.tolist() == KEYS
+    for given in (None, data):
+        with pytest.raises(KeyError, match=r"none called 'nonsense'\. There are: none"):
+            midas.diagnose(model, given, label="nonsense")
+
+
 def test_a_model_without_data_asks_for_them(saved: str) -> None:
     with pytest.raises(ValueError, match="Expected data, as this model was loaded without"):
         midas.diagnose(MIDAS.load(saved))

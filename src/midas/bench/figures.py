@@ -161,6 +161,6 @@ def _check_matplotlib() -> None:
     try:
         import matplotlib as mpl  # noqa: PLC0415
     except ModuleNotFoundError as error:
-        msg = "Expected matplotlib for the figures, found none. Install it with: pip install 'midas-mosaic[plots]'"
+        msg = 'Expected matplotlib for the figures, found none. Install it with: pip install "midas-mosaic[plots]".'
         raise ValueError(msg) from error
     mpl.use("Agg")

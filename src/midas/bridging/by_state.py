@@ -8,6 +8,7 @@ import numpy as np
 
 from midas.bridging.groups import composed, one_sided, untied, with_groups
 from midas.bridging.matching import assigned, surest
+from midas.neighbours import squared_distances
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,7 +35,8 @@ def bridged_by_state(mosaic: Mosaic, state: NDArray[Any], seed: int) -> Mosaic:
             for cells in (one_sided(mosaic, first, second, seed), one_sided(mosaic, second, first, seed))
         )
         if len(a) and len(b):
-            similar = -_distances(_centred(state[a], mosaic.batch[a]), _centred(state[b], mosaic.batch[b]))
+            places = (_centred(state[cells], mosaic.batch[cells]) for cells in (a, b))
+            similar = -np.sqrt(squared_distances(*places))
             i, j = assigned(similar)
             sure = surest(similar[i, j])
             pairs.append(np.stack([a[i[sure]], b[j[sure]]], axis=1))
@@ -48,9 +50,3 @@ def _centred(state: NDArray[Any], batch: NDArray[np.int64]) -> NDArray[np.float6
         mine = batch == code
         out[mine] = state[mine] - state[mine].mean(0)
     return out
-
-
-def _distances(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    squared = (a**2).sum(1)[:, None] - 2 * a @ b.T + (b**2).sum(1)[None]
-    distance: NDArray[np.float64] = np.sqrt(np.maximum(squared, 0.0))
-    return distance

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midas.antibodies import own_table
+from midas.data.blocks import read_peaks
+from midas.modality import PRESETS, canonical
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from midas.data.mosaic import Mosaic
+    from midas.data.schema import MosaicSchema
 
 
 def genes_of(mosaic: Mosaic, modality: str) -> list[tuple[str, ...]]:
@@ -19,11 +22,11 @@ def genes_of(mosaic: Mosaic, modality: str) -> list[tuple[str, ...]]:
 
     Where the data do not say (``var["gene"]``): a gene is its own, a protein's are in the package's table, and a peak has none.
     """
-    schema = mosaic.schema.modalities[modality]
+    schema, kind = mosaic.schema.modalities[modality], _kind(mosaic.schema, modality)
     said = mosaic.genes.get(modality, ((),) * schema.n_features)
-    if schema.modality.blocks == "chromosome":
+    if kind == "atac":
         return list(said)
-    if not schema.modality.zero_means_unmeasured:
+    if kind != "adt":
         return [given or (str(name).upper(),) for given, name in zip(said, schema.features, strict=True)]
     table = own_table()
     meant = [tuple(gene.upper() for gene in table.find(str(name)).genes) for name in schema.features]
@@ -31,6 +34,15 @@ def genes_of(mosaic: Mosaic, modality: str) -> list[tuple[str, ...]]:
         given or of_table or (str(name).upper(),)
         for given, of_table, name in zip(said, meant, schema.features, strict=True)
     ]
+
+
+def _kind(schema: MosaicSchema, modality: str) -> str:
+    """What a modality holds, by its name: ``rna``, ``adt``, ``atac``; of another, by what it was said to be, or its features."""
+    named, own = canonical(modality), schema.modalities[modality]
+    if named in PRESETS:
+        return named
+    said = next((key for key, known in PRESETS.items() if known == own.modality), named)
+    return "atac" if said not in PRESETS and read_peaks(own.features) is not None else said
 
 
 def in_common(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import scipy.sparse as sp
 
+from midas.expect import sklearn_seed
 from midas.neighbours import Index
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def _directions(normal: sp.csr_matrix, batch: NDArray[np.int64], seed: int) -> N
     kept = np.sort(np.argsort(-often, kind="stable")[:_MOST_FEATURES])
     scaled = np.clip(_standard(np.asarray(normal[:, kept].todense()), batch), -_MOST_SDS, _MOST_SDS)
     rank = min(_DIRECTIONS, min(scaled.shape) - 1)
-    left, size, _ = randomized_svd(scaled, max(1, rank), random_state=seed)
+    left, size, _ = randomized_svd(scaled, max(1, rank), random_state=sklearn_seed(seed))
     found: NDArray[np.float64] = left * size
     return found
 

@@ -76,11 +76,16 @@ def key_of(batch_key: str) -> str | None:
     return None if batch_key == "none" else batch_key
 
 
+def names_of(text: str) -> tuple[str, ...]:
+    """Names that an option lists, separated by commas, without the blanks around them."""
+    return tuple(filter(None, (name.strip() for name in text.split(","))))
+
+
 def layer_of(layer: str | None) -> str | dict[str, str] | None:
     """Layer that an option names, or by modality."""
     if layer is None or "=" not in layer:
         return layer
-    return {name.strip(): key.strip() for name, _, key in (part.partition("=") for part in layer.split(","))}
+    return {name.strip(): key.strip() for name, _, key in (part.partition("=") for part in names_of(layer))}
 
 
 def command_line(context: typer.Context) -> str:

@@ -20,6 +20,7 @@ from midas.cli.common import (
     key_of,
     layer_of,
     log_to,
+    names_of,
     tell_if_interrupted,
 )
 from midas.cli.options import grouped
@@ -126,8 +127,8 @@ class Page:
         """What the page shows."""
         from midas.reporting import Choices  # noqa: PLC0415
 
-        columns = None if self.report_columns is None else _names(self.report_columns)
-        return Choices(columns, self.report_label, _names(self.report_features), self.report_names)
+        columns = None if self.report_columns is None else names_of(self.report_columns)
+        return Choices(columns, self.report_label, names_of(self.report_features), self.report_names)
 
 
 @grouped
@@ -259,7 +260,3 @@ def _write_page(console: Console, page: Page, model: MIDAS, content: MuData | An
         command=command,
     )
     console.print(f"Report: {page.report}")
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(filter(None, text.split(",")))

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from midas.cli.common import Quiet, Seed, Source, errors, key_of, layer_of, log_to, tell_if_interrupted
+from midas.cli.common import Quiet, Seed, Source, errors, key_of, layer_of, log_to, names_of, tell_if_interrupted
 from midas.cli.options import grouped
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Reference:
 
     def __post_init__(self) -> None:
         if self.labels is not None:
-            object.__setattr__(self, "labels", [name.strip() for given in self.labels for name in given.split(",")])
+            object.__setattr__(self, "labels", [name for given in self.labels for name in names_of(given)])
 
     def map(self, source: Source, seed: int, *, quiet: bool) -> tuple[Query, Mapped, Labels | None]:
         """Map the cells of a file, and label them if columns were named."""
@@ -109,8 +109,9 @@ def map_(
     """Place new cells in a reference's space and give them its labels.
 
     The result is the query with `obsm["X_midas"]`, `obsm["X_midas_u"]`, and for each label column `obs["<label>_transferred"]`,
-    `obs["<label>_confidence"]` and `obs["<label>_unknown_score"]`. Cells of a type that the reference lacks are `Unknown`.
-    `--impute` adds counts as in `midas integrate`. The reference is not changed.
+    `obs["<label>_confidence"]` and `obs["<label>_unknown_score"]`. Cells that look unlike every type of the
+    reference are called `Unknown`; some new types are missed. `--impute` adds counts as in `midas integrate`. The reference is
+    not changed.
 
     Example: `midas map query.h5mu --reference model/ -o mapped.h5mu --labels cell_type`
     """

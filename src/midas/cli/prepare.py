@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from midas.cli.common import Quiet, errors, escape
+from midas.cli.common import Layer, Quiet, errors, escape, layer_of, names_of
 from midas.cli.options import grouped
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Input:
     batch_key: Annotated[str, typer.Option(help="Column of obs that names batches, in .h5ad and .h5mu files.")] = (
         "batch"
     )
-    layer: Annotated[str | None, typer.Option(help="Layer of .h5ad and .h5mu files that holds the counts.")] = None
+    layer: Layer = None
     reference: Annotated[
         Path | None,
         typer.Option(
@@ -123,7 +123,7 @@ class Peaks:
         """Files on the genome."""
         from midas.pp import Genome  # noqa: PLC0415 - keep --help fast
 
-        chromosomes = None if self.chromosomes is None else [name.strip() for name in self.chromosomes.split(",")]
+        chromosomes = None if self.chromosomes is None else names_of(self.chromosomes)
         return Genome(gtf=self.gtf, links=self.links, blacklist=self.blacklist, chromosomes=chromosomes)
 
 
@@ -162,7 +162,7 @@ def prepare(
             sources,
             cutoffs=cutoffs,
             batch_key=given.batch_key,
-            layer=given.layer,
+            layer=layer_of(given.layer),
             proteins=adt.proteins,
             fragments=_pairs(peaks.fragments or []),
             genome=peaks.genome(),

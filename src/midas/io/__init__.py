@@ -3,9 +3,9 @@
 from midas.io.files import (
     DataFileError,
     bytes_in_memory,
+    check_rewritable,
     check_source,
     check_target,
-    obstacle_to,
     read_file,
     too_large,
     write_mudata,
@@ -15,9 +15,9 @@ from midas.io.result import write_mapped, write_result
 __all__ = [
     "DataFileError",
     "bytes_in_memory",
+    "check_rewritable",
     "check_source",
     "check_target",
-    "obstacle_to",
     "read_file",
     "too_large",
     "write_mapped",

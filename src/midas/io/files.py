@@ -110,7 +110,7 @@ def check_source(file: Path) -> None:
         raise DataFileError(msg)
 
 
-def obstacle_to(source: Path, target: Path) -> None:
+def check_rewritable(source: Path, target: Path) -> None:
     """Refuse to write a file of another kind than the source, over the source, or where nothing can be written.
 
     Raises

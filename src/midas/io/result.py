@@ -274,12 +274,23 @@ def _copy_columns(adata: AnnData, columns: NDArray[np.bool_], group: h5py.Group)
     blocks = (source.rows(np.arange(i, min(i + ROWS_AT_ONCE, adata.n_obs)))[:, at] for i in starts)
     del group["X"]
     write_csr(group, blocks, (adata.n_obs, len(at)), adata.X.dtype)
+    _copy_raw(adata, group)  # all of it, as a modality cut from an AnnData in memory has it
 
 
 def _copy_counts(adata: AnnData, group: h5py.Group) -> None:
     """Copy the counts of a backed modality from file to file, without reading them into memory."""
-    counts = adata.X.group if hasattr(adata.X, "group") else adata.X
     del group["X"]
-    group.copy(counts, group, name="X")
-    if adata.raw is not None and "raw" in counts.parent:
-        group.copy(counts.parent["raw"], group, name="raw")
+    group.copy(_stored(adata), group, name="X")
+    _copy_raw(adata, group)
+
+
+def _copy_raw(adata: AnnData, group: h5py.Group) -> None:
+    """Copy what a backed AnnData has in ``raw``, which no part without its counts has, from file to file."""
+    beside = _stored(adata).parent
+    if adata.raw is not None and "raw" in beside:
+        group.copy(beside["raw"], group, name="raw")
+
+
+def _stored(adata: AnnData) -> h5py.Group | h5py.Dataset:
+    """Where in its file a backed AnnData has its counts."""
+    return adata.X.group if hasattr(adata.X, "group") else adata.X

@@ -12,6 +12,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from midas.expect import sklearn_seed
 from midas.metrics.inputs import same_cells
 from midas.metrics.labels import known_labels
 
@@ -62,7 +63,7 @@ def information(
         if classifier == "knn"
         else make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000, class_weight="balanced"))
     )
-    cut = StratifiedKFold(folds, shuffle=True, random_state=seed)
+    cut = StratifiedKFold(folds, shuffle=True, random_state=sklearn_seed(seed))
     guess = cross_val_predict(guesser, points[kept], names[kept], cv=cut)
     chance = 1 / (sizes >= folds).sum()
     return float(max((balanced_accuracy_score(names[kept], guess) - chance) / (1 - chance), 0.0))
@@ -81,7 +82,7 @@ def recovered(truth: ArrayLike, c: ArrayLike, *, folds: int = 5, seed: int = 0) 
     True
     """
     y, x = _matched(truth, c)
-    guess = cross_val_predict(LinearRegression(), x, y, cv=KFold(folds, shuffle=True, random_state=seed))
+    guess = cross_val_predict(LinearRegression(), x, y, cv=KFold(folds, shuffle=True, random_state=sklearn_seed(seed)))
     return float(1 - ((y - guess) ** 2).sum() / ((y - y.mean(0)) ** 2).sum())
 
 

@@ -358,7 +358,7 @@ def _igraph() -> Any:  # noqa: ANN401 - the module
     try:
         import igraph  # noqa: PLC0415 - optional
     except ImportError as error:
-        msg = "Expected the package igraph for clustering, found none. Install it: pip install midas-mosaic[metrics]."
+        msg = 'Expected the package igraph for clustering, found none. Install it: pip install "midas-mosaic[metrics]".'
         raise ImportError(msg) from error
     return igraph
 

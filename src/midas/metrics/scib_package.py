@@ -45,6 +45,9 @@ def _package() -> Any:  # noqa: ANN401 - the module
     try:
         import scib_metrics  # noqa: PLC0415 - optional, and slow to import
     except ImportError as error:
-        msg = "Expected the package scib-metrics, found none. Install it: pip install midas-mosaic[scib], or use engine='own'."
+        msg = (
+            'Expected the package scib-metrics, found none. Install it: pip install "midas-mosaic[scib]", or use '
+            "engine='own'."
+        )
         raise ImportError(msg) from error
     return scib_metrics

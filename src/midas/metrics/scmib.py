@@ -12,6 +12,7 @@ import pandas as pd
 from sklearn.decomposition import PCA
 from sklearn.metrics import silhouette_samples
 
+from midas.expect import sklearn_seed
 from midas.metrics.embedding import foscttm, label_transfer_f1
 from midas.metrics.inputs import finite_rows, same_cells
 from midas.metrics.labels import cells_by_label, some_labels
@@ -192,6 +193,6 @@ def feature_space(values: ArrayLike, *, n_components: int = 32, seed: int = 0) -
         x = np.log1p(x / np.maximum(total, 1e-12) * np.median(total))
     n = min(n_components, x.shape[0] - 1, x.shape[1])
     found: NDArray[np.float64] = PCA(
-        n, svd_solver="randomized" if n < min(x.shape) else "full", random_state=seed
+        n, svd_solver="randomized" if n < min(x.shape) else "full", random_state=sklearn_seed(seed)
     ).fit_transform(x)
     return found

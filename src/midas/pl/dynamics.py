@@ -14,7 +14,6 @@ from midas.pl.figure import (
     GREY,
     axes_for,
     bare,
-    is_number,
     legend,
     legend_size,
     names_of,
@@ -24,6 +23,7 @@ from midas.pl.figure import (
     with_missing,
     write,
 )
+from midas.plane import is_number
 from midas.tl.inputs import column_of, embedding_of
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,6 @@ from midas.pl.features import counts_of, measured_parts
 from midas.pl.figure import (
     GREY,
     MAX_LEGEND,
-    is_number,
     legend,
     legend_size,
     names_of,
@@ -26,13 +24,12 @@ from midas.pl.figure import (
     with_missing,
     write,
 )
+from midas.plane import is_number, umap_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
-
-logger = logging.getLogger(__name__)
 
 MODALITIES = "modalities"
 
@@ -180,19 +177,7 @@ def layout(z: NDArray[Any], seed: int) -> NDArray[np.float32]:
     if n < 3:
         msg = f"Expected 3 cells or more with an embedding, found {n}."
         raise ValueError(msg)
-    logger.info(
-        "Laying out %s cells; the first time in a process takes up to a minute while code is compiled.", f"{n:,}"
-    )
-    import umap as umap_learn  # noqa: PLC0415 - optional, and slow to import
-
-    reducer = umap_learn.UMAP(
-        n_neighbors=min(30, n - 1),
-        min_dist=0.3,
-        random_state=seed,
-        n_jobs=1,
-        init="spectral" if n > 10 else "random",  # the spectrum of a handful of cells has too few vectors
-    )
-    xy[known] = reducer.fit_transform(z[known])
+    xy[known] = umap_of(z[known], seed)
     return xy
 
 

@@ -73,11 +73,6 @@ def write(ax: Axes, save: str | Path | None) -> None:
         figure.savefig(scratch, dpi=150, bbox_inches="tight")
 
 
-def is_number(values: pd.Series) -> bool:
-    """Whether values get a colour scale, rather than a legend."""
-    return bool(pd.api.types.is_numeric_dtype(values)) and not pd.api.types.is_bool_dtype(values)
-
-
 def with_missing(palette: dict[str, Any], missing: bool) -> dict[str, Any]:  # noqa: FBT001 - said by its name
     """Add the cells without a value to the groups of a legend."""
     return {**palette, NO_VALUE: GREY} if missing else palette

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from midas.data import MosaicData
+    from midas.data.parts import Layer
+    from midas.modality import Modality
 
 _GAP = 0.35  # between columns, in widths of a column
 _NAMES = 0.62  # height of the columns' names, in the unit of the rows
@@ -31,7 +33,9 @@ def mosaic(
     data: MosaicData | Mosaic,
     *,
     batch_key: str | None = "batch",
+    modalities: Mapping[str, Modality] | None = None,
     measured: Mapping[str, pd.DataFrame] | None = None,
+    layer: Layer = None,
     ax: Axes | None = None,
     save: str | Path | None = None,
 ) -> Axes:
@@ -45,8 +49,8 @@ def mosaic(
     ----------
     data
         A :class:`midas.Mosaic`, or anything that :func:`midas.read_mosaic` takes.
-    batch_key, measured
-        As in :func:`midas.read_mosaic`.
+    batch_key, modalities, measured, layer
+        As in :func:`midas.read_mosaic`; a :class:`midas.Mosaic` was read already.
     ax
         Axes to draw in.
     save
@@ -64,7 +68,11 @@ def mosaic(
     >>> [label.get_text().split()[0] for label in ax.get_yticklabels()]
     ['batch1', 'batch2', 'batch3', 'batch4']
     """
-    found = data if isinstance(data, Mosaic) else read_mosaic(data, batch_key=batch_key, measured=measured)
+    found = (
+        data
+        if isinstance(data, Mosaic)
+        else read_mosaic(data, batch_key=batch_key, modalities=modalities, measured=measured, layer=layer)
+    )
     order = sorted(range(len(found.batches)), key=lambda b: natural(found.batches[b]))
     number = np.bincount(found.batch, minlength=len(order))[order]
     height = np.clip(number / max(1.0, number.mean()) * 0.55, 0.32, 1.8)

@@ -47,7 +47,7 @@ def history(
     Examples
     --------
     >>> import midas, pandas as pd
-    >>> table = pd.DataFrame({"epoch": [1, 2, 3], "total": [9.0, 5.0, 4.0], "val_total": [9.5, 6.0, 5.5]})
+    >>> table = pd.DataFrame({"epoch": [0, 1, 2], "total": [9.0, 5.0, 4.0], "val_total": [9.5, 6.0, 5.5]})
     >>> axes = midas.pl.history(table)
     >>> [text.get_text() for text in axes[0].get_legend().get_texts()]
     ['training', 'held out']
@@ -63,7 +63,8 @@ def history(
         msg = f"Expected terms out of {', '.join(there)}, found {', '.join(unknown)}."
         raise KeyError(msg)
     axes = panels(len(wanted), ax, (3.2, 2.5))
-    epoch = table[_EPOCH] if _EPOCH in table else pd.Series(np.arange(1, len(table) + 1))
+    # The history counts from 0; people, the progress bar and the report from 1.
+    epoch = (table[_EPOCH] if _EPOCH in table else pd.Series(np.arange(len(table)))) + 1
     for name, panel in zip(wanted, axes, strict=True):
         _curve(panel, epoch, table, name)
     with_held_out = [a for a, name in zip(axes, wanted, strict=True) if f"{_HELD_OUT}{name}" in table]

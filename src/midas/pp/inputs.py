@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,10 +19,10 @@ from midas.columns import as_text
 from midas.data.checks import CountsError, counted, scan
 from midas.data.joint import joint
 from midas.data.measured import flags_in
-from midas.data.parts import Part, counts_of, is_modalities, rows_in
+from midas.data.parts import Layer, Part, counts_of, is_modalities, rows_in
 from midas.data.sources import open_source
 from midas.keys import MEASURED_PREFIX
-from midas.modality import PRESETS
+from midas.modality import PRESETS, canonical
 from midas.pp.arrays import arrays_of
 from midas.pp.beside import proteins_beside
 from midas.pp.folders import in_folder
@@ -53,7 +54,7 @@ _GENERIC = {
 
 
 def collect(
-    sources: Mapping[str, Source] | Iterable[Source], *, batch_key: str = "batch", layer: str | None = None
+    sources: Mapping[str, Source] | Iterable[Source], *, batch_key: str = "batch", layer: Layer = None
 ) -> list[Sample]:
     """Read everything; one sample for each modality of each batch.
 
@@ -68,7 +69,8 @@ def collect(
         Column of obs that names batches, in ``.h5ad`` and ``.h5mu`` files and objects. Any but the usual ``batch`` must be in
         some of them.
     layer
-        Layer that holds the counts in these; X where there is no such layer.
+        Layer that holds the counts in these, or a dict of layers by modality (X in those left out); X where there is no such
+        layer.
 
     Raises
     ------
@@ -85,21 +87,22 @@ def collect(
     if not pairs:
         raise ValueError("Expected files or folders to prepare, found none.")
     samples: list[Sample] = []
+    wanted = _by_modality(layer)
     layers: set[str] = set()  # that the objects have
     columns: set[str] = set()
     for number, (name, source) in enumerate(pairs, 1):
         for opened in _open(source, number):
             layers |= opened.layers
             columns |= opened.columns
-            samples += _samples(opened, name, batch_key, layer)
+            samples += _samples(opened, name, batch_key, wanted)
     if batch_key not in {BATCH_KEY, *columns}:
         there = listed(sorted(columns), 20) or "none"
         msg = f"Expected a column {batch_key!r} in obs of some of the input, found the columns: {there}."
         raise ValueError(msg)
-    if layer is not None and layer not in layers:
-        msg = (
-            f"Expected a layer {layer!r} in some of the input, found the layers: {', '.join(sorted(layers)) or 'none'}."
-        )
+    lost = sorted(set(wanted.values()) - layers)
+    if lost:
+        there = ", ".join(sorted(layers)) or "none"
+        msg = f"Expected a layer {lost[0]!r} in some of the input, found the layers: {there}."
         raise ValueError(msg)
     kept = [sample for sample in samples if sample.modality in PRESETS]
     if not kept:
@@ -111,6 +114,16 @@ def collect(
     note = (f"Features of the type {listed(strangers)} are left out: MIDAS knows RNA, proteins and peaks.",)
     kept = [replace(kept[0], notes=kept[0].notes + note), *kept[1:]] if strangers else kept
     return paired(kept)
+
+
+def _by_modality(layer: Layer) -> dict[str, str]:
+    """Layer of the counts in each modality that has them in one."""
+    named = layer if isinstance(layer, Mapping) else dict.fromkeys(PRESETS, layer)
+    strangers = [name for name in named if canonical(name) not in PRESETS]
+    if strangers:
+        msg = f"Expected layer= by modality ({', '.join(PRESETS)}), found {', '.join(strangers)}."
+        raise ValueError(msg)
+    return {canonical(name): key for name, key in named.items() if key is not None and key != "X"}
 
 
 def named(source: Source) -> tuple[str | None, Source]:
@@ -189,28 +202,28 @@ def _batch_name(path: Path) -> str:
         for ending in (".h5", ".h5ad", ".h5mu"):
             name = name.removesuffix(ending)
         for generic in sorted(_GENERIC - {""}, key=len, reverse=True):
-            name = name.removesuffix(generic).rstrip("._- ")
+            # Only a word of its own: "discount" is a name, "d1_count" is one with a word behind.
+            name = re.sub(rf"(^|[._\- ]){generic}$", "", name).rstrip("._- ")
         if name:
             return name
     return "batch1"
 
 
-def _samples(opened: _Opened, name: str | None, batch_key: str, layer: str | None) -> list[Sample]:
-    """Cut one object by modality and batch, and check its counts."""
+def _samples(opened: _Opened, name: str | None, batch_key: str, layers: Mapping[str, str]) -> list[Sample]:
+    """Cut one object by modality and batch, and check its counts, which are in `layers` of some modalities."""
     data, label, kind, notes = opened.data, opened.label, opened.kind, list(opened.notes)
-    wanted = layer
-    if layer is not None and layer not in opened.layers and not isinstance(data, MuData):
-        notes += [f"{label}: there is no layer {layer!r}; the counts were taken from X."] if opened.layers else []
-        layer = None
-    if isinstance(data, AnnData) and layer is None:
+    if isinstance(data, AnnData) and not opened.layers.intersection(layers.values()):
         data = _raw_counts(data, label, notes)
     samples = []
     parts, taken = _modalities(data, label, notes)
+    if isinstance(data, AnnData) and opened.layers:
+        lost = dict.fromkeys(layers[m] for m in parts if m in layers and layers[m] not in opened.layers)
+        notes += [f"{label}: there is no layer {one!r}; the counts were taken from X." for one in lost]
     for modality, (adata, obs) in parts.items():
         if modality not in PRESETS:
             samples.append(Sample(label, kind, name or opened.batch, modality, adata, tuple(notes)))
             continue
-        counts = _checked(adata, modality, label, layer, wanted)
+        counts = _checked(adata, modality, label, layers.get(modality))
         batch = _batch(obs, name, opened.batch, batch_key, label)
         if name is not None and batch_key in obs.columns and (batch_key != BATCH_KEY or obs[batch_key].nunique() > 1):
             notes.append(_named_note(obs[batch_key], name, label))
@@ -292,16 +305,16 @@ def _whole(matrix: Any) -> bool:  # noqa: ANN401 - whatever AnnData holds
     return bool((values == np.rint(values)).all())
 
 
-def _checked(adata: AnnData, modality: str, label: str, layer: str | None, wanted: str | None) -> sp.csr_matrix:
-    """Find the counts, in `layer` if it is there, and refuse what is none, saying so where the layer `wanted` is missing."""
+def _checked(adata: AnnData, modality: str, label: str, layer: str | None) -> sp.csr_matrix:
+    """Find the counts, in `layer` if it is there, and refuse what is none, saying so where it is not."""
     part = Part(modality, adata, f"{label}, {modality}", pd.Series("", index=adata.obs_names))
     counts = counts_of(part, layer if layer in adata.layers else None)
     try:
         scan(open_source(counts), "counts", part, np.zeros(adata.n_obs, dtype=np.int64), 1)
     except CountsError as error:
-        if wanted is None or wanted in adata.layers:
+        if layer is None or layer in adata.layers:
             raise
-        msg = f"{part.label}: there is no layer {wanted!r}, so X was looked at. {error}"
+        msg = f"{part.label}: there is no layer {layer!r}, so X was looked at. {error}"
         raise CountsError(msg) from error
     return csr(counts)
 
@@ -324,11 +337,12 @@ def _batch(obs: pd.DataFrame, name: str | None, fallback: str, batch_key: str, l
     """Name of each cell's batch."""
     if name is not None or batch_key not in obs.columns:
         return np.full(len(obs), name or fallback, dtype=object)
-    batch = obs[batch_key]
-    if batch.isna().any():
-        msg = f"{label}: expected a batch for every cell in {batch_key!r}, found {int(batch.isna().sum()):,} without."
+    batch = as_text(obs[batch_key])
+    missing = obs[batch_key].isna().to_numpy() | (batch == "")  # files may write a missing text as ""
+    if missing.any():
+        msg = f"{label}: expected a batch for every cell in {batch_key!r}, found {int(missing.sum()):,} without."
         raise ValueError(msg)
-    return as_text(batch)
+    return batch
 
 
 def _named_note(column: pd.Series, name: str, label: str) -> str:

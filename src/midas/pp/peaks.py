@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection
+from decimal import ROUND_FLOOR, Context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 # So few peaks that a cell type could hardly be told by them.
 _FEW_PEAKS = 2000
+# What is advised is never above what it was rounded from, or it would keep fewer peaks than it promises.
+_TWO_DIGITS = Context(prec=2, rounding=ROUND_FLOOR)
 
 
 def merge_peaks(
@@ -75,15 +78,15 @@ def merge_peaks(
     dropped = len(bad.drop_duplicates(["chrom", "start", "end"]))  # batches may have the same
     joined = pd.concat([table[good[batch]] for batch, table in tables.items()], ignore_index=True)
     joined = merged(joined) if len(joined) else joined
-    keep = _allowed(joined, wanted, cutoffs)
+    wide = ~_allowed(joined, wanted, cutoffs)
     if black is None:
+        hit = np.zeros(len(joined), dtype=bool)
         notes.append("No blacklist was given: peaks in regions of artefacts, if there are any, are kept.")
     else:
         hit = overlapping(joined, black)
         said = counted(int(hit.sum()), "joined peak", "joined peaks")
         notes.append(f"Left out: {said} on the blacklist.")
-        keep &= ~hit
-    union = joined[keep].reset_index(drop=True)
+    union = joined[~wide & ~hit].reset_index(drop=True)
     if not len(union):
         found = ", ".join(sorted(everything["chrom"].unique())[:8])
         msg = (
@@ -95,9 +98,10 @@ def merge_peaks(
         where = "the autosomes" if chromosomes is None else "the chromosomes named"
         limits = f"off {where} or outside of {cutoffs.min_width} to {cutoffs.max_width} bp"
         notes.append(f"Left out: {counted(dropped, 'peak', 'peaks')} {limits}.")
-    if int((~keep).sum()) and black is None:
-        wide = counted(int((~keep).sum()), "joined peak", "joined peaks")
-        notes.append(f"Left out: {wide} wider than {cutoffs.max_width:,} bp.")
+    too_wide = int((wide & ~hit).sum())
+    if too_wide:
+        said = counted(too_wide, "joined peak", "joined peaks")
+        notes.append(f"Left out: {said} wider than {cutoffs.max_width:,} bp.")
     out = {}
     for batch, adata in batches.items():
         code = inside(tables[batch], union)
@@ -148,11 +152,11 @@ def select_peaks(batches: Batches, *, cutoffs: Cutoffs | None = None) -> tuple[p
     n = int(keep.sum())
     least = min(_FEW_PEAKS, len(values))
     # The cut-off that would keep as many as needed, rounded down to two digits.
-    advice = float(f"{np.sort(values)[-least] * 0.99:.1g}")
+    advice = _TWO_DIGITS.create_decimal_from_float(float(np.sort(values)[-least]) * 0.99)
     msg = (
         f"{n:,} of {len(values):,} peaks are accessible in over {cutoffs.min_accessibility:.2%} of the cells of some batch. "
         f"The data are sparse ({min(density):.2%} of the peaks per cell in the sparsest batch): lower min_accessibility, for "
-        f"example to {advice:g}."
+        f"example to {float(advice):g}."
     )
     if not n:
         raise ValueError("Expected peaks that are accessible often enough, found that " + msg)

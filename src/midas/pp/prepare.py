@@ -18,6 +18,7 @@ from anndata import AnnData
 from mudata import MuData
 
 from midas.antibodies import ProteinTable
+from midas.data.parts import Layer
 from midas.data.schema import MosaicSchema
 from midas.keys import PREPARATION
 from midas.pp.cutoffs import Cutoffs
@@ -69,7 +70,7 @@ def prepare(
     *,
     cutoffs: Cutoffs | None = None,
     batch_key: str = BATCH_KEY,
-    layer: str | None = None,
+    layer: Layer = None,
     proteins: ProteinTable | str | Path | pd.DataFrame | Mapping[str, str] | None = None,
     fragments: Mapping[str, str | Path] | None = None,
     genome: Genome | None = None,
@@ -88,7 +89,7 @@ def prepare(
     batch_key
         Column of obs that names batches in the input. In the result they are in ``obs["batch"]``, and in this column, too.
     layer
-        Layer that holds the counts of AnnData and MuData.
+        Layer that holds the counts of AnnData and MuData, or a dict of layers by modality (X in those left out).
     proteins
         More names of proteins, as for :func:`protein_table`.
     fragments

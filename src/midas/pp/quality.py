@@ -11,6 +11,7 @@ import pandas as pd
 
 from midas.antibodies import is_control
 from midas.data.checks import counted
+from midas.modality import PRESETS, canonical
 from midas.pp.cutoffs import Cutoffs
 from midas.pp.samples import csr
 
@@ -56,9 +57,14 @@ def check_cells(adata: AnnData, modality: str, cutoffs: Cutoffs | None = None) -
     adata
         Raw counts of one modality of one batch.
     modality
-        ``rna``, ``adt`` or ``atac``.
+        ``rna``, ``adt`` or ``atac``, or another name of one of them (``protein``).
     cutoffs
         The defaults when None.
+
+    Raises
+    ------
+    ValueError
+        When the modality is another, for which there are no cut-offs.
 
     Examples
     --------
@@ -69,8 +75,14 @@ def check_cells(adata: AnnData, modality: str, cutoffs: Cutoffs | None = None) -
     np.True_
     """
     cutoffs = cutoffs or Cutoffs()
+    kind = canonical(modality)
+    if kind not in PRESETS:
+        msg = (
+            f"Expected a modality out of {', '.join(PRESETS)}, found {modality!r}. There are no cut-offs for its cells."
+        )
+        raise ValueError(msg)
     counts = csr(adata.X)
-    if modality == "adt":
+    if kind == "adt":
         # They stick to empty droplets, too.
         proteins = np.array([not is_control(name) for name in adata.var_names], dtype=bool)
         counts = csr(counts[:, np.flatnonzero(proteins)])
@@ -81,7 +93,7 @@ def check_cells(adata: AnnData, modality: str, cutoffs: Cutoffs | None = None) -
     metrics = pd.DataFrame({"n_counts": total, "n_features": found}, index=adata.obs_names)
     notes: list[str] = []
     tests: list[tuple[str, NDArray[np.bool_]]] = []
-    if modality == "rna":
+    if kind == "rna":
         least = _least(cutoffs.min_genes, "rna", adata.n_vars)
         tests += [(f"under {counted(least, 'gene', 'genes')}", found < least)]
         tests += [(f"under {counted(cutoffs.min_counts, 'count', 'counts')}", total < cutoffs.min_counts)]
@@ -93,7 +105,7 @@ def check_cells(adata: AnnData, modality: str, cutoffs: Cutoffs | None = None) -
             tests += [(f"over {most:.0%} mitochondrial", share > most)]
         elif adata.n_vars > _WHOLE:
             notes.append("No mitochondrial genes by name (MT-), so their share could not be looked at.")
-    elif modality == "adt":
+    elif kind == "adt":
         least = cutoffs.min_protein_counts
         tests += [(f"under {counted(least, 'protein count', 'protein counts')}", total < least)]
     else:

@@ -14,7 +14,7 @@ from midas.antibodies import looks_like_proteins
 from midas.data.blocks import read_peaks
 from midas.data.parts import types_in
 from midas.io import DataFileError, read_file
-from midas.modality import PRESETS, preset
+from midas.modality import canonical
 from midas.pp.extra import needs
 from midas.pp.mtx import find_mtx, read_mtx
 from midas.pp.samples import repeats_are_summed
@@ -97,7 +97,7 @@ def by_modality(data: AnnData | MuData) -> dict[str, AnnData]:
         When two modalities of a MuData have names of one.
     """
     if isinstance(data, MuData):
-        names = {name: canonical(name) for name in data.mod}
+        names = {name: canonical(str(name)) for name in data.mod}
         same = [name for name in names if list(names.values()).count(names[name]) > 1]
         if same:
             msg = f"Expected one name for one modality, found {' and '.join(same)}. Give it the same name everywhere."
@@ -106,12 +106,6 @@ def by_modality(data: AnnData | MuData) -> dict[str, AnnData]:
     return {
         name: data if mine.all() else data[:, mine].copy() for name, mine in _columns(data).items() if mine.any()
     } or {"rna": data}
-
-
-def canonical(name: str) -> str:
-    """Name of the preset that a modality's name stands for; other names stay."""
-    kind = preset(str(name))
-    return next((key for key, known in PRESETS.items() if known is kind), str(name))
 
 
 def _columns(adata: AnnData) -> dict[str, NDArray[np.bool_]]:

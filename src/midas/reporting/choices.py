@@ -11,6 +11,7 @@ import pandas as pd
 
 from midas.columns import all_columns
 from midas.files import obstacle
+from midas.plane import is_number
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -123,11 +124,6 @@ def columns_of(obs: pd.DataFrame, choices: Choices) -> tuple[list[str], list[str
         first = [name for name in (label,) if name in suited]
         chosen = list(dict.fromkeys([*first, *suited]))[:_MOST_COLUMNS]
     return chosen, [name for name in obs.columns if name not in chosen]
-
-
-def is_number(values: pd.Series) -> bool:
-    """Whether a column is drawn with a colour scale."""
-    return bool(pd.api.types.is_numeric_dtype(values)) and not pd.api.types.is_bool_dtype(values)
 
 
 def _suited(values: pd.Series) -> bool:

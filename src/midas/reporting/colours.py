@@ -11,7 +11,7 @@ import pandas as pd
 
 from midas import keys
 from midas.data.rows import measured_counts
-from midas.reporting.choices import is_number
+from midas.plane import is_number
 from midas.results import Layout
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ import torch
 
 from midas.columns import all_columns
 from midas.data.summary import MosaicSummary
+from midas.expect import sklearn_seed
 from midas.inference import device_of
 from midas.reporting.advise import Advice
 from midas.reporting.choices import Choices, columns_of, label_of
@@ -201,7 +202,7 @@ def _clusters(c: NDArray[np.float32], seed: int) -> NDArray[np.int64]:
     n = min(_CLUSTERS, len(np.unique(c, axis=0)))
     if n < 2:
         return np.zeros(len(c), dtype=np.int64)
-    found: NDArray[np.int64] = KMeans(n, n_init=1, random_state=seed).fit_predict(c).astype(np.int64)
+    found: NDArray[np.int64] = KMeans(n, n_init=1, random_state=sklearn_seed(seed)).fit_predict(c).astype(np.int64)
     return found
 
 

@@ -12,8 +12,9 @@ from midas import keys
 from midas.columns import all_columns
 from midas.data.combine import chosen
 from midas.data.summary import MosaicSummary, summarise
+from midas.plane import is_number
 from midas.reporting.advise import Advice, advise
-from midas.reporting.choices import is_number, label_of
+from midas.reporting.choices import label_of
 from midas.reporting.diagnostics import findings_of
 from midas.reporting.finding import Finding, Sampled
 from midas.reporting.sample import stratified
@@ -97,7 +98,7 @@ def diagnose(
     if mosaic is None:
         raise ValueError("Expected data, as this model was loaded without its own; give data=.")
     obs = mosaic.obs if data is None else all_columns(data)
-    name = label_of(obs, label) if len(obs.columns) else None
+    name = label_of(obs, label)
     judged = judge(model, mosaic, None if name is None else obs[name], seed=seed)
     rows = [(f.key, f.level, f.title, f.sentence) for f in judged.findings]
     table = pd.DataFrame(rows, columns=["key", "level", "title", "sentence"]).set_index("key")
@@ -126,8 +127,10 @@ def judge(model: MIDAS, mosaic: Mosaic, types: pd.Series | None, *, seed: int) -
     cells = placed[stratified(strata, _MOST_JUDGED, seed)]
     sampled = _sampled(model, mosaic, z, cells, None if types is None else (codes, names))
     summary = summarise(replace(mosaic, notes=_notes(model, mosaic)))
-    findings = findings_of(mosaic, summary, sampled, epochs_of(model))
-    return Judged(z, placed, strata, sampled, summary, tuple(findings), tuple(advise(findings, model.config)))
+    epochs = epochs_of(model)
+    findings = findings_of(mosaic, summary, sampled, epochs)
+    advice = advise(findings, model.config, len(epochs))
+    return Judged(z, placed, strata, sampled, summary, tuple(findings), tuple(advice))
 
 
 def epochs_of(model: MIDAS) -> list[dict[str, float]]:

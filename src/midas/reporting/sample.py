@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from midas.plane import umap_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
-
-logger = logging.getLogger(__name__)
 
 # Every group keeps this many cells if it has them, so that a rare type is not lost to the sample.
 _LEAST = 20
@@ -63,10 +62,4 @@ def plane(z: NDArray[np.float32], seed: int) -> tuple[NDArray[np.float32], str]:
             return flat, "position"
         left, size, _ = np.linalg.svd(centred, full_matrices=False)
         return np.asarray(left[:, :2] * size[:2], dtype=np.float32), "principal components"
-    logger.info(
-        "Laying out %s cells; the first time in a process takes up to a minute while code is compiled.", f"{len(z):,}"
-    )
-    import umap  # noqa: PLC0415 - optional, and slow to import
-
-    reducer = umap.UMAP(n_neighbors=min(30, len(z) - 1), min_dist=0.3, random_state=seed, n_jobs=1)
-    return np.asarray(reducer.fit_transform(z), dtype=np.float32), "UMAP"
+    return umap_of(z, seed), "UMAP"

@@ -28,57 +28,74 @@ class Features:
     binary: bool = False
 
 
+@dataclass(frozen=True)
+class _Genes:
+    """What proteins and peaks are linked to: name and chromosome of each gene, how much it says of the type, its loadings."""
+
+    names: NDArray[np.object_]
+    chrom: NDArray[np.int64]
+    strength: NDArray[np.float64]
+    loadings: NDArray[np.float64]
+
+
 def make_features(config: SimulationConfig, seed: int) -> Sequence[Features]:
     """Features of all three modalities: their names, links and loadings."""
-    n_genes, n_proteins, n_peaks = config.n_genes, config.n_proteins, config.n_peaks
     centres = type_centres(config, seed)
+    genes, rna = _rna(config, seed, centres)
+    return rna, _adt(genes, config, seed, centres), _atac(genes, config, seed, centres)
 
-    rng = generator(seed, FEATURES, 0)
+
+def _rna(config: SimulationConfig, seed: int, centres: NDArray[np.float64]) -> tuple[_Genes, Features]:
+    n, rng = config.n_genes, generator(seed, FEATURES, 0)
     # Most genes say little about the type, a few a lot.
-    strength = np.where(rng.random(n_genes) < 0.4, np.minimum(rng.gamma(3.0, 0.22, n_genes), 1.5), 0.05)
-    gene_loadings = strength[:, None] * _directions(n_genes, config, rng)
-    genes = _names("GENE", n_genes, 4)
-    gene_chrom = np.arange(n_genes) * config.n_chromosomes // n_genes
-    rna = Features(
+    strength = np.where(rng.random(n) < 0.4, np.minimum(rng.gamma(3.0, 0.22, n), 1.5), 0.05)
+    loadings = strength[:, None] * _directions(n, config, rng)
+    genes = _Genes(_names("GENE", n, 4), np.arange(n) * config.n_chromosomes // n, strength, loadings)
+    return genes, Features(
         name="rna",
-        var=pd.DataFrame({"chrom": _chrom_names(gene_chrom)}, index=pd.Index(genes)),
-        loadings=gene_loadings.astype(np.float32),
-        base=_base(np.minimum(rng.normal(0, 1.8, n_genes), 3.5), gene_loadings, centres),
-        noise=rng.gamma(4.0, 0.1, n_genes).astype(np.float32),
+        var=pd.DataFrame({"chrom": _chrom_names(genes.chrom)}, index=pd.Index(genes.names)),
+        loadings=loadings.astype(np.float32),
+        base=_base(np.minimum(rng.normal(0, 1.8, n), 3.5), loadings, centres),
+        noise=rng.gamma(4.0, 0.1, n).astype(np.float32),
         depth=config.rna_depth,
         unmeasured=config.unmeasured_genes,
     )
 
-    rng = generator(seed, FEATURES, 1)
+
+def _adt(genes: _Genes, config: SimulationConfig, seed: int, centres: NDArray[np.float64]) -> Features:
+    n, rng = config.n_proteins, generator(seed, FEATURES, 1)
     # Antibodies are made against markers, so strong genes are chosen.
-    marker = np.sort(rng.choice(n_genes, n_proteins, replace=False, p=strength / strength.sum()))
-    protein_loadings = _linked(gene_loadings[marker], strength[marker], config, rng)
-    adt = Features(
+    share = genes.strength / genes.strength.sum()
+    marker = np.sort(rng.choice(len(share), n, replace=False, p=share))
+    loadings = _linked(genes, marker, config, rng)
+    return Features(
         name="adt",
-        var=pd.DataFrame({"gene": genes[marker]}, index=pd.Index(_names("PROT", n_proteins, 2))),
-        loadings=protein_loadings.astype(np.float32),
-        base=_base(rng.normal(0, 1.3, n_proteins), protein_loadings, centres),
-        noise=rng.gamma(4.0, 0.08, n_proteins).astype(np.float32),
+        var=pd.DataFrame({"gene": genes.names[marker]}, index=pd.Index(_names("PROT", n, 2))),
+        loadings=loadings.astype(np.float32),
+        base=_base(rng.normal(0, 1.3, n), loadings, centres),
+        noise=rng.gamma(4.0, 0.08, n).astype(np.float32),
         depth=config.adt_depth,
         background=config.adt_background,
         unmeasured=config.unmeasured_proteins,
     )
 
-    rng = generator(seed, FEATURES, 2)
-    chrom = np.arange(n_peaks) * config.n_chromosomes // n_peaks
-    first, last = np.searchsorted(gene_chrom, chrom, side="left"), np.searchsorted(gene_chrom, chrom, side="right")
+
+def _atac(genes: _Genes, config: SimulationConfig, seed: int, centres: NDArray[np.float64]) -> Features:
+    n, rng = config.n_peaks, generator(seed, FEATURES, 2)
+    chrom = np.arange(n) * config.n_chromosomes // n
+    first, last = (np.searchsorted(genes.chrom, chrom, side=side) for side in ("left", "right"))
     # A gene of the same chromosome; genes are numbered along the genome, so sorting lays a gene's peaks together.
-    gene = np.sort(first + np.floor(rng.random(n_peaks) * (last - first)).astype(np.int64))
-    linked = rng.random(n_peaks) < config.linked_fraction
-    start = 1000 * (1 + np.arange(n_peaks) - np.searchsorted(chrom, chrom, side="left"))
+    gene = np.sort(first + np.floor(rng.random(n) * (last - first)).astype(np.int64))
+    linked = rng.random(n) < config.linked_fraction
+    start = 1000 * (1 + np.arange(n) - np.searchsorted(chrom, chrom, side="left"))
     peaks = [f"{c}:{s}-{s + 500}" for c, s in zip(_chrom_names(chrom), start, strict=True)]
-    unlinked_loadings = rng.permutation(strength[gene])[:, None] * _directions(n_peaks, config, rng)
-    loadings = np.where(linked[:, None], _linked(gene_loadings[gene], strength[gene], config, rng), unlinked_loadings)
-    base = _base(rng.normal(0, 0.8, n_peaks), loadings, centres)
-    atac = Features(
+    of_their_own = rng.permutation(genes.strength[gene])[:, None] * _directions(n, config, rng)
+    loadings = np.where(linked[:, None], _linked(genes, gene, config, rng), of_their_own)
+    base = _base(rng.normal(0, 0.8, n), loadings, centres)
+    return Features(
         name="atac",
         var=pd.DataFrame(
-            {"chrom": _chrom_names(chrom), "gene": np.where(linked, genes[gene], "")}, index=pd.Index(peaks)
+            {"chrom": _chrom_names(chrom), "gene": np.where(linked, genes.names[gene], "")}, index=pd.Index(peaks)
         ),
         loadings=loadings.astype(np.float32),
         base=base,
@@ -87,7 +104,6 @@ def make_features(config: SimulationConfig, seed: int) -> Sequence[Features]:
         binary=True,
         unmeasured=config.unmeasured_peaks,
     )
-    return rna, adt, atac
 
 
 def _names(stem: str, n: int, width: int) -> NDArray[np.object_]:
@@ -104,15 +120,12 @@ def _directions(n: int, config: SimulationConfig, rng: np.random.Generator) -> N
 
 
 def _linked(
-    gene_loadings: NDArray[np.float64],
-    strength: NDArray[np.float64],
-    config: SimulationConfig,
-    rng: np.random.Generator,
+    genes: _Genes, gene: NDArray[np.int64], config: SimulationConfig, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Draw loadings that share `link_strength` with those of the gene, and are as strong."""
-    own = strength[:, None] * _directions(len(strength), config, rng)
+    """Draw loadings that share `link_strength` with those of each feature's `gene`, and are as strong."""
+    own = genes.strength[gene][:, None] * _directions(len(gene), config, rng)
     rho = config.link_strength
-    loadings: NDArray[np.float64] = rho * gene_loadings + np.sqrt(1 - rho**2) * own
+    loadings: NDArray[np.float64] = rho * genes.loadings[gene] + np.sqrt(1 - rho**2) * own
     return loadings
 
 

@@ -11,6 +11,7 @@ import scipy.sparse as sp
 from sklearn.mixture import GaussianMixture
 
 from midas.columns import as_text
+from midas.expect import sklearn_seed
 from midas.tl.inputs import column_of, group_names, is_sparse, panels_of, values_of
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def _bimodal(share: NDArray[np.float64], cutoff: float, least: float, seed: int)
     x = np.log(np.maximum(share, least / 2))[:, None]  # half a peak for a cell without any
     if x.std() == 0:
         return False
-    one, two = (GaussianMixture(n, random_state=seed, n_init=3).fit(x) for n in (1, 2))
+    one, two = (GaussianMixture(n, random_state=sklearn_seed(seed), n_init=3).fit(x) for n in (1, 2))
     (low, high), spread = np.sort(two.means_.ravel()), np.sqrt(two.covariances_.ravel())
     # Ashman's D: above 2, the two parts show as two peaks.
     apart = np.sqrt(2) * (high - low) / np.sqrt((spread**2).sum())

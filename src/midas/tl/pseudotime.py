@@ -9,6 +9,7 @@ import pandas as pd
 
 from midas import keys
 from midas.columns import as_text
+from midas.expect import sklearn_seed
 from midas.tl.inputs import by_cell, column_of, embedding_of
 
 if TYPE_CHECKING:
@@ -85,8 +86,8 @@ def pseudotime(
     frame = Frame(np.zeros((len(at), 1), dtype=np.float32), obs=pd.DataFrame(index=data.obs_names[at]))
     frame.obsm[basis] = z[at]
     frame.uns["iroot"] = _root(data, root, groupby, at, z)
-    sc.pp.neighbors(frame, n_neighbors=min(n_neighbors, len(at) - 1), use_rep=basis, random_state=seed)
-    sc.tl.diffmap(frame, n_comps=min(n_components, len(at) - 2), random_state=seed)
+    sc.pp.neighbors(frame, n_neighbors=min(n_neighbors, len(at) - 1), use_rep=basis, random_state=sklearn_seed(seed))
+    sc.tl.diffmap(frame, n_comps=min(n_components, len(at) - 2), random_state=sklearn_seed(seed))
     sc.tl.dpt(frame, n_dcs=frame.obsm["X_diffmap"].shape[1])
     time = np.full(data.n_obs, np.nan)
     time[at] = frame.obs["dpt_pseudotime"].to_numpy()

@@ -20,7 +20,7 @@ class LearningRate:
     fall_from
         Step at which the fall begins.
     end
-        Step at which the factor is zero and training is over.
+        Step at which training is over; a rate that falls is zero there.
     """
 
     rise: int
@@ -67,5 +67,5 @@ class Watch:
         return False
 
     def tired(self, epoch: int) -> bool:
-        """Whether the loss has not improved for longer than the patience."""
+        """Whether the loss has not improved for as many epochs as the patience."""
         return self.patience is not None and epoch - self.best_epoch >= self.patience

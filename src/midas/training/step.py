@@ -156,8 +156,8 @@ def train_step(
     Raises
     ------
     NotFiniteError
-        Before any weight of the model is changed by it, on devices where looking costs nothing (the CPU); an objective that is
-        broken before the discriminators have their say does not change theirs either.
+        Before any weight of the model is changed by it, on devices where looking costs nothing (the CPU). If the objective is not
+        finite before the discriminators are updated, their weights do not change either.
     """
     among, weights = learner.among(minibatch), learner.weights(progress)
     teach = bool(weights.adversarial > 0)

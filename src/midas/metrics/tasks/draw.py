@@ -17,7 +17,10 @@ THIN: Final = 3
 
 
 def sample(groups: Sequence[str] | NDArray[Any], n: int, *, seed: int = 0) -> NDArray[np.int64]:
-    """Draw `n` positions, of each group in proportion to its size and at least one, in ascending order; all if fewer."""
+    """Draw `n` positions, of each group in proportion to its size, in ascending order; all if there are fewer.
+
+    Of each group at least one, unless there are more groups than `n`.
+    """
     codes, sizes = np.unique(np.asarray(groups), return_inverse=True, return_counts=True)[1:]
     if n < 1:
         msg = f"Expected to draw 1 cell or more, found {n}."
@@ -27,6 +30,9 @@ def sample(groups: Sequence[str] | NDArray[Any], n: int, *, seed: int = 0) -> ND
     share = n * sizes / len(codes)
     quota = np.floor(share).astype(np.int64)
     quota[np.argsort(quota - share, kind="stable")[: n - quota.sum()]] += 1
+    while n >= len(sizes) and not quota.all():  # the largest gives one up for the rarest
+        quota[quota.argmax()] -= 1
+        quota[quota.argmin()] = 1
     rng = np.random.default_rng([seed, SUBSAMPLE])
-    drawn = [rng.permutation(np.flatnonzero(codes == g))[: max(q, 1)] for g, q in enumerate(quota)]
+    drawn = [rng.permutation(np.flatnonzero(codes == g))[:q] for g, q in enumerate(quota)]
     return np.sort(np.concatenate(drawn))
