@@ -194,7 +194,9 @@ def test_names_in_the_log(case: tuple[MIDAS, Minibatch, Outputs]) -> None:
 @pytest.mark.parametrize("progress", [0.0, 0.1, 0.2, 0.7])
 def test_weights_rise_as_the_configuration_says(progress: float, monkeypatch: pytest.MonkeyPatch) -> None:
     config = ObjectiveConfig()
-    expected = Weights.of(config.at(progress))
+    kl, adversarial = config.risen(progress)
+    at = replace(config, kl_c=kl * config.kl_c, kl_u=kl * config.kl_u, adversarial=adversarial * config.adversarial)
+    expected = Weights.of(at)
     monkeypatch.setattr(
         "midas.config.objective.check_types", pytest.fail
     )  # once a step would take longer than all else

@@ -10,6 +10,8 @@ import pandas as pd
 from mudata import MuData
 from pandas.api.extensions import ExtensionDtype
 
+from midas.natural import natural
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -97,6 +99,20 @@ def as_text(values: pd.Series) -> NDArray[np.object_]:
     codes, uniques = pd.factorize(values)
     whole = [str(int(v)) if isinstance(v, float | np.floating) and v.is_integer() else str(v) for v in uniques]
     return np.array([*whole, None], dtype=object)[codes]
+
+
+def group_names(groups: pd.Series) -> list[str]:
+    """Groups in order: of the categories where there are any, else sorted, numbers by value; empty ones and NaN left out.
+
+    Examples
+    --------
+    >>> group_names(pd.Series(["c10", "c2", None])), group_names(pd.Series([10.0, 2.0]))
+    (['c2', 'c10'], ['2', '10'])
+    """
+    there = {name for name in as_text(groups) if name is not None}
+    if isinstance(groups.dtype, pd.CategoricalDtype):
+        return [name for name in dict.fromkeys(as_text(pd.Series(groups.cat.categories))) if name in there]
+    return sorted(there, key=natural)
 
 
 def writable(table: pd.DataFrame) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import numpy as np
 
 _SEEDS: Final = 2**63  # what torch's generators take
 
-SEEDS_OF_SKLEARN: Final = 2**32
+_SEEDS_OF_SKLEARN: Final = 2**32
 """What scikit-learn and numpy's older generators take."""
 
 
@@ -69,4 +69,4 @@ def expect_seed(seed: object) -> int:
 
 def sklearn_seed(seed: int) -> int:
     """The seed for libraries that take smaller ones (scikit-learn, umap, pynndescent, scanpy); larger ones start over."""
-    return seed % SEEDS_OF_SKLEARN
+    return seed % _SEEDS_OF_SKLEARN

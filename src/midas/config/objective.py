@@ -28,8 +28,8 @@ class ObjectiveConfig:
     alignment
         Squared distance of single-modality samples from their mean (alpha).
     contrast
-        Cost of telling which cell of its batch a modality is of, given another modality; 0 for none, as in the paper. 5 to 20
-        bring the modalities of single cells closer, at the cost of runs that differ more.
+        Cost of telling which cell of its batch a modality is of, given another modality, so that the modalities of single cells
+        come closer; 0 for none, as in the paper.
     adversarial
         Cross entropy of the discriminators, which the encoders raise (beta_s).
     adversarial_growth
@@ -55,7 +55,7 @@ class ObjectiveConfig:
     kl_c: float = 1.0
     kl_u: float = 20.0
     alignment: float = 50.0
-    contrast: float = 0.0
+    contrast: float = 10.0
     adversarial: float = 30.0
     adversarial_growth: float = 2.0
     mislead: Misleading = "batches"

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from midas.columns import as_text, group_names
 from midas.files import replacing
-from midas.natural import natural
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,12 +81,7 @@ def with_missing(palette: dict[str, Any], missing: bool) -> dict[str, Any]:  # n
 def names_of(values: pd.Series | ArrayLike) -> tuple[NDArray[np.object_], list[str]]:
     """Group of each cell as text, None where unknown, and the groups in order (of categories, else sorted)."""
     series = values if isinstance(values, pd.Series) else pd.Series(np.asarray(values))
-    text = series.astype(str).to_numpy(dtype=object).copy()
-    text[series.isna().to_numpy()] = None
-    if isinstance(series.dtype, pd.CategoricalDtype):
-        there = set(text)
-        return text, [str(name) for name in series.cat.categories if str(name) in there]
-    return text, sorted({name for name in text if name is not None}, key=natural)
+    return as_text(series), group_names(series)
 
 
 def colours(n: int) -> list[Any]:
@@ -106,7 +101,7 @@ def palette_of(uns: Any, column: str, values: pd.Series) -> dict[str, Any]:  # n
     kept = uns.get(f"{column}_colors") if hasattr(uns, "get") else None
     # Scanpy keeps a colour for each category, used or not, and makes sorted categories of text.
     categorical = isinstance(values.dtype, pd.CategoricalDtype)
-    categories = [str(name) for name in values.cat.categories] if categorical else sorted(names)
+    categories = as_text(pd.Series(values.cat.categories)).tolist() if categorical else sorted(names)
     if kept is None or len(kept) < len(categories):
         return dict(zip(names, colours(len(names)), strict=True))
     own = dict(zip(categories, kept, strict=False))

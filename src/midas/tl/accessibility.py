@@ -10,9 +10,9 @@ import pandas as pd
 import scipy.sparse as sp
 from sklearn.mixture import GaussianMixture
 
-from midas.columns import as_text
+from midas.columns import as_text, group_names
 from midas.expect import sklearn_seed
-from midas.tl.inputs import column_of, group_names, is_sparse, panels_of, values_of
+from midas.tl.inputs import column_of, is_sparse, panels_of, values_of
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from sklearn.neighbors import NearestNeighbors
 
-from midas.columns import as_text
-from midas.tl.inputs import by_cell, group_names, same_cells
+from midas.columns import as_text, group_names
+from midas.tl.inputs import by_cell, same_cells
 from midas.tl.latents import JOINT
 
 if TYPE_CHECKING:

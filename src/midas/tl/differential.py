@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from midas.columns import as_text
+from midas.columns import as_text, group_names
 from midas.data.checks import describe_names
 from midas.decoding import States, decode
 from midas.expect import expect
 from midas.likelihoods import LIKELIHOODS
 from midas.tl.discrepancy import model_error
-from midas.tl.inputs import by_cell, column_of, group_names, known_names
+from midas.tl.inputs import by_cell, column_of, known_names
 from midas.tl.latents import mosaic_of
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from midas import keys, metrics
-from midas.columns import as_text
-from midas.tl.inputs import column_of, group_names, is_sparse, panels_of, values_of
+from midas.columns import as_text, group_names
+from midas.tl.inputs import column_of, is_sparse, panels_of, values_of
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -12,10 +12,9 @@ import scipy.sparse as sp
 from mudata import MuData
 
 from midas import keys
-from midas.columns import all_columns, as_text
+from midas.columns import all_columns
 from midas.data.checks import describe_names
 from midas.data.measured import flags_in
-from midas.natural import natural
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -88,21 +87,13 @@ def _matched(name: str, own: pd.Index, main: str, cells: pd.Index) -> slice | ND
     return at
 
 
-def group_names(groups: pd.Series) -> list[str]:
-    """Groups in order: of the categories where there are any, else sorted, numbers by value; empty ones and NaN left out."""
-    there = {name for name in as_text(groups) if name is not None}
-    if isinstance(groups.dtype, pd.CategoricalDtype):
-        return [name for name in dict.fromkeys(as_text(pd.Series(groups.cat.categories))) if name in there]
-    return sorted(there, key=natural)
-
-
 def modality_of(data: MuData | AnnData, modality: str | None) -> AnnData:
     """Take one modality of a MuData; an AnnData is the modality itself."""
     if not isinstance(data, MuData):
         return data
     if modality not in data.mod:
         msg = f"Expected modality= to be one of {', '.join(data.mod)}, found {modality!r}."
-        raise KeyError(msg)
+        raise ValueError(msg)
     return data.mod[modality]
 
 

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 from sklearn.cluster import KMeans
 
-from midas.expect import SEEDS_OF_SKLEARN
+from midas.expect import sklearn_seed
+from midas.neighbours import squared_distances
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,8 +58,8 @@ class Landmarks:
         if len(known) > _MOST_CELLS:
             known = known[np.sort(np.random.default_rng([seed, 11]).choice(len(known), _MOST_CELLS, replace=False))]
         n = int(np.clip(len(known) // _CELLS_PER_CLUSTER, 1, _MOST_CLUSTERS))
-        centres = KMeans(n, n_init=1, random_state=seed % SEEDS_OF_SKLEARN).fit(known).cluster_centers_
-        away = _squared_distances(known, centres).min(1)
+        centres = KMeans(n, n_init=1, random_state=sklearn_seed(seed)).fit(known).cluster_centers_
+        away = squared_distances(known, centres).min(1)
         return cls(centres, max(float(away.mean()), 1e-12), float(np.quantile(away, _TYPICAL)))
 
     def settle(self, c: NDArray[np.float32], group: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -100,7 +101,7 @@ class Landmarks:
 
     def _first_softness(self, c: NDArray[np.float64]) -> float:
         """The wider, the farther cells lie from the landmarks once their common shift is gone (cubed: it soon matters)."""
-        away = _squared_distances(c - self._common(c, _SOFTNESS), self.centres).min(1)
+        away = squared_distances(c - self._common(c, _SOFTNESS), self.centres).min(1)
         return float(np.clip((np.median(away) / self.spread) ** 3, *_WIDEST))
 
     def _common(self, c: NDArray[np.float64], softness: float) -> NDArray[np.float64]:
@@ -123,14 +124,14 @@ class Landmarks:
 
     def _shares(self, c: NDArray[np.float64], softness: float) -> NDArray[np.float64]:
         """How much each cell is of each cluster, `(n_cells, n_clusters)`."""
-        away = _squared_distances(c, self.centres)
+        away = squared_distances(c, self.centres)
         near = np.exp(-(away - away.min(1, keepdims=True)) / (softness * self.spread))
         share: NDArray[np.float64] = near / near.sum(1, keepdims=True)
         return share
 
     def _typical(self, c: NDArray[np.float64]) -> NDArray[np.float64]:
         """1 for cells as near to a landmark as the reference's are, less the farther away they are, `(n_cells,)`."""
-        away = np.maximum(_squared_distances(c, self.centres).min(1), 1e-12)
+        away = np.maximum(squared_distances(c, self.centres).min(1), 1e-12)
         typical: NDArray[np.float64] = np.minimum(1.0, (self.far / away) ** _STEEPNESS)
         return typical
 
@@ -140,8 +141,3 @@ def groups_of(mosaic: Mosaic) -> NDArray[np.int64]:
     kind, _ = pd.factorize(mosaic.combinations().to_numpy())
     group: NDArray[np.int64] = kind * (len(mosaic.batches) + 1) + mosaic.batch
     return group
-
-
-def _squared_distances(x: NDArray[np.float64], centres: NDArray[np.float64]) -> NDArray[np.float64]:
-    found: NDArray[np.float64] = (x**2).sum(1)[:, None] - 2 * x @ centres.T + (centres**2).sum(1)
-    return np.maximum(found, 0.0)

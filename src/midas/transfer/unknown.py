@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midas import keys
-from midas.expect import SEEDS_OF_SKLEARN
+from midas.expect import sklearn_seed
 from midas.neighbours import Index
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def cut(score: NDArray[np.float64], *, separation: float = _SEPARATION, seed: in
     values = score[np.isfinite(score)]
     if len(values) < _FEWEST_CELLS or values.std() == 0:
         return Cut(np.inf, 0.0)
-    fitted = GaussianMixture(2, n_init=3, random_state=seed % SEEDS_OF_SKLEARN).fit(values[:, None])
+    fitted = GaussianMixture(2, n_init=3, random_state=sklearn_seed(seed)).fit(values[:, None])
     mean, variance = fitted.means_.ravel(), fitted.covariances_.ravel()
     apart = float(np.sqrt(2) * abs(mean[1] - mean[0]) / np.sqrt(variance.sum()))
     if apart < separation:
@@ -107,7 +107,7 @@ def share_of_query(cells: AnnData, *, n_neighbors: int = 100, seed: int = 0) -> 
     known = np.asarray(np.isfinite(latent).all(axis=1))
     is_query: NDArray[np.bool_] = (cells.obs[keys.ORIGIN] == "query").to_numpy(dtype=bool)
     layout = UMAP(
-        n_neighbors=30, metric="cosine", min_dist=0.3, random_state=seed % SEEDS_OF_SKLEARN, n_jobs=1
+        n_neighbors=30, metric="cosine", min_dist=0.3, random_state=sklearn_seed(seed), n_jobs=1
     ).fit_transform(latent[known])
     mine = is_query[known]
     _, at = Index(layout).find(layout[mine], n_neighbors + 1)
