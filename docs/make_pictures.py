@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
 import logging
@@ -78,4 +79,7 @@ def _keep(folder: Path) -> None:
 
 if __name__ == "__main__":
     logging.getLogger("midas").setLevel(logging.ERROR)
-    {"guide": guide, "pbmc": pbmc}[sys.argv[1]]()
+    pages = {"guide": guide, "pbmc": pbmc}
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("page", choices=pages)
+    pages[parser.parse_args().page]()
