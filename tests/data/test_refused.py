@@ -90,7 +90,7 @@ REFUSED: list[tuple[Callable[[], Any], dict[str, Any], str]] = [
     (
         lambda: one(CELLS, GENES),
         {"batch_key": ["site", "donor"]},
-        r"batch_key= to name one column .*found \['site', 'donor'\]",
+        r"batch_key= to name one column .*found \['site', 'donor'\].*= obs\['site'\].astype\(str\) \+ \"_\" \+ obs\['donor'\]",
     ),
     (
         lambda: without(one(CELLS, GENES), "columns"),

@@ -257,10 +257,10 @@ def types_in(adata: AnnData) -> pd.Series | None:
 def _check_key(batch_key: object) -> None:
     """Refuse what is no name of a column."""
     if batch_key is not None and not isinstance(batch_key, str):
-        msg = (
-            f"Expected batch_key= to name one column of obs, found {batch_key!r}. To tell batches by several columns, join them "
-            "into one first."
-        )
+        msg = f"Expected batch_key= to name one column of obs, found {batch_key!r}."
+        if isinstance(batch_key, list | tuple) and batch_key:
+            one = ' + "_" + '.join(f"obs[{str(name)!r}].astype(str)" for name in batch_key)
+            msg += f' To tell batches by several columns, join them: obs["batch"] = {one}.'
         raise TypeError(msg)
 
 
