@@ -39,7 +39,7 @@ from midas.results import all_layout, check_rows, checked_out, fill, frame, gath
 from midas.sample import read_sampled, rows_of, sampled
 from midas.sharing import fetch
 from midas.spread import knowledge
-from midas.storage import StoredModel, has_sample, read_model, read_sample, write_model
+from midas.storage import StoredModel, has_sample, read_model, read_sample, weights_in, write_model
 from midas.training.device import accelerator_or_other
 from midas.training.loop import Logger, Surroundings, Trained, fit
 from midas.training.start import start
@@ -137,7 +137,7 @@ class MIDAS:
         self._learned: Learned | None = None
         self._encoded: Encoded | None = None
         self._counts: tuple[Mosaic, NDArray[np.int64]] | None = None
-        self._folder: Path | None = None
+        self._folder: tuple[Path, str] | None = None  # that it was read from, and sha256 of the weights there
         self._begun = False
         self._make_networks()
 
@@ -306,16 +306,16 @@ class MIDAS:
         >>> model.has_counts
         True
         """
-        return self._counts is not None or (self._folder is not None and has_sample(self._folder))
+        return self._counts is not None or (self._folder is not None and has_sample(self._folder[0]))
 
     def transfer(
         self,
         query: MosaicData,
         *,
-        batch_key: str | None = "batch",
+        batch_key: str | EllipsisType | None = ...,
         modalities: Mapping[str, Modality] | None = None,
         measured: Mapping[str, pd.DataFrame] | None = None,
-        layer: Layer = None,
+        layer: Layer | EllipsisType = ...,
         config: TransferConfig | None = None,
         seed: int = 0,
         progress: bool = True,
@@ -329,7 +329,7 @@ class MIDAS:
         query
             New data: any modalities, any batches, more or fewer features.
         batch_key, measured, layer, seed
-            As in :class:`MIDAS`.
+            As in :class:`MIDAS`; the column and the layer are those of this model's own data if left out.
         modalities
             Likewise, of modalities that this model lacks.
         config
@@ -367,7 +367,7 @@ class MIDAS:
         """
         if self._counts is not None:
             return self._counts
-        sample = None if self._folder is None else read_sample(self._folder)
+        sample = None if self._folder is None else read_sample(*self._folder)
         if sample is None:
             if self._folder is None:
                 raise NotFittedError(
@@ -827,7 +827,7 @@ class MIDAS:
         >>> midas.MIDAS.load("model", mdata).latent().shape
         (300, 32)
         """
-        place = fetch(folder, sha256=sha256)
+        place = fetch(folder, sha256=sha256).resolve()
         stored = read_model(place)
         model = cls.__new__(cls)
         here = accelerator_or_other(stored.config.training)
@@ -836,13 +836,14 @@ class MIDAS:
         layer = stored.layer if isinstance(layer, EllipsisType) else layer
         model._start(stored.schema, config, stored.seed, HowRead(key, layer, told, renamed=stored.renamed))
         model.mosaic = None
-        model._learned, model._folder = stored.learned, place
+        model._learned, model._folder = stored.learned, (place, weights_in(place))
         model.vae.load_state_dict(stored.weights)
         model.vae.to(here)
         if data is not None:
             model.mosaic = model.read(data)
             rows = rows_of(model.mosaic, model.cells) if model.has_cells else None
-            if rows is not None:  # the model's own cells: their counts are at hand again
+            # The model's own cells: their counts are at hand again, if they are not fewer than the folder holds.
+            if rows is not None and (len(rows) >= model.cells.n_obs or not has_sample(place)):
                 model._counts = model.mosaic, rows
         return model
 

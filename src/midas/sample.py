@@ -25,6 +25,11 @@ _REGIONS = 50
 _ROW = "midas_row"
 
 
+def by_state(rows: NDArray[np.int64], z: NDArray[np.floating]) -> NDArray[np.int64]:
+    """Positions in the order of their states, so that the order of the input has no say in what is drawn from them."""
+    return rows[np.lexsort(np.asarray(z)[rows].T)]
+
+
 def evenly(group: NDArray[np.int64], n: int, seed: int) -> NDArray[np.int64]:
     """Choose up to `n` positions: as many of each group as of any other, as far as it has them; in rising order."""
     if len(group) <= n:
@@ -44,10 +49,11 @@ def representative(cells: AnnData, rows: NDArray[np.int64], n: int, seed: int) -
     usable = np.flatnonzero(np.isfinite(c).all(1))
     if len(usable) <= n:
         return usable
+    usable = by_state(usable, c)
     batch, _ = pd.factorize(cells.obs[keys.BATCH].astype(str).to_numpy()[rows[usable]])
     regions = min(_REGIONS, len(usable))
     region = MiniBatchKMeans(regions, random_state=sklearn_seed(seed), n_init=1).fit_predict(c[usable])
-    return usable[evenly(batch * regions + region, n, seed)]
+    return np.sort(usable[evenly(batch * regions + region, n, seed)])
 
 
 def rows_of(mosaic: Mosaic, cells: AnnData) -> NDArray[np.int64] | None:

@@ -243,15 +243,33 @@ def has_sample(folder: Path) -> bool:
     return _SAMPLE in read_card(folder)["sha256"]
 
 
-def read_sample(folder: Path) -> MuData | None:
+def weights_in(folder: Path) -> str:
+    """sha256 of a model's weights, by which another model in the same place is known."""
+    return str(read_card(folder)["sha256"][_WEIGHTS])
+
+
+def read_sample(folder: Path, weights: str) -> MuData | None:
     """Read the counts that a model keeps of some of its cells; None when it keeps none.
+
+    Parameters
+    ----------
+    folder
+        Where it was read from.
+    weights
+        As :func:`weights_in` gave then.
 
     Raises
     ------
     ModelFileError
-        When they are damaged.
+        When they are damaged, or of another model.
     """
     description = read_card(folder)
+    if description["sha256"][_WEIGHTS] != weights:
+        msg = (
+            f"{folder}: expected the model that was loaded from there, whose counts are wanted, found another in its place. Save "
+            "models that go on from a reference beside it, not over it."
+        )
+        raise ModelFileError(msg)
     if _SAMPLE not in description["sha256"]:
         return None
     with joining():

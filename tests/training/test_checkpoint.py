@@ -234,6 +234,12 @@ def partly_measured(mdata: md.MuData) -> md.MuData:
     return mdata
 
 
+def counted_twice(mdata: md.MuData) -> md.MuData:
+    """The same data, but for the counts of one modality."""
+    mdata["rna"].X = mdata["rna"].X * 2
+    return mdata
+
+
 @pytest.mark.parametrize(
     ("change", "differs"),
     [
@@ -241,9 +247,10 @@ def partly_measured(mdata: md.MuData) -> md.MuData:
         (lambda mdata: {"mdata": mdata, "config": tiny(), "seed": 1}, "seed"),
         (lambda mdata: {"mdata": mdata[:100].copy(), "config": tiny()}, "cells"),
         (lambda mdata: {"mdata": renamed(mdata, obs=True), "config": tiny()}, "names of cells. Start"),
+        (lambda mdata: {"mdata": counted_twice(mdata), "config": tiny()}, "counts. Start"),
         (lambda mdata: {"mdata": renamed(mdata, obs=False), "config": tiny()}, "names of features. Start"),
-        (lambda mdata: {"mdata": without_one(mdata), "config": tiny()}, "names of cells. Start"),
-        (lambda mdata: {"mdata": partly_measured(mdata), "config": tiny()}, "measured features. Start"),
+        (lambda mdata: {"mdata": without_one(mdata), "config": tiny()}, "names of cells, counts. Start"),
+        (lambda mdata: {"mdata": partly_measured(mdata), "config": tiny()}, "measured features, counts. Start"),
     ],
 )
 def test_the_checkpoint_of_another_run_is_refused(

@@ -71,6 +71,27 @@ class Source:
     layer: Layer = None
 
 
+@dataclass(frozen=True)
+class QuerySource:
+    """Where the counts of a query are."""
+
+    data: Data
+    batch_key: Annotated[
+        str | None,
+        typer.Option(
+            help="Column of obs that names each cell's batch; 'none' when all cells are one batch. That of the reference's own "
+            "data if left out."
+        ),
+    ] = None
+    layer: Annotated[
+        str | None,
+        typer.Option(
+            help="Layer that holds the counts; by modality: rna=counts,adt=raw; X for X itself. That of the reference's own data "
+            "if left out."
+        ),
+    ] = None
+
+
 def key_of(batch_key: str) -> str | None:
     """Column of obs that an option names."""
     return None if batch_key == "none" else batch_key

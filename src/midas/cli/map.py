@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from midas.cli.common import Quiet, Seed, Source, errors, key_of, layer_of, log_to, names_of, tell_if_interrupted
+from midas.cli.common import QuerySource, Quiet, Seed, errors, key_of, layer_of, log_to, names_of, tell_if_interrupted
 from midas.cli.options import grouped
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Reference:
         if self.labels is not None:
             object.__setattr__(self, "labels", [name for given in self.labels for name in names_of(given)])
 
-    def map(self, source: Source, seed: int, *, quiet: bool) -> tuple[Query, Mapped, Labels | None]:
+    def map(self, source: QuerySource, seed: int, *, quiet: bool) -> tuple[Query, Mapped, Labels | None]:
         """Map the cells of a file, and label them if columns were named."""
         from midas.io import read_file  # noqa: PLC0415
         from midas.transfer import Query, label_cells, map_query, read_settings  # noqa: PLC0415
@@ -64,8 +64,8 @@ class Reference:
         known, mode = self.load(voting)
         query = Query(
             read_file(source.data),
-            batch_key=key_of(source.batch_key),
-            layer=layer_of(source.layer),
+            batch_key=... if source.batch_key is None else key_of(source.batch_key),
+            layer=... if source.layer is None else layer_of(source.layer),
             config=tuning,
             seed=seed,
             progress=not quiet,
@@ -102,7 +102,7 @@ class Results:
 def map_(
     reference: Reference,
     results: Results,
-    source: Source,
+    source: QuerySource,
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
@@ -134,7 +134,7 @@ def label(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Table of the labels, a .csv or .tsv file.", show_default=False)
     ],
-    source: Source,
+    source: QuerySource,
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
@@ -173,7 +173,7 @@ def _check_table(output: Path, labels: list[str] | None) -> None:
         raise ValueError(msg)
 
 
-def _check_targets(results: Results, source: Source, reference: str) -> None:
+def _check_targets(results: Results, source: QuerySource, reference: str) -> None:
     """Refuse what could not be written, before the tuning."""
     from midas.io import check_target  # noqa: PLC0415
     from midas.storage import check_folder  # noqa: PLC0415

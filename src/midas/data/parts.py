@@ -316,6 +316,14 @@ def batches_in(data: MosaicData, *, batch_key: str | None, modalities: Mapping[s
     return {str(name) for part in parts for name in part.batch.unique()}
 
 
+def has_column(data: MosaicData, name: str) -> bool:
+    """Whether any table of cells of the data has a column."""
+    if isinstance(data, Mapping):
+        return any(has_column(part, name) for part in data.values())
+    tables = [data.obs, *(part.obs for part in data.mod.values())] if isinstance(data, MuData) else [data.obs]
+    return any(name in table.columns for table in tables)
+
+
 def layer_in(layer: Layer, modality: str) -> str | None:
     """Layer of one modality's counts; None for ``X``."""
     found = layer if layer is None or isinstance(layer, str) else layer.get(modality)

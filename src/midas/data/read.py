@@ -17,9 +17,9 @@ from midas.data.mosaic import ModalityRows, Mosaic
 from midas.data.names import CellNames
 from midas.data.odd import odd_parts, odd_rows
 from midas.data.opened import open_parts
-from midas.data.parts import Layer, MosaicData, NoBatchError, take_apart
+from midas.data.parts import Layer, MosaicData, NoBatchError, called, take_apart
 from midas.data.schema import MosaicSchema
-from midas.data.wanted import named_as_in, wanted_parts
+from midas.data.wanted import name_in, named_as_in, wanted_parts
 from midas.memory import give_back
 from midas.modality import Modality
 
@@ -90,8 +90,8 @@ def read_mosaic(
     every = parts
     parts = wanted_parts(parts, schema, modalities, notes)
     _check_measured(measured, {part.name for part in parts} | set(() if known is None else known.modalities))
-    if known is None:
-        _check_layers(layer, {part.name for part in parts})
+    layer = _layers_as_in(known, layer)
+    _check_layers(layer, {part.name for part in parts} | set(() if known is None else known.modalities))
     apart = order is None
     if apart and len(parts) < len(every):  # cells of what is left out keep their places, as those of one object do
         order = order_of(every)
@@ -135,6 +135,13 @@ def _check_measured(measured: Mapping[str, pd.DataFrame] | None, names: set[str]
     if strangers:
         msg = f"Expected measured= by modality ({', '.join(sorted(names))}), found {', '.join(strangers)}."
         raise ValueError(msg)
+
+
+def _layers_as_in(schema: MosaicSchema | None, layer: Layer) -> Layer:
+    """The layers by the names that the modalities go by: ``prot`` may be ``adt``."""
+    if layer is None or isinstance(layer, str):
+        return layer
+    return {called(name) if schema is None else name_in(schema, called(name)): of for name, of in layer.items()}
 
 
 def _check_layers(layer: Layer, names: set[str]) -> None:

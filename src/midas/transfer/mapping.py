@@ -7,7 +7,8 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from types import EllipsisType
+from typing import TYPE_CHECKING, Final
 
 import anndata as ad
 import numpy as np
@@ -17,7 +18,7 @@ from midas import keys
 from midas.columns import alike
 from midas.data import read_mosaic
 from midas.data.combine import joined, recast, without_batch
-from midas.data.parts import Layer
+from midas.data.parts import Layer, has_column
 from midas.expect import expect_seed
 from midas.inference import encode as encode_cells
 from midas.readings import Readings, read_by_combination
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 
 
 logger = logging.getLogger(__name__)
+
+_USUAL: Final = "batch"  # column of batches
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,7 @@ class Query:
     Attributes
     ----------
     data, batch_key, measured, layer
-        As in :class:`midas.MIDAS`.
+        As in :class:`midas.MIDAS`; the column and the layer are those of the reference's own data if left out.
     modalities
         Likewise, of modalities that the reference lacks.
     config
@@ -124,9 +127,9 @@ class Query:
     """
 
     data: MosaicData
-    batch_key: str | None = "batch"
+    batch_key: str | EllipsisType | None = ...
     measured: Mapping[str, pd.DataFrame] | None = None
-    layer: Layer = None
+    layer: Layer | EllipsisType = ...
     modalities: Mapping[str, Modality] | None = None
     config: TransferConfig | None = None
     seed: int = 0
@@ -157,7 +160,8 @@ def encode(reference: MIDAS, query: Query | MosaicData) -> Mapped:
     (300, 300)
     """
     q = _as_query(query)
-    mosaic = reference.read(q.data, batch_key=q.batch_key, measured=q.measured, layer=q.layer)
+    batch_key, layer = _where(reference, q)
+    mosaic = reference.read(q.data, batch_key=batch_key, measured=q.measured, layer=layer)
     shared = [name for name in mosaic.batches if name in reference.schema.batches]
     if shared:
         logger.warning("Batches of the query are read as the reference's of the same name: %s.", ", ".join(shared))
@@ -299,6 +303,17 @@ def _as_query(query: Query | MosaicData) -> Query:
     return query if isinstance(query, Query) else Query(query)
 
 
+def _where(reference: MIDAS, q: Query) -> tuple[str | None, Layer]:
+    """Column of a query's batches, and layer of its counts."""
+    how = reference.how
+    layer = how.layer if isinstance(q.layer, EllipsisType) else q.layer
+    if not isinstance(q.batch_key, EllipsisType):
+        return q.batch_key, layer
+    if how.batch_key is None and has_column(q.data, _USUAL):  # a reference of one batch says nothing of the query's
+        return _USUAL, layer
+    return how.batch_key, layer
+
+
 def _beside_reference(reference: MIDAS, q: Query, mode: Mode) -> Mapped:
     options = q.config or TransferConfig()
     mosaic = _read(reference, q, options, keep_batches=True)
@@ -396,12 +411,13 @@ def _latents(cells: AnnData) -> NDArray[np.float32]:
 
 
 def _read(reference: MIDAS, q: Query, options: TransferConfig, *, keep_batches: bool) -> Mosaic:
+    batch_key, layer = _where(reference, q)
     own = read_mosaic(
         q.data,
-        batch_key=q.batch_key,
+        batch_key=batch_key,
         modalities=q.modalities,
         measured=q.measured,
-        layer=q.layer,
+        layer=layer,
         like=reference.schema,
     )
     if not set(own.schema.modalities) & set(reference.schema.modalities):

@@ -55,6 +55,7 @@ class Landmarks:
     def of(cls, c: NDArray[np.float32], seed: int) -> Landmarks:
         """Find them among the reference's latents `(n_cells, dim_c)`."""
         known = c[np.isfinite(c).all(1)].astype(np.float64)
+        known = known[np.lexsort(known.T)]  # the order of the reference's cells has no say
         if len(known) > _MOST_CELLS:
             known = known[np.sort(np.random.default_rng([seed, 11]).choice(len(known), _MOST_CELLS, replace=False))]
         n = int(np.clip(len(known) // _CELLS_PER_CLUSTER, 1, _MOST_CLUSTERS))

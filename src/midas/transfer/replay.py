@@ -14,7 +14,7 @@ from midas.data.mosaic import ModalityRows, Mosaic
 from midas.data.names import CellNames
 from midas.data.sources import MemorySource
 from midas.decoding import Draw, States, decode
-from midas.sample import evenly
+from midas.sample import by_state, evenly
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,7 +44,7 @@ class Replay:
 
 def real(mosaic: Mosaic, z: NDArray[np.float32], n: int, seed: int) -> Replay:
     """Choose up to `n` of the reference's cells, evenly from its batches."""
-    usable = np.flatnonzero(np.isfinite(z).all(1) & mosaic.measured_in(tuple(mosaic.modalities)))
+    usable = by_state(np.flatnonzero(np.isfinite(z).all(1) & mosaic.measured_in(tuple(mosaic.modalities))), z)
     at = usable[evenly(mosaic.batch[usable], n, seed)]
     return Replay(chosen(mosaic, at), z[at], at)
 
@@ -62,7 +62,7 @@ def generated(reference: MIDAS, z: NDArray[np.float32], batch: NDArray[np.object
     batch
         Name of each one's batch, `(n_cells,)`.
     """
-    usable = np.flatnonzero(np.isfinite(z).all(1))
+    usable = by_state(np.flatnonzero(np.isfinite(z).all(1)), z)
     codes, _ = pd.factorize(batch[usable])
     at = usable[evenly(codes, n, seed)]
     schema = reference.schema

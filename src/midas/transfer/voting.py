@@ -14,6 +14,7 @@ from midas import keys
 from midas.columns import as_text
 from midas.expect import expect, expect_seed
 from midas.neighbours import Index
+from midas.sample import by_state
 from midas.transfer.novelty import FAR, enough_near, far_off
 from midas.transfer.unknown import Cut, cut, share_of_query
 
@@ -284,13 +285,14 @@ def _calibration(
     from sklearn.isotonic import IsotonicRegression  # noqa: PLC0415 - slow to import
 
     rng = np.random.default_rng([seed, 9])
+    latent = np.asarray(reference.obsm[keys.LATENT], dtype=np.float32)
+    order = by_state(np.arange(len(latent)), latent)
     batch = pd.factorize(reference.obs[keys.BATCH].astype(str).to_numpy())[0]
     if len(np.unique(batch[column.codes >= 0])) < 2:
-        batch = rng.integers(0, 5, len(batch))
-    voters = _some(np.flatnonzero(column.codes >= 0), 5 * _CALIBRATION_CELLS, rng)
-    latent = np.asarray(reference.obsm[keys.LATENT], dtype=np.float32)
+        batch[order] = rng.integers(0, 5, len(batch))
+    voters = _some(order[column.codes[order] >= 0], 5 * _CALIBRATION_CELLS, rng)
     asked = (column.codes[reading.rows] >= 0) & np.isfinite(reading.c).all(1)
-    at = _some(np.flatnonzero(asked), _CALIBRATION_CELLS, rng)
+    at = _some(by_state(np.flatnonzero(asked), reading.c), _CALIBRATION_CELLS, rng)
     share, right = [np.array([0.0, 1.0])], [np.array([0.0, 1.0 - 1.0 / (len(at) + 2)])]  # keep the ends off certainty
     for b in np.unique(batch[reading.rows[at]]):
         held, others = at[batch[reading.rows[at]] == b], voters[batch[voters] != b]
