@@ -130,6 +130,14 @@ def test_features_are_colours() -> None:
         pl.embedding(mdata, "rna:CD4")
 
 
+def test_flags_of_batches_that_are_numbers_count() -> None:
+    mdata = with_proteins()
+    mdata["rna"].var["measured_1"] = [False, True]
+    mdata.obs["batch"] = [1.0, 2.0] * 3
+    nan = pytest.approx(np.nan, nan_ok=True)
+    assert counts_of(mdata, "rna:CD4", "batch").tolist() == [nan, 2, nan, 6, nan, 10]
+
+
 def test_columns_of_the_modalities_are_colours() -> None:
     mdata = with_proteins()
     mdata["adt"].obs["staining"] = list("xyxy")[: mdata["adt"].n_obs]

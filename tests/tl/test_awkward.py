@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from midas import tl
+from midas.tl.inputs import panels_of
 
 
 def test_cells_without_values_have_no_accessibility() -> None:
@@ -35,6 +36,13 @@ def test_batches_may_stand_in_the_obs_of_the_whole() -> None:
     half = np.arange(1, 40, 2)
     expected = np.corrcoef(mdata.obsm["X_midas"][half, 0], np.log1p(rna.X[half, 2]))[0, 1]
     assert found.iloc[0, 2] == pytest.approx(expected)
+
+
+def test_flags_of_batches_that_are_numbers_count() -> None:
+    adata = ad.AnnData(np.ones((4, 2), dtype=np.float32), obs=pd.DataFrame({"batch": [1.0, 2.0, np.nan, 1.0]}))
+    adata.var["measured_1"] = [False, True]
+    found = panels_of(adata, "batch")
+    assert found.measured[found.batch, 0].tolist() == [False, True, True, False]
 
 
 def test_cells_of_one_name_are_correlated_as_they_stand() -> None:

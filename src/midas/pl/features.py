@@ -10,6 +10,7 @@ import pandas as pd
 from mudata import MuData
 
 from midas import keys
+from midas.columns import as_text
 from midas.data.measured import flags_in
 
 if TYPE_CHECKING:
@@ -86,5 +87,4 @@ def _measured(data: MuData | AnnData, part: AnnData, column: int, batch_key: str
         there = ", ".join(map(str, obs.columns)) or "none"
         msg = f"Expected batches in obs[{batch_key!r}], as some did not measure the feature; found {there}. Name batch_key=."
         raise KeyError(msg)
-    found: NDArray[np.bool_] = ~obs[batch_key].reindex(part.obs_names).astype(str).isin(lacking).to_numpy(dtype=bool)
-    return found
+    return ~np.isin(as_text(obs[batch_key].reindex(part.obs_names)).astype(str), lacking)

@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from mudata import MuData
 
 from midas import keys
-from midas.columns import all_columns
+from midas.columns import all_columns, as_text
 from midas.data.checks import describe_names
 from midas.data.measured import flags_in
 
@@ -176,7 +176,7 @@ def panels_of(adata: AnnData, batch_key: str | None, otherwise: pd.DataFrame | N
             msg = f"Expected a column {batch_key!r} in obs, as var has {flags[0]!r}; found: {', '.join(adata.obs.columns)}."
             raise KeyError(msg)
         return Panels(np.zeros(adata.n_obs, dtype=np.int64), np.ones((1, adata.n_vars), dtype=bool))
-    codes, names = pd.factorize(obs[batch_key].astype(str))
+    codes, names = pd.factorize(pd.Series(as_text(obs[batch_key])).fillna("nan"))
     measured = np.ones((len(names), adata.n_vars), dtype=bool)
     for b, name in enumerate(names):
         flag = f"{keys.MEASURED_PREFIX}{name}"
