@@ -138,6 +138,15 @@ def test_flags_of_batches_that_are_numbers_count() -> None:
     assert counts_of(mdata, "rna:CD4", "batch").tolist() == [nan, 2, nan, 6, nan, 10]
 
 
+def test_flags_of_other_batches_are_noted(caplog: pytest.LogCaptureFixture) -> None:
+    mdata = with_proteins()
+    assert counts_of(mdata, "rna:CD8A", "batch").notna().all()
+    assert not caplog.records
+    mdata.obs["batch"] = "lane1"
+    assert counts_of(mdata, "rna:CD4", "batch").notna().all()
+    assert "name no batch in obs['batch'] ('lane1') were not used: 'measured_b'" in caplog.text
+
+
 def test_columns_of_the_modalities_are_colours() -> None:
     mdata = with_proteins()
     mdata["adt"].obs["staining"] = list("xyxy")[: mdata["adt"].n_obs]

@@ -45,6 +45,15 @@ def test_flags_of_batches_that_are_numbers_count() -> None:
     assert found.measured[found.batch, 0].tolist() == [False, True, True, False]
 
 
+def test_flags_of_other_batches_are_noted(caplog: pytest.LogCaptureFixture) -> None:
+    adata = ad.AnnData(np.ones((4, 2), dtype=np.float32), obs=pd.DataFrame({"batch": "lane1", "donor": list("abab")}))
+    adata.var["measured_a"] = [False, True]
+    assert panels_of(adata, "donor").measured.tolist() == [[False, True], [True, True]]
+    assert not caplog.records
+    assert panels_of(adata, "batch").measured.all()
+    assert "name no batch in obs['batch'] ('lane1') were not used: 'measured_a'" in caplog.text
+
+
 def test_cells_of_one_name_are_correlated_as_they_stand() -> None:
     adata = ad.AnnData(np.arange(12, dtype=np.float32).reshape(6, 2))
     adata.obs_names = ["c"] * 6
