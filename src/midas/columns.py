@@ -44,8 +44,8 @@ def merged(tables: Sequence[Table], n_cells: int) -> pd.DataFrame:
     """One table of all columns, `(n_cells, ...)`, in the order in which the tables have them first.
 
     What a table of all cells says comes first, and its gaps are filled from the modalities. A column that several modalities
-    have is one column where they agree, and ``<modality>:<column>`` where they do not. Whole numbers stay whole where some are
-    missing.
+    have is one column where they agree, and ``<modality>:<column>`` where they do not, unless the table of all cells has a
+    column of that name. Whole numbers stay whole where some are missing.
 
     Examples
     --------
@@ -67,7 +67,11 @@ def merged(tables: Sequence[Table], n_cells: int) -> pd.DataFrame:
         values = {label: _filled(some, n_cells) for label, some in by_label.items()}
         whole = next(iter(values.values())) if len(values) == 1 else _joined(values)
         if whole is None:
-            columns |= {f"{label}:{name}": _restored(values[label], some) for label, some in by_label.items()}
+            columns |= {
+                f"{label}:{name}": _restored(values[label], some)
+                for label, some in by_label.items()
+                if "" not in found.get(f"{label}:{name}", {})
+            }
         else:
             columns[name] = _restored(whole, [piece for some in by_label.values() for piece in some])
     return pd.DataFrame(columns, index=pd.RangeIndex(n_cells))
