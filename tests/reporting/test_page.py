@@ -255,6 +255,17 @@ def test_columns_of_modalities_are_joined_where_they_agree() -> None:
     assert label_of(obs, None) == "cell_type"
 
 
+def test_columns_that_are_called_like_the_pages_own_are_told_apart(quick: None, tmp_path: Path) -> None:
+    mdata = simulated(n_cells=60)
+    for part in (mdata, *mdata.mod.values()):
+        part.obs["donor"], part.obs["batch"] = part.obs["batch"].astype(str), "lane1"
+    mdata.obs["modalities"] = midas.read_mosaic(mdata, batch_key="donor").combinations().tolist()
+    found = data_of(midas.report(train(mdata, batch_key="donor"), mdata, tmp_path / "r.html", label="batch"))
+    kinds = {column["name"]: column["categories"] for column in found["columns"]}
+    assert (kinds["batch"], kinds["batch (yours)"]) == (["batch1", "batch2", "batch3"], ["lane1"])
+    assert "modalities (yours)" not in kinds  # they say the same
+
+
 def test_columns_are_chosen_and_identifiers_left_out() -> None:
     n = 300
     obs = pd.DataFrame(
