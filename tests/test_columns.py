@@ -123,6 +123,12 @@ def test_copies_of_columns_go_by_the_names_of_the_data() -> None:
     assert "dead" in obs
 
 
+@pytest.mark.parametrize("name", ["day", "took", "month", "days", "whole", "text"])
+def test_groups_are_called_the_same_in_files(name: str) -> None:
+    table = pd.DataFrame({name: pd.Series(COLUMNS[name][0]).array})
+    assert as_text(table[name]).tolist() == as_text(writable(table)[name]).tolist()
+
+
 def test_whole_numbers_beside_missing_ones_name_groups_as_they_are_written() -> None:
     assert as_text(pd.Series([1.0, 0.5, np.nan])).tolist() == ["1", "0.5", None]
     assert as_text(pd.Series([1, None], dtype="Int64")).tolist() == ["1", None]

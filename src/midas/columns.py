@@ -95,14 +95,15 @@ def all_columns(data: MuData | AnnData) -> pd.DataFrame:
 def as_text(values: pd.Series) -> NDArray[np.object_]:
     """Values as text, None for missing ones, `(n,)`: 1 and 1.0 are one, as whole numbers become floats beside missing ones.
 
+    Dates are written as in files, so that groups keep their names.
+
     Examples
     --------
     >>> as_text(pd.Series([1.0, 0.5, None])).tolist()
     ['1', '0.5', None]
     """
     codes, uniques = pd.factorize(values)
-    whole = [str(int(v)) if isinstance(v, float | np.floating) and v.is_integer() else str(v) for v in uniques]
-    return np.array([*whole, None], dtype=object)[codes]
+    return np.array([*map(_group, uniques), None], dtype=object)[codes]
 
 
 def group_names(groups: pd.Series) -> list[str]:
@@ -288,6 +289,12 @@ def _of_one_kind(values: pd.Series) -> pd.Series:
 def _as_text(values: pd.Series) -> pd.Series:
     texts: pd.Series = values.astype(object).map(_text).where(values.notna(), np.nan)
     return texts
+
+
+def _group(value: object) -> str:
+    if isinstance(value, float | np.floating) and value.is_integer():
+        return str(int(value))
+    return value if isinstance(value, str) else _text(value)
 
 
 def _text(value: object) -> str:
