@@ -9,6 +9,7 @@ import mudata as md
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 
 from midas import tl
 from midas.tl.inputs import panels_of
@@ -52,6 +53,13 @@ def test_flags_of_other_batches_are_noted(caplog: pytest.LogCaptureFixture) -> N
     assert not caplog.records
     assert panels_of(adata, "batch").measured.all()
     assert "name no batch in obs['batch'] ('lane1') were not used: 'measured_a'" in caplog.text
+
+
+def test_negative_values_are_correlated_as_they_are() -> None:
+    values = np.random.default_rng(0).normal(size=(30, 2))
+    for x in (values, sp.csr_matrix(values)):
+        found = tl.latent_correlation(ad.AnnData(x, obsm={"X_midas": values[:, :1]}))
+        np.testing.assert_allclose(found.iloc[0], np.corrcoef(values.T)[0])
 
 
 def test_cells_of_one_name_are_correlated_as_they_stand() -> None:
