@@ -159,7 +159,7 @@ class Panels:
 
 
 def panels_of(adata: AnnData, batch_key: str | None, otherwise: pd.DataFrame | None = None) -> Panels:
-    """Read ``var["measured_<batch>"]``; a batch without such a column measured every feature, and a column without batch is noted.
+    """Read ``var["measured_<batch>"]``; a batch without such a column measured every feature, a column without a batch is noted.
 
     Parameters
     ----------
@@ -195,7 +195,7 @@ def note_strangers(flagged: list[str], batches: pd.Index, batch_key: str) -> Non
     strangers = [f"{keys.MEASURED_PREFIX}{name}" for name in flagged if name not in batches]
     if strangers:
         logger.warning(
-            "Columns of var that name no batch in obs[%r] (%s) were not used: %s. Name the column of those batches as batch_key=.",
+            "Columns of var that name no batch in obs[%r] (%s) were not used: %s. Name the column of obs with those batches.",
             batch_key,
             describe_names(batches),
             describe_names(pd.Index(strangers)),
