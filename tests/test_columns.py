@@ -103,6 +103,17 @@ def test_what_holds_for_all_cells_is_filled_from_the_modalities() -> None:
         assert as_text(table["cluster"]).tolist() == ["7", "1", "2", "3", "4", "5"]
 
 
+@pytest.mark.parametrize("gathered", [all_columns, lambda mdata: read_mosaic(mdata, batch_key=None).obs])
+def test_a_copy_that_was_edited_is_what_its_name_says(gathered: Callable[[MuData], pd.DataFrame]) -> None:
+    mdata = two()
+    mdata.obs["rna:total_counts"] = [100, 100, 100, 100, 100, 7]
+    mdata.obs["adt:dead"] = ["no", "no", "yes", None, None, None]
+    table = gathered(mdata)
+    assert table["rna:total_counts"].tolist() == [100] * 5 + [7]
+    assert as_text(table["adt:total_counts"]).tolist() == ["5000"] * 3 + [None] * 3
+    assert as_text(table["adt:dead"]).tolist() == ["no", "no", "yes", None, None, None]
+
+
 def test_copies_of_columns_go_by_the_names_of_the_data() -> None:
     mdata = two()
     mdata.mod["prot"] = mdata.mod.pop("adt")
@@ -110,6 +121,12 @@ def test_copies_of_columns_go_by_the_names_of_the_data() -> None:
     obs = read_mosaic(mdata, batch_key=None).obs
     assert "prot:dead" not in obs
     assert "dead" in obs
+
+
+@pytest.mark.parametrize("name", ["day", "took", "month", "days", "whole", "text"])
+def test_groups_are_called_the_same_in_files(name: str) -> None:
+    table = pd.DataFrame({name: pd.Series(COLUMNS[name][0]).array})
+    assert as_text(table[name]).tolist() == as_text(writable(table)[name]).tolist()
 
 
 def test_whole_numbers_beside_missing_ones_name_groups_as_they_are_written() -> None:

@@ -44,8 +44,8 @@ def merged(tables: Sequence[Table], n_cells: int) -> pd.DataFrame:
     """One table of all columns, `(n_cells, ...)`, in the order in which the tables have them first.
 
     What a table of all cells says comes first, and its gaps are filled from the modalities. A column that several modalities
-    have is one column where they agree, and ``<modality>:<column>`` where they do not. Whole numbers stay whole where some are
-    missing.
+    have is one column where they agree, and ``<modality>:<column>`` where they do not, unless the table of all cells has a
+    column of that name. Whole numbers stay whole where some are missing.
 
     Examples
     --------
@@ -67,7 +67,11 @@ def merged(tables: Sequence[Table], n_cells: int) -> pd.DataFrame:
         values = {label: _filled(some, n_cells) for label, some in by_label.items()}
         whole = next(iter(values.values())) if len(values) == 1 else _joined(values)
         if whole is None:
-            columns |= {f"{label}:{name}": _restored(values[label], some) for label, some in by_label.items()}
+            columns |= {
+                f"{label}:{name}": _restored(values[label], some)
+                for label, some in by_label.items()
+                if "" not in found.get(f"{label}:{name}", {})
+            }
         else:
             columns[name] = _restored(whole, [piece for some in by_label.values() for piece in some])
     return pd.DataFrame(columns, index=pd.RangeIndex(n_cells))
@@ -91,14 +95,15 @@ def all_columns(data: MuData | AnnData) -> pd.DataFrame:
 def as_text(values: pd.Series) -> NDArray[np.object_]:
     """Values as text, None for missing ones, `(n,)`: 1 and 1.0 are one, as whole numbers become floats beside missing ones.
 
+    Dates are written as in files, so that groups keep their names.
+
     Examples
     --------
     >>> as_text(pd.Series([1.0, 0.5, None])).tolist()
     ['1', '0.5', None]
     """
     codes, uniques = pd.factorize(values)
-    whole = [str(int(v)) if isinstance(v, float | np.floating) and v.is_integer() else str(v) for v in uniques]
-    return np.array([*whole, None], dtype=object)[codes]
+    return np.array([*map(_group, uniques), None], dtype=object)[codes]
 
 
 def group_names(groups: pd.Series) -> list[str]:
@@ -284,6 +289,12 @@ def _of_one_kind(values: pd.Series) -> pd.Series:
 def _as_text(values: pd.Series) -> pd.Series:
     texts: pd.Series = values.astype(object).map(_text).where(values.notna(), np.nan)
     return texts
+
+
+def _group(value: object) -> str:
+    if isinstance(value, float | np.floating) and value.is_integer():
+        return str(int(value))
+    return value if isinstance(value, str) else _text(value)
 
 
 def _text(value: object) -> str:

@@ -30,6 +30,15 @@ def test_what_every_cell_must_have() -> None:
         metrics.label_micro_f1(["B", None], [np.nan, "B"])
 
 
+def test_labels_are_the_same_in_any_type() -> None:
+    whole = pd.Series([0, 1, 2, 1, 0, 2] * 5)
+    some = whole.astype(float).where(whole.index > 0)  # a missing one makes 0.0 of 0
+    z = RNG(0).normal(size=(30, 3)) + 30 * whole.to_numpy()[:, None]
+    for labels in (whole, some, some.astype("Int64"), whole.astype(str), pd.Categorical(whole.astype(str))):
+        assert metrics.label_micro_f1(labels, some) == 1
+        assert metrics.label_transfer_f1(z, labels, z, some) == 1
+
+
 @pytest.mark.parametrize("none", [np.nan, None, pd.NA])
 def test_a_missing_label_is_none_and_no_type(none: object) -> None:
     rng = RNG(10)

@@ -130,6 +130,23 @@ def test_features_are_colours() -> None:
         pl.embedding(mdata, "rna:CD4")
 
 
+def test_flags_of_batches_that_are_numbers_count() -> None:
+    mdata = with_proteins()
+    mdata["rna"].var["measured_1"] = [False, True]
+    mdata.obs["batch"] = [1.0, 2.0] * 3
+    nan = pytest.approx(np.nan, nan_ok=True)
+    assert counts_of(mdata, "rna:CD4", "batch").tolist() == [nan, 2, nan, 6, nan, 10]
+
+
+def test_flags_of_other_batches_are_noted(caplog: pytest.LogCaptureFixture) -> None:
+    mdata = with_proteins()
+    assert counts_of(mdata, "rna:CD8A", "batch").notna().all()
+    assert not caplog.records
+    mdata.obs["batch"] = "lane1"
+    assert counts_of(mdata, "rna:CD4", "batch").notna().all()
+    assert "name no batch in obs['batch'] ('lane1') were not used: 'measured_b'" in caplog.text
+
+
 def test_columns_of_the_modalities_are_colours() -> None:
     mdata = with_proteins()
     mdata["adt"].obs["staining"] = list("xyxy")[: mdata["adt"].n_obs]
@@ -320,6 +337,35 @@ def test_a_layout_says_that_it_takes_time(monkeypatch: pytest.MonkeyPatch, caplo
         pl.umap(adata, "kind", basis="X_midas_u")
         pl.umap(adata, "kind", basis="X_midas_u")  # laid out already
     assert caplog.text.count("Laying out 12 cells; the first time in a process takes up to a minute") == 2
+
+
+def test_a_layout_of_another_embedding_or_seed_is_not_drawn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    fake = SimpleNamespace(
+        UMAP=lambda random_state, **_: SimpleNamespace(fit_transform=lambda z: z[:, :2] + random_state)
+    )
+    monkeypatch.setitem(sys.modules, "umap", fake)
+    adata = embedded(["a"] * 12)
+    pl.umap(adata, "kind", basis="X_midas_u")
+    mdata = md.MuData({"x": adata})
+    mdata.obsm, mdata.uns = adata.obsm, adata.uns
+    mdata.write_h5mu(tmp_path / "x.h5mu")
+    mdata = md.read_h5mu(tmp_path / "x.h5mu")
+    mdata.obsm["X_midas_u_umap"] += 5  # whatever it was made of is still there
+    moved = mdata.obsm["X_midas_u_umap"].copy()
+    pl.umap(mdata, "modalities", basis="X_midas_u")
+    np.testing.assert_array_equal(mdata.obsm["X_midas_u_umap"], moved)
+    some = mdata[mdata.obs_names[5:]].copy()
+    pl.umap(some, "modalities", basis="X_midas_u")
+    np.testing.assert_array_equal(some.obsm["X_midas_u_umap"], moved[5:])
+    pl.umap(mdata, "modalities", basis="X_midas_u", seed=1)
+    np.testing.assert_allclose(mdata.obsm["X_midas_u_umap"], mdata.obsm["X_midas_u"] + 1, rtol=1e-6)
+    mdata.obsm["X_midas_u"] = -mdata.obsm["X_midas_u"]
+    pl.umap(mdata, "modalities", basis="X_midas_u")
+    np.testing.assert_allclose(mdata.obsm["X_midas_u_umap"], mdata.obsm["X_midas_u"], rtol=1e-6)
+    adata.uns, adata.obsm["X_midas_u"] = {}, -adata.obsm["X_midas_u"]
+    before = adata.obsm["X_midas_u_umap"].copy()
+    pl.umap(adata, "kind", basis="X_midas_u")
+    np.testing.assert_array_equal(adata.obsm["X_midas_u_umap"], before)
 
 
 def test_correlation_shows_the_strongest() -> None:

@@ -20,11 +20,11 @@ from pages import HOSTILE
 
 import midas
 from helpers import dense, files_under, joined, names, one, simulated, tiny
-from midas.columns import all_columns
+from midas.columns import all_columns, as_text
 from midas.data import Mosaic
 from midas.reporting import Choices, check_page
 from midas.reporting.choices import columns_of, label_of
-from midas.reporting.colours import _markers
+from midas.reporting.colours import _markers, pack_column
 from midas.reporting.judge import _codes
 from midas.reporting.render import to_json
 
@@ -255,6 +255,17 @@ def test_columns_of_modalities_are_joined_where_they_agree() -> None:
     assert label_of(obs, None) == "cell_type"
 
 
+def test_columns_that_are_called_like_the_pages_own_are_told_apart(quick: None, tmp_path: Path) -> None:
+    mdata = simulated(n_cells=60)
+    for part in (mdata, *mdata.mod.values()):
+        part.obs["donor"], part.obs["batch"] = part.obs["batch"].astype(str), "lane1"
+    mdata.obs["modalities"] = midas.read_mosaic(mdata, batch_key="donor").combinations().tolist()
+    found = data_of(midas.report(train(mdata, batch_key="donor"), mdata, tmp_path / "r.html", label="batch"))
+    kinds = {column["name"]: column["categories"] for column in found["columns"]}
+    assert (kinds["batch"], kinds["batch (yours)"]) == (["batch1", "batch2", "batch3"], ["lane1"])
+    assert "modalities (yours)" not in kinds  # they say the same
+
+
 def test_columns_are_chosen_and_identifiers_left_out() -> None:
     n = 300
     obs = pd.DataFrame(
@@ -270,6 +281,22 @@ def test_json_may_stand_in_a_script() -> None:
     text = to_json({"a": "</script><!--&\u2028\ud800"})
     assert not set(text) & set("<>&\u2028")
     assert json.loads(text)["a"].startswith("</script><!--&\u2028")
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (["c10", "c2", None, "c1"], ["c1", "c2", "c10"]),
+        (pd.Categorical([2.0, 0.0, None, 10.0], categories=[10.0, 0.0, 2.0]), ["10", "0", "2"]),
+    ],
+)
+def test_groups_are_written_and_ordered_as_everywhere(values: Any, expected: list[str]) -> None:
+    column, (found, kinds) = pack_column("x", pd.Series(values)), _codes(pd.Series(values))
+    assert list(column.categories or ()) == list(kinds) == expected
+    assert found[2] == -1
+    text = [None if code < 0 else kinds[code] for code in found]
+    assert [None if code == 65535 else expected[code] for code in codes(column.codes, "<u2")] == text
+    assert text == as_text(pd.Series(values)).tolist()
 
 
 def test_unknown_is_no_type() -> None:

@@ -9,8 +9,10 @@ import mudata as md
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 
 from midas import tl
+from midas.tl.inputs import panels_of
 
 
 def test_cells_without_values_have_no_accessibility() -> None:
@@ -35,6 +37,29 @@ def test_batches_may_stand_in_the_obs_of_the_whole() -> None:
     half = np.arange(1, 40, 2)
     expected = np.corrcoef(mdata.obsm["X_midas"][half, 0], np.log1p(rna.X[half, 2]))[0, 1]
     assert found.iloc[0, 2] == pytest.approx(expected)
+
+
+def test_flags_of_batches_that_are_numbers_count() -> None:
+    adata = ad.AnnData(np.ones((4, 2), dtype=np.float32), obs=pd.DataFrame({"batch": [1.0, 2.0, np.nan, 1.0]}))
+    adata.var["measured_1"] = [False, True]
+    found = panels_of(adata, "batch")
+    assert found.measured[found.batch, 0].tolist() == [False, True, True, False]
+
+
+def test_flags_of_other_batches_are_noted(caplog: pytest.LogCaptureFixture) -> None:
+    adata = ad.AnnData(np.ones((4, 2), dtype=np.float32), obs=pd.DataFrame({"batch": "lane1", "donor": list("abab")}))
+    adata.var["measured_a"] = [False, True]
+    assert panels_of(adata, "donor").measured.tolist() == [[False, True], [True, True]]
+    assert not caplog.records
+    assert panels_of(adata, "batch").measured.all()
+    assert "name no batch in obs['batch'] ('lane1') were not used: 'measured_a'" in caplog.text
+
+
+def test_negative_values_are_correlated_as_they_are() -> None:
+    values = np.random.default_rng(0).normal(size=(30, 2))
+    for x in (values, sp.csr_matrix(values)):
+        found = tl.latent_correlation(ad.AnnData(x, obsm={"X_midas": values[:, :1]}))
+        np.testing.assert_allclose(found.iloc[0], np.corrcoef(values.T)[0])
 
 
 def test_cells_of_one_name_are_correlated_as_they_stand() -> None:

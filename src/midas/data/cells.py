@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from mudata import MuData
 
-from midas.columns import Table, merged
+from midas.columns import Table, as_text, merged
 from midas.data.checks import counted, describe_names
 from midas.data.parts import MosaicData, Part
 
@@ -179,8 +179,8 @@ def obs_of(data: MosaicData, parts: Sequence[Part], cells: Cells) -> pd.DataFram
     names = cells.names
     tables = [Table(part.name, part.adata.obs, at) for part, at in zip(parts, cells.positions, strict=True)]
     if isinstance(data, MuData) and data.n_obs == len(names) and (data.obs_names.astype(str) == names).all():
-        copies = [f"{name}:{column}" for name, adata in data.mod.items() for column in adata.obs.columns]
-        tables = [Table("", data.obs.drop(columns=copies, errors="ignore"), np.arange(len(names))), *tables]
+        whole = data.obs.drop(columns=_copies(data))
+        tables = [Table("", whole, np.arange(len(names))), *tables]
     obs = merged(tables, len(names)).set_axis(names)
     for column, values in obs.items():
         if values.dtype == object and all(isinstance(value, str) for value in values.dropna()):
@@ -188,3 +188,18 @@ def obs_of(data: MosaicData, parts: Sequence[Part], cells: Cells) -> pd.DataFram
         elif isinstance(values.dtype, pd.CategoricalDtype):
             obs[column] = values.cat.remove_unused_categories()
     return obs
+
+
+def _copies(data: MuData) -> list[str]:
+    """Columns ``<modality>:<column>`` of the obs of all cells that say what the modality's own obs says."""
+    found = []
+    for name, adata in data.mod.items():
+        own = adata.obs.set_axis(adata.obs_names.astype(str))
+        names = data.obs_names.astype(str)
+        for column in own.columns:
+            key = f"{name}:{column}"
+            if key not in data.obs.columns:
+                continue
+            if not own.index.is_unique or (as_text(data.obs[key]) == as_text(own[column].reindex(names))).all():
+                found.append(key)
+    return found

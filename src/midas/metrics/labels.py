@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from midas.columns import as_text
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 
 def known_labels(labels: ArrayLike, unlabelled: Sequence[str] = ()) -> tuple[NDArray[np.str_], NDArray[np.bool_]]:
     """Labels as text, and which cells have one, both `(n_cells,)`: not those with NaN, None or one of `unlabelled`.
+
+    Numbers are written as :func:`midas.columns.as_text` does, so that 1, 1.0 and "1" are one label.
 
     Examples
     --------
@@ -22,9 +26,9 @@ def known_labels(labels: ArrayLike, unlabelled: Sequence[str] = ()) -> tuple[NDA
     [True, False, False, True]
     """
     # As objects, since among texts numpy would make the type "nan" of NaN.
-    values = np.asarray(labels, dtype=object)
-    text: NDArray[np.str_] = values.astype(str)
-    return text, ~(pd.isna(values) | np.isin(text, list(unlabelled)))
+    values = pd.Series(np.asarray(labels, dtype=object))
+    text: NDArray[np.str_] = as_text(values).astype(str)
+    return text, ~(values.isna().to_numpy() | np.isin(text, list(unlabelled)))
 
 
 def some_labels(labels: ArrayLike, unlabelled: Sequence[str] = ()) -> tuple[NDArray[np.str_], NDArray[np.bool_]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ from mudata import MuData
 
 from midas import keys
 from midas.columns import all_columns
+from midas.expect import sklearn_seed
 from midas.pl.features import counts_of, measured_parts
 from midas.pl.figure import (
     GREY,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MODALITIES = "modalities"
+_LAYOUTS: Final = "midas_layouts"  # uns: of which rows, with which seed, each layout was made
 
 
 def umap(
@@ -49,7 +51,9 @@ def umap(
     Parameters
     ----------
     mdata
-        With ``obsm[basis]``. The coordinates are kept in ``obsm["X_midas_umap"]`` (or the like) and used again.
+        With ``obsm[basis]``. The coordinates are kept in ``obsm["X_midas_umap"]`` (or the like), and used again for as long as
+        the embedding and the seed are those that they were made of, which ``uns["midas_layouts"]`` tells. Coordinates of which
+        it tells nothing are used as they are.
     color
         Columns of obs, or of the modalities' obs; numbers get a colour scale, everything else a legend. ``modalities`` stands
         for the combination of modalities that each cell has, unless obs has such a column. Colours in
@@ -183,8 +187,14 @@ def layout(z: NDArray[Any], seed: int) -> NDArray[np.float32]:
 
 def _layout(mdata: MuData | AnnData, basis: str, seed: int) -> NDArray[np.float32]:
     key = basis + keys.LAYOUT
-    if key not in mdata.obsm:
-        mdata.obsm[key] = layout(np.asarray(mdata.obsm[basis]), seed)
+    z, kept = np.asarray(mdata.obsm[basis]), mdata.uns.get(_LAYOUTS, {})
+    rows = pd.util.hash_pandas_object(pd.DataFrame(z.astype(np.float64)), index=False).to_numpy()
+    made = kept.get(key)
+    # Row by row, since some of the cells keep their places.
+    stale = made is not None and (int(made["seed"]) != sklearn_seed(seed) or not np.isin(rows, made["rows"]).all())
+    if key not in mdata.obsm or stale:
+        mdata.obsm[key] = layout(z, seed)
+        mdata.uns[_LAYOUTS] = {**kept, key: {"seed": sklearn_seed(seed), "rows": np.unique(rows)}}
     found: NDArray[np.float32] = np.asarray(mdata.obsm[key])
     return found
 

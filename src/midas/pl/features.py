@@ -10,7 +10,9 @@ import pandas as pd
 from mudata import MuData
 
 from midas import keys
+from midas.columns import as_text
 from midas.data.measured import flags_in
+from midas.tl.inputs import note_strangers
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -86,5 +88,6 @@ def _measured(data: MuData | AnnData, part: AnnData, column: int, batch_key: str
         there = ", ".join(map(str, obs.columns)) or "none"
         msg = f"Expected batches in obs[{batch_key!r}], as some did not measure the feature; found {there}. Name batch_key=."
         raise KeyError(msg)
-    found: NDArray[np.bool_] = ~obs[batch_key].reindex(part.obs_names).astype(str).isin(lacking).to_numpy(dtype=bool)
-    return found
+    batches = as_text(obs[batch_key].reindex(part.obs_names)).astype(str)
+    note_strangers(lacking, pd.Index(np.unique(batches)), batch_key)
+    return ~np.isin(batches, lacking)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from midas import keys
+from midas.columns import as_text, group_names
 from midas.data.rows import measured_counts
 from midas.plane import is_number
 from midas.results import Layout
@@ -87,12 +88,8 @@ def pack_column(name: str, values: pd.Series) -> Column:
         low, high = (float(numbers[known].min()), float(numbers[known].max())) if known.any() else (0.0, 0.0)
         steps = _steps(numbers, low, high, _MISSING_16).astype("<u2")
         return Column(name, None, _base64(steps), low, high)
-    text = values.astype(object).where(values.notna(), None)
-    text = text.map(lambda value: None if value is None else str(value))
-    found = [str(c) for c in values.cat.categories] if isinstance(values.dtype, pd.CategoricalDtype) else None
-    there = set(text.dropna())
-    categories = sorted(there) if found is None else [c for c in dict.fromkeys(found) if c in there]
-    codes = pd.Categorical(text, categories=categories).codes.astype(np.int64)
+    categories = group_names(values)
+    codes = pd.Categorical(as_text(values), categories=categories).codes.astype(np.int64)
     packed = np.where(codes < 0, _MISSING_16, np.minimum(codes, _MISSING_16 - 1)).astype("<u2")
     return Column(name, tuple(categories), _base64(packed))
 

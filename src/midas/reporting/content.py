@@ -13,7 +13,7 @@ import pandas as pd
 import tomli_w
 import torch
 
-from midas.columns import all_columns
+from midas.columns import all_columns, as_text
 from midas.data.summary import MosaicSummary
 from midas.expect import sklearn_seed
 from midas.inference import device_of
@@ -50,7 +50,7 @@ class Plot:
     names
         Of the cells, `(n_drawn,)`; empty when they are kept out of the page.
     columns
-        Batch and modalities first.
+        Batch and modalities first, the model's own; columns of obs with their names, but other values, end in ``(yours)``.
     label
         Name of the column with the types, if it is shown.
     features
@@ -170,13 +170,18 @@ def gather_content(
         ),
         "modalities": mosaic.combinations().iloc[drawn].reset_index(drop=True),
     }
-    shown = {name: obs[name].iloc[drawn] for name in columns if name not in {model.batch_key, *own}}
+    titles = {
+        name: f"{name} (yours)" if name in own else name
+        for name in columns
+        if name != model.batch_key and not (name in own and _same(obs[name].iloc[drawn], own[name]))
+    }
+    shown = {title: obs[name].iloc[drawn] for name, title in titles.items()}
     plot = Plot(
         xy=xy,
         method=method,
         names=tuple(mosaic.cells[drawn].astype(str)) if choices.cell_names else (),
         columns=tuple(pack_column(name, values) for name, values in {**own, **shown}.items()),
-        label=label if label in shown else None,
+        label=None if label is None else titles.get(label),
         features=tuple(pack_features(model, mosaic, drawn, features)),
         n_cells=mosaic.n_cells,
         n_lost=mosaic.n_cells - len(judged.placed),
@@ -194,6 +199,10 @@ def gather_content(
         judged_by=None if sampled.label is None else label,
         origin=_origin(model, command),
     )
+
+
+def _same(one: pd.Series, other: pd.Series) -> bool:
+    return bool((as_text(one) == as_text(other)).all())
 
 
 def _clusters(c: NDArray[np.float32], seed: int) -> NDArray[np.int64]:

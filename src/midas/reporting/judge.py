@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from midas import keys
-from midas.columns import all_columns
+from midas.columns import all_columns, as_text, group_names
 from midas.data.combine import chosen
 from midas.data.summary import MosaicSummary, summarise
 from midas.plane import is_number
@@ -154,11 +154,9 @@ def _notes(model: MIDAS, mosaic: Mosaic) -> tuple[str, ...]:
 
 
 def _codes(values: pd.Series) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    text = values.astype(object).where(values.notna(), None).map(lambda value: None if value is None else str(value))
     # Such words say that a type is missing; they are no type whose cells should lie together.
-    text = text.where(~text.astype(str).str.lower().isin(keys.NO_LABEL), None)
-    codes, names = pd.factorize(text, sort=True)
-    return codes.astype(np.int64), tuple(map(str, names))
+    names = [name for name in group_names(values) if name.lower() not in keys.NO_LABEL]
+    return pd.Categorical(as_text(values), categories=names).codes.astype(np.int64), tuple(names)
 
 
 def _sampled(

@@ -41,7 +41,7 @@ def latent_correlation(
     layer
         Layer with the counts; None for X.
     log1p
-        Whether to take log1p of the counts.
+        Whether to take log1p of the counts; values of which any is negative are no counts, and used as they are.
     batch_key
         Column of obs with the batches that ``var["measured_<batch>"]`` speaks of.
 
@@ -71,7 +71,7 @@ def latent_correlation(
         msg = f"Expected cells with both {basis!r} and counts, found {len(rows)} ({describe_names(adata.obs_names)})."
         raise ValueError(msg)
     values = values[rows].astype(np.float64)
-    if log1p:
+    if log1p and not ((values.data if is_sparse(values) else values) < 0).any():
         values = values.log1p() if is_sparse(values) else np.log1p(values)
     panels = panels_of(adata, batch_key, data.obs)
     r = _correlation(here[rows], values, Panels(panels.batch[rows], panels.measured))

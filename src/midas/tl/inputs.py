@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import scipy.sparse as sp
 from mudata import MuData
 
 from midas import keys
-from midas.columns import all_columns
+from midas.columns import all_columns, as_text
 from midas.data.checks import describe_names
 from midas.data.measured import flags_in
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from midas.data import Mosaic
+
+logger = logging.getLogger(__name__)
 
 
 def by_cell(values: pd.Series | ArrayLike, cells: pd.Index, what: str) -> pd.Series:
@@ -156,7 +159,7 @@ class Panels:
 
 
 def panels_of(adata: AnnData, batch_key: str | None, otherwise: pd.DataFrame | None = None) -> Panels:
-    """Read ``var["measured_<batch>"]``; a batch without such a column measured every feature.
+    """Read ``var["measured_<batch>"]``; a batch without such a column measured every feature, a column without a batch is noted.
 
     Parameters
     ----------
@@ -171,18 +174,36 @@ def panels_of(adata: AnnData, batch_key: str | None, otherwise: pd.DataFrame | N
     if batch_key not in obs.columns and otherwise is not None and batch_key in otherwise.columns:
         obs = otherwise.reindex(adata.obs_names)
     if batch_key is None or batch_key not in obs.columns:
-        flags = [str(c) for c in adata.var.columns if str(c).startswith(keys.MEASURED_PREFIX)]
+        flags = [str(c) for c in adata.var.columns if _is_flag(c)]
         if flags and batch_key is not None:
             msg = f"Expected a column {batch_key!r} in obs, as var has {flags[0]!r}; found: {', '.join(adata.obs.columns)}."
             raise KeyError(msg)
         return Panels(np.zeros(adata.n_obs, dtype=np.int64), np.ones((1, adata.n_vars), dtype=bool))
-    codes, names = pd.factorize(obs[batch_key].astype(str))
+    codes, names = pd.factorize(pd.Series(as_text(obs[batch_key])).fillna("nan"))
     measured = np.ones((len(names), adata.n_vars), dtype=bool)
     for b, name in enumerate(names):
         flag = f"{keys.MEASURED_PREFIX}{name}"
         if flag in adata.var.columns:
             measured[b] = flags_in(adata.var[flag], f"var[{flag!r}]")
+    flagged = [str(c).removeprefix(keys.MEASURED_PREFIX) for c in adata.var.columns if _is_flag(c)]
+    note_strangers(flagged, names, batch_key)
     return Panels(codes.astype(np.int64), measured)
+
+
+def note_strangers(flagged: list[str], batches: pd.Index, batch_key: str) -> None:
+    """Say which of the batches that ``var["measured_<batch>"]`` speaks of are none of `batches`, as they have no effect."""
+    strangers = [f"{keys.MEASURED_PREFIX}{name}" for name in flagged if name not in batches]
+    if strangers:
+        logger.warning(
+            "Columns of var that name no batch in obs[%r] (%s) were not used: %s. Name the column of obs with those batches.",
+            batch_key,
+            describe_names(batches),
+            describe_names(pd.Index(strangers)),
+        )
+
+
+def _is_flag(column: object) -> bool:
+    return str(column).startswith(keys.MEASURED_PREFIX)
 
 
 def known_names(names: Mapping[str, object] | pd.Index, wanted: list[str], what: str) -> None:
