@@ -363,3 +363,23 @@ def test_counts_of_several_modalities_in_one_file_stay_on_disk(mdata: md.MuData,
         np.testing.assert_array_equal(disk[name].X.toarray(), memory[name].X.toarray())
         np.testing.assert_array_equal(disk[name].layers["imputed"], memory[name].layers["imputed"])
     np.testing.assert_array_equal(disk.obsm["X_midas"], memory.obsm["X_midas"])
+
+
+@pytest.mark.parametrize("backed", [False, True])
+def test_what_another_model_decoded_is_left_out(
+    backed: bool, fitted: MIDAS, mdata: md.MuData, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    mdata.var["rank"] = np.arange(mdata.n_vars)
+    write_result(tmp_path / "first.h5mu", mdata, fitted, impute=True, correct=True)
+    data = read_file(tmp_path / "first.h5mu", backed=backed)
+    other = MIDAS(data, config=tiny(), seed=5).fit(progress=False)
+    write_result(tmp_path / "second.h5mu", data, other, correct=True)
+    found = read_file(tmp_path / "second.h5mu")
+    assert set(found.mod) == {f"{name}{end}" for name in ("rna", "adt", "atac") for end in ("", "_corrected")}
+    assert all(set(found[name].layers) == {"corrected"} for name in ("rna", "adt", "atac"))
+    np.testing.assert_allclose(found["adt_corrected"].X, other.correct("adt").X, rtol=1e-4)
+    assert found.var["rank"].iloc[: mdata.n_vars].tolist() == list(range(mdata.n_vars))
+    assert (
+        "Left out of the result, as another model had decoded them: adt_imputed, atac_imputed, rna_imputed"
+        in caplog.text
+    )
