@@ -156,6 +156,15 @@ class MIDAS:
         """Copy with networks of its own: two models that share them would change each other's when one is trained."""
         return copy.deepcopy(self)
 
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
+        """Copy all but the data, which no model changes, and which may be on disk."""
+        for mosaic in (self.mosaic, None if self._counts is None else self._counts[0]):
+            memo[id(mosaic)] = mosaic
+        model = type(self).__new__(type(self))
+        memo[id(self)] = model
+        model.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return model
+
     def _make_networks(self) -> None:
         with _seeded(self.seed):
             self.vae = VAE(self.schema, self.config.network)
