@@ -16,13 +16,14 @@ from anndata import AnnData
 from mudata import MuData
 
 from midas import keys
+from midas.data.checks import describe_names
 from midas.data.csr_file import ROWS_AT_ONCE, write_csr
 from midas.data.joint import joining, joint
 from midas.data.parts import modalities_in
 from midas.data.sources import open_source
 from midas.data.wanted import name_in
 from midas.files import replacing
-from midas.io.files import check_target, write_h5mu
+from midas.io.files import check_target, is_text, named_by_text, write_h5mu
 from midas.results import all_layout, check_rows, frame, of_another, own_layout, write_dense
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def write_result(
     target = Path(path)
     check_target(target)
     mdata = _as_mudata(data, model)
+    _check_together(mdata)
     if mosaic is None:
         mosaic = model.read(data)
     outdated = of_another(data, model.latent(mosaic))
@@ -161,6 +163,7 @@ def write_mapped(
     target = Path(path)
     check_target(target)
     mdata = _as_mudata(data, mapped.model)
+    _check_together(mdata)
     query = mapped.query
     check_rows(query.obs_names, mdata)
     latent = np.asarray(query.obsm[keys.LATENT])
@@ -238,6 +241,19 @@ def _as_mudata(data: MuData | AnnData, model: MIDAS) -> MuData:
     return mdata
 
 
+def _check_together(mdata: MuData) -> None:
+    """Refuse a MuData with cells that are in none of its modalities, as after one was replaced: a file cannot hold them."""
+    names = mdata.obs_names
+    held = np.any([names.isin(adata.obs_names) for adata in mdata.mod.values()], axis=0)
+    if not held.all():
+        msg = (
+            f"Expected each cell of the MuData in one of its modalities, found {int((~held).sum()):,} in none: "
+            f"{describe_names(pd.Index(names[~held].astype(str)))}. Call mdata.update() after modalities were replaced, and "
+            "train on that, or give mdata[cells] without them."
+        )
+        raise ValueError(msg)
+
+
 def _decoded_in(mdata: MuData, model: MIDAS) -> set[str]:
     """Modalities that hold decoded values of all cells, as a result file has them."""
     names = {*mdata.mod, *model.modalities}
@@ -246,8 +262,9 @@ def _decoded_in(mdata: MuData, model: MIDAS) -> set[str]:
 
 def _with_modalities(mdata: MuData, own: Mapping[str, AnnData], more: Mapping[str, AnnData], model: MIDAS) -> MuData:
     """Put together the `own` modalities of the data and `more`; cells keep their order."""
-    whole = joint({**own, **more}, mdata.obs_names)
-    whole.obs = mdata.obs.copy()
+    obs = named_by_text(mdata.obs)
+    whole = joint({**own, **more}, obs.index)
+    whole.obs = obs.copy()
     _keep_features(mdata, whole, sum(adata.n_vars for adata in own.values()))
     for key in {keys.LATENT, keys.TECHNICAL} & set(mdata.obsm):
         whole.obsm[key] = np.asarray(mdata.obsm[key])
@@ -279,12 +296,10 @@ def _keep_features(mdata: MuData, whole: MuData, n: int) -> None:
 
 def _to_write(adata: AnnData, *, outdated: bool) -> AnnData:
     """A modality as it is written: without counts that stay on disk, nor, where `outdated`, layers that another model decoded."""
-    if adata.isbacked:
-        adata = _hollow(adata)
     left = {keys.IMPUTED, keys.CORRECTED} & set(adata.layers) if outdated else set()
-    if not left:
+    if not (adata.isbacked or left) and is_text(adata.obs_names) and is_text(adata.var_names):
         return adata
-    found = _with_x(adata, adata.X, raw=adata.raw)
+    found = _hollow(adata) if adata.isbacked else _with_x(adata, adata.X, raw=adata.raw)
     for layer in left:
         del found.layers[layer]
     return found
@@ -296,9 +311,10 @@ def _hollow(adata: AnnData) -> AnnData:
 
 
 def _with_x(adata: AnnData, x: Any, **more: Any) -> AnnData:  # noqa: ANN401 - whatever AnnData holds
-    """The same modality around other counts; nothing large is copied."""
+    """The same modality around other counts, its names as text; nothing large is copied."""
     parts = ("layers", "obsm", "varm", "obsp", "varp", "uns")
-    return AnnData(x, obs=adata.obs, var=adata.var, **{part: dict(getattr(adata, part)) for part in parts}, **more)
+    obs, var = named_by_text(adata.obs), named_by_text(adata.var)
+    return AnnData(x, obs=obs, var=var, **{part: dict(getattr(adata, part)) for part in parts}, **more)
 
 
 def _copy_columns(adata: AnnData, columns: NDArray[np.bool_], group: h5py.Group) -> None:
