@@ -114,3 +114,26 @@ def test_nothing_is_written_where_a_modality_is_not_known(fitted: MIDAS, mdata: 
     with pytest.raises(ValueError, match="protein"):
         fitted.annotate(mdata, impute=["protein"])
     assert set(mdata.obsm) == before
+
+
+def test_what_another_model_decoded_goes_with_its_embedding(
+    fitted: MIDAS, mdata: md.MuData, caplog: pytest.LogCaptureFixture
+) -> None:
+    for part in mdata.mod.values():
+        part.layers["counts"] = part.X.copy()
+    fitted.annotate(mdata, impute=True, correct=["adt"])
+    fitted.annotate(mdata)  # the same model's stay
+    assert "imputed" in mdata["rna"].layers
+    other = MIDAS(mdata, config=tiny(), seed=5).fit(progress=False)
+    other.annotate(mdata, impute=["rna"])
+    assert {name: set(part.layers) for name, part in mdata.mod.items()} == {
+        "rna": {"counts", "imputed"},
+        "adt": {"counts"},
+        "atac": {"counts"},
+    }
+    expected = values(other.impute("rna")[mdata["rna"].obs_names])
+    np.testing.assert_allclose(mdata["rna"].layers["imputed"], expected, rtol=1e-4)
+    assert (
+        "another model had decoded, as the embedding is now this one's: adt: corrected, adt: imputed, atac: imputed."
+        in (caplog.text)
+    )

@@ -363,3 +363,63 @@ def test_counts_of_several_modalities_in_one_file_stay_on_disk(mdata: md.MuData,
         np.testing.assert_array_equal(disk[name].X.toarray(), memory[name].X.toarray())
         np.testing.assert_array_equal(disk[name].layers["imputed"], memory[name].layers["imputed"])
     np.testing.assert_array_equal(disk.obsm["X_midas"], memory.obsm["X_midas"])
+
+
+@pytest.mark.parametrize("backed", [False, True])
+def test_what_another_model_decoded_is_left_out(
+    backed: bool, fitted: MIDAS, mdata: md.MuData, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    mdata.var["rank"] = np.arange(mdata.n_vars)
+    write_result(tmp_path / "first.h5mu", mdata, fitted, impute=True, correct=True)
+    data = read_file(tmp_path / "first.h5mu", backed=backed)
+    other = MIDAS(data, config=tiny(), seed=5).fit(progress=False)
+    write_result(tmp_path / "second.h5mu", data, other, correct=True)
+    found = read_file(tmp_path / "second.h5mu")
+    assert set(found.mod) == {f"{name}{end}" for name in ("rna", "adt", "atac") for end in ("", "_corrected")}
+    assert all(set(found[name].layers) == {"corrected"} for name in ("rna", "adt", "atac"))
+    np.testing.assert_allclose(found["adt_corrected"].X, other.correct("adt").X, rtol=1e-4)
+    assert found.var["rank"].iloc[: mdata.n_vars].tolist() == list(range(mdata.n_vars))
+    assert (
+        "Left out of the result, as another model had decoded them: adt_imputed, atac_imputed, rna_imputed"
+        in caplog.text
+    )
+
+
+@pytest.mark.parametrize("backed", [False, True])
+@pytest.mark.parametrize("kind", ["whole numbers", "dates", "pandas' own text"])
+def test_names_that_are_no_plain_text_are_written_as_text(
+    kind: str, backed: bool, fitted: MIDAS, mdata: md.MuData, tmp_path: Path
+) -> None:
+    if backed:
+        write_mudata(tmp_path / "in.h5mu", mdata)
+        mdata = read_file(tmp_path / "in.h5mu", backed=True)  # type: ignore[assignment]
+    counts, parts = mdata.copy() if not backed else read_file(tmp_path / "in.h5mu"), dict(mdata.mod)
+    for adata in parts.values():
+        at = mdata.obs_names.get_indexer(adata.obs_names)
+        adata.obs.index = {
+            "whole numbers": pd.Index(at),
+            "dates": pd.to_datetime(at, unit="D"),
+            "pandas' own text": pd.Index(adata.obs_names, dtype="string"),
+        }[kind]
+        adata.var.index = pd.Index(adata.var_names, dtype="string")
+    data = joined(parts)
+    expected = fitted.latent(data)
+    write_result(tmp_path / "out.h5mu", data, fitted, impute=True)
+    found = read_file(tmp_path / "out.h5mu")
+    assert found.obs_names.tolist() == data.obs_names.astype(str).tolist()
+    np.testing.assert_allclose(found.obsm["X_midas"], expected, rtol=1e-4, atol=1e-5)
+    assert found["rna"].var_names.tolist() == data["rna"].var_names.astype(str).tolist()
+    np.testing.assert_array_equal(table(found["rna"]), table(counts["rna"]))
+
+
+def test_cells_in_no_modality_are_refused_before_anything_is_decoded(
+    fitted: MIDAS, mdata: md.MuData, tmp_path: Path
+) -> None:
+    for name in mdata.mod:
+        mdata.mod[name] = mdata[name][:30].copy()  # without update(), which nobody may know of
+    with pytest.raises(
+        ValueError, match=r"each cell of the MuData in one of its modalities, found \d+ in none.*update"
+    ):
+        write_result(tmp_path / "out.h5mu", mdata, fitted, impute=True)
+    assert files_under(tmp_path) == []
+    assert "X_midas" not in mdata.obsm

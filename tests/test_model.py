@@ -15,6 +15,7 @@ import torch
 from helpers import files_under, simulated, tiny
 from midas import MIDAS, Config, NotFittedError, model, read_mosaic, simulate
 from midas.inference import device_of
+from midas.io import read_file, write_mudata
 from midas.training import loop
 from networks import values
 
@@ -219,6 +220,21 @@ def test_a_copy_is_trained_by_itself(fitted: MIDAS, mdata: md.MuData) -> None:
     before = fitted.latent(mdata)
     copy.copy(fitted).fit(progress=False)
     np.testing.assert_array_equal(fitted.latent(mdata), before)
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
+def test_a_copy_of_a_model_of_data_on_disk_shares_them(
+    copied: Callable[[MIDAS], MIDAS], mdata: md.MuData, tmp_path: Path
+) -> None:
+    write_mudata(tmp_path / "in.h5mu", mdata)
+    first = MIDAS(read_file(tmp_path / "in.h5mu", backed=True), config=tiny()).fit(progress=False)
+    before = first.latent(mdata)
+    other = copied(first)
+    assert other.mosaic is first.mosaic
+    np.testing.assert_array_equal(other.latent(mdata), before)
+    other.fit(progress=False)
+    assert (other.latent(mdata) != before).any()
+    np.testing.assert_array_equal(first.latent(mdata), before)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])

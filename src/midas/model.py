@@ -35,7 +35,18 @@ from midas.inference import Encoded, encode
 from midas.learned import Learned, learn
 from midas.nn import VAE, Discriminators
 from midas.ranks import ranks
-from midas.results import all_layout, check_rows, checked_out, fill, frame, gathered, own_layout, write_layer
+from midas.results import (
+    all_layout,
+    check_rows,
+    checked_out,
+    drop_decoded,
+    fill,
+    frame,
+    gathered,
+    of_another,
+    own_layout,
+    write_layer,
+)
 from midas.sample import read_sampled, rows_of, sampled
 from midas.sharing import fetch
 from midas.spread import knowledge
@@ -144,6 +155,15 @@ class MIDAS:
     def __copy__(self) -> Self:
         """Copy with networks of its own: two models that share them would change each other's when one is trained."""
         return copy.deepcopy(self)
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
+        """Copy all but the data, which no model changes, and which may be on disk."""
+        for mosaic in (self.mosaic, None if self._counts is None else self._counts[0]):
+            memo[id(mosaic)] = mosaic
+        model = type(self).__new__(type(self))
+        memo[id(self)] = model
+        model.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return model
 
     def _make_networks(self) -> None:
         with _seeded(self.seed):
@@ -627,7 +647,8 @@ class MIDAS:
         """Write results where scverse tools look for them.
 
         ``obsm["X_midas"]`` (c) and ``obsm["X_midas_u"]`` (u); for the modalities named, ``layers["imputed"]`` and
-        ``layers["corrected"]`` of the cells and features that the modality itself holds.
+        ``layers["corrected"]`` of the cells and features that the modality itself holds. Where another model's embedding is
+        replaced, layers of these names that it decoded are removed.
 
         Parameters
         ----------
@@ -665,7 +686,7 @@ class MIDAS:
         known = {layer: self._known(names) if names else () for layer, names in wanted.items()}
         check_rows(mosaic.cells, mdata)
         decoded = {layer: {name: self._layer(mosaic, name, layer) for name in names} for layer, names in known.items()}
-        self.embed(mdata, mosaic)
+        self.embed(mdata, mosaic, coming=known)
         for layer, values in decoded.items():
             write_layer(mdata, layer, values, self.schema)
 
@@ -673,8 +694,21 @@ class MIDAS:
         layout = own_layout(mosaic, name)
         return gathered(self.stream(mosaic, name, layer, layout), len(layout.columns))
 
-    def embed(self, mdata: MuData | AnnData, mosaic: Mosaic) -> None:
+    def embed(
+        self, mdata: MuData | AnnData, mosaic: Mosaic, *, coming: Mapping[str, Sequence[str]] | None = None
+    ) -> None:
         """Write ``obsm["X_midas"]`` and ``obsm["X_midas_u"]`` of data that were read as `mosaic`.
+
+        What another model had decoded, whose embedding is replaced, is removed.
+
+        Parameters
+        ----------
+        mdata
+            Changed in place.
+        mosaic
+            As read from there.
+        coming
+            By layer, modalities that get new decoded values, of which nothing need be said.
 
         Examples
         --------
@@ -685,6 +719,8 @@ class MIDAS:
         check_rows(mosaic.cells, mdata)
         z = self.posterior(mosaic, part="z").mean
         dim_c = self.config.network.dim_c
+        if of_another(mdata, z[:, :dim_c]):
+            drop_decoded(mdata, self.schema, coming or {})
         for key, values in ((keys.LATENT, z[:, :dim_c].copy()), (keys.TECHNICAL, z[:, dim_c:].copy())):
             if key + keys.LAYOUT in mdata.obsm and not np.array_equal(mdata.obsm[key], values, equal_nan=True):
                 del mdata.obsm[key + keys.LAYOUT]  # midas.pl would draw what another model had found

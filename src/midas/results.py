@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import anndata as ad
 import h5py
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from midas.data.mosaic import Mosaic
     from midas.data.schema import MosaicSchema
     from midas.inference import Encoded
+
+logger = logging.getLogger(__name__)
+
+_SAME: Final = 1e-3  # as far as one model's embeddings of the same cells lie apart, found on other machines
 
 
 @dataclass(frozen=True)
@@ -170,6 +175,33 @@ def write_layer(
             if name_in(schema, name) in decoded:
                 whole[:, columns] = decoded[name_in(schema, name)]
         data.layers[layer] = whole
+
+
+def of_another(data: MuData | AnnData, latent: NDArray[Any]) -> bool:
+    """Whether data bear results of another model: an embedding that is not this one."""
+    if keys.LATENT not in data.obsm:
+        return False
+    found = np.asarray(data.obsm[keys.LATENT])
+    return found.shape != latent.shape or not np.allclose(found, latent, rtol=_SAME, atol=_SAME, equal_nan=True)
+
+
+def drop_decoded(data: MuData | AnnData, schema: MosaicSchema, coming: Mapping[str, Collection[str]]) -> None:
+    """Remove layers that another model decoded, and tell of those that get no new values.
+
+    `coming` are, by layer, the modalities that do.
+    """
+    gone = []
+    for name, adata in data.mod.items() if isinstance(data, MuData) else [("", data)]:
+        for layer in {keys.IMPUTED, keys.CORRECTED} & set(adata.layers):
+            del adata.layers[layer]
+            new = coming.get(layer, ())
+            if name_in(schema, name) not in new if name else not new:
+                gone.append(f"{name}: {layer}" if name else layer)
+    if gone:
+        logger.warning(
+            "Removed layers that another model had decoded, as the embedding is now this one's: %s.",
+            ", ".join(sorted(gone)),
+        )
 
 
 def checked_out(out: str | Path | None) -> Path | None:

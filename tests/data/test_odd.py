@@ -152,3 +152,10 @@ def test_x_is_a_layer_and_raw_is_none() -> None:
         KeyError, match=r"found the layers: none. raw is none of them: midas.pp.prepare\(\) takes counts"
     ):
         read_mosaic(adata, layer="raw")
+
+
+@pytest.mark.filterwarnings("ignore:Observation names are not unique")
+def test_barcodes_that_repeat_between_batches_are_told_apart_under_the_names_of_10x_files() -> None:
+    cells, batch = [*BARCODES[:5], *BARCODES[:5]], ["a"] * 5 + ["b"] * 5
+    parts = {"Gene Expression": one(cells, GENES, batch), "Antibody Capture": one(cells, PROTEINS, batch)}
+    assert read_mosaic(joined(parts)).n_cells == 10

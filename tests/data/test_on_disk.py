@@ -9,9 +9,10 @@ import anndata as ad
 import h5py
 import mudata as md
 import numpy as np
+import pandas as pd
 import pytest
 
-from helpers import counts, names, one, tiny
+from helpers import counts, dense, names, one, tiny
 from midas import MIDAS, read_mosaic
 from midas.data import gather, loader
 from midas.data.sources import BackedSource
@@ -129,3 +130,14 @@ def test_a_file_that_shrinks_is_named_with_the_place(tmp_path: Path) -> None:
             raw.truncate(100_000)
         with pytest.raises(OSError, match=r"x\.h5/data: expected to read rows 400 to 409, found a damaged or changed"):
             source.rows(np.arange(400, 410))
+
+
+def test_some_rows_of_several_modalities_in_one_file_are_read(tmp_path: Path) -> None:
+    adata = one(names("c", 40), names("g", 6), ["b1", "b2"] * 20)
+    adata.var["feature_types"] = np.array(["Gene Expression", "Antibody Capture"])[np.arange(6) % 2]
+    adata.write_h5ad(tmp_path / "x.h5ad")
+    stored = ad.read_h5ad(tmp_path / "x.h5ad", backed="r")
+    for found, expected in ((stored[::2], adata[::2]), (stored[:, 1:], adata[:, 1:])):
+        mosaic = read_mosaic(found)
+        for name in ("rna", "adt"):
+            pd.testing.assert_frame_equal(dense(mosaic, name), dense(read_mosaic(expected.copy()), name))

@@ -31,6 +31,8 @@ def without(adata: ad.AnnData, what: str) -> ad.AnnData:
             adata.layers["imputed"] = adata.X
         case "x":
             adata.X = None
+        case "one name":
+            adata.obs.index = pd.MultiIndex.from_arrays([adata.obs_names, adata.obs_names])
     return adata
 
 
@@ -74,6 +76,11 @@ REFUSED: list[tuple[Callable[[], Any], dict[str, Any], str]] = [
     (lambda: one(CELLS, GENES), {"layer": "counts"}, "expected a layer 'counts', found the layers: none"),
     (lambda: without(one(CELLS, GENES), "x"), {}, "expected counts in X, found nothing there. Choose a layer"),
     (lambda: one([], GENES), {}, "Expected cells, found none"),
+    (
+        lambda: without(one(CELLS, GENES), "one name"),
+        {},
+        "expected one name for each cell, found 2 levels of obs_names. Join: adata.obs_names = ",
+    ),
     (lambda: {"rna": one(CELLS, [])}, {}, "Expected features in modality 'rna', found none"),
     (lambda: md.MuData({}), {}, "Expected a MuData with at least one modality, found none"),
     (

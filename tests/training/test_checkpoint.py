@@ -175,7 +175,7 @@ def test_the_progress_bar_goes_on_from_the_steps_done(
 
 def test_without_resume_a_run_starts_anew(mdata: md.MuData, tmp_path: Path) -> None:
     file = tmp_path / "run"
-    file.write_text("something else")
+    run(mdata, tiny(epochs=1), file)
     _, history = run(mdata, tiny(), file)
     assert len(history) == 2
     _, again = run(mdata, tiny(), file, resume=True)
@@ -194,18 +194,32 @@ def text(file: Path) -> None:
     file.write_text("hello")
 
 
-@pytest.mark.parametrize("damage", [truncated, foreign, text])
-def test_damaged_and_foreign_files_are_refused(
-    damage: Callable[[Path], None], mdata: md.MuData, tmp_path: Path
-) -> None:
+def test_damaged_files_are_refused_and_may_be_replaced(mdata: md.MuData, tmp_path: Path) -> None:
     file = tmp_path / "run"
     run(mdata, tiny(), file)
-    damage(file)
+    truncated(file)
     before = file.read_bytes()
     with pytest.raises(
         ValueError, match=r"expected a checkpoint of midas, found a damaged or foreign file.*Start without"
     ):
         run(mdata, tiny(), file, resume=True)
+    assert file.read_bytes() == before
+    run(mdata, tiny(), file)
+    assert file.read_bytes() != before
+
+
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize("other", [foreign, text])
+def test_a_file_that_is_no_checkpoint_is_never_replaced(
+    other: Callable[[Path], None], resume: bool, mdata: md.MuData, tmp_path: Path
+) -> None:
+    file = tmp_path / "analysis.py"
+    other(file)
+    before = file.read_bytes()
+    with pytest.raises(
+        FileExistsError, match=r"expected a checkpoint of midas, or no file yet, found another file.*Delete the file or"
+    ):
+        run(mdata, tiny(), file, resume=resume)
     assert file.read_bytes() == before
 
 

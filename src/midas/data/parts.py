@@ -205,12 +205,15 @@ def rows_in(data: MuData, name: str) -> NDArray[np.int64] | None:
 
 
 def _batch_by_cell(data: MuData, parts: list[Part], batch_key: str | None) -> pd.Series:
-    """Batch of each row of `data`, from the first of the modalities that has the cell, else from its own obs; None if neither."""
+    """Batch of each row of `data`, from the first of the modalities that has the cell, else from its own obs; None if neither.
+
+    `parts` are those of the modalities of `data`, in their order.
+    """
     names = pd.Index(data.obs_names.astype(str))
     batch = np.full(len(names), None) if batch_key not in data.obs.columns else as_text(data.obs[batch_key])
-    for part in reversed(parts):
+    for name, part in reversed(list(zip(data.mod, parts, strict=True))):
         own = pd.Index(part.adata.obs_names.astype(str))
-        at = names.get_indexer(own) if names.is_unique else rows_in(data, part.name)
+        at = names.get_indexer(own) if names.is_unique else rows_in(data, name)
         if at is not None:
             batch[at[at >= 0]] = part.batch.to_numpy()[at >= 0]
     return pd.Series(batch, index=names)
@@ -220,8 +223,10 @@ def _of_anndata(
     adata: AnnData, label: str, batch_key: str | None, modalities: Mapping[str, Modality] | None
 ) -> list[Part]:
     told = len(modalities or ()) == 1 or types_in(adata) is not None
-    parts = []
-    for name, mine in modalities_in(adata, modalities).items():
+    parts, kinds = [], modalities_in(adata, modalities)
+    if adata.isbacked and adata.is_view and not all(mine.all() for mine in kinds.values()):
+        adata = adata.to_memory()  # some of a file's rows or columns: anndata takes no part of a part
+    for name, mine in kinds.items():
         own = adata if mine.all() else adata[:, mine]
         part = _part(name, own, f"{label}modality {name!r}{'' if told else ' (guessed)'}", batch_key, None)
         within = (adata, mine) if adata.isbacked and not mine.all() else None
@@ -265,7 +270,13 @@ def _check_key(batch_key: object) -> None:
 
 
 def _check_columns(obs: pd.DataFrame, label: str) -> None:
-    """Refuse a table with two columns of one name: which one is meant, nobody knows."""
+    """Refuse a table whose rows have several names each, or with two columns of one name: which is meant, nobody knows."""
+    if isinstance(obs.index, pd.MultiIndex):
+        msg = (
+            f"{label}expected one name for each cell, found {obs.index.nlevels} levels of obs_names. Join: adata.obs_names = "
+            '["_".join(map(str, names)) for names in adata.obs_names].'
+        )
+        raise TypeError(msg)
     if not obs.columns.is_unique:
         repeated = describe_names(obs.columns[obs.columns.duplicated()].unique())
         msg = f"{label}expected each column of obs once, found repeated ones: {repeated}. Rename or remove one."

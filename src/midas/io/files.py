@@ -11,6 +11,7 @@ import anndata as ad
 import h5py
 import mudata
 import numpy as np
+import pandas as pd
 import zarr
 from anndata import AnnData
 from mudata import MuData
@@ -188,6 +189,16 @@ def write_mudata(target: str | Path, mdata: MuData) -> None:
     """
     with replacing(Path(target)) as scratch, joining():
         write_h5mu(scratch, mdata)
+
+
+def is_text(names: pd.Index) -> bool:
+    """Whether names are plain text, as files hold it; numbers, dates and pandas' own kind of text are not."""
+    return names.dtype == object and names.inferred_type in {"string", "empty"}
+
+
+def named_by_text(table: pd.DataFrame) -> pd.DataFrame:
+    """The same table with its rows named by plain text."""
+    return table if is_text(table.index) else table.set_axis(table.index.astype(str).astype(object))
 
 
 def write_h5mu(path: Path, mdata: MuData) -> None:

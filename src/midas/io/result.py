@@ -16,14 +16,15 @@ from anndata import AnnData
 from mudata import MuData
 
 from midas import keys
+from midas.data.checks import describe_names
 from midas.data.csr_file import ROWS_AT_ONCE, write_csr
 from midas.data.joint import joining, joint
 from midas.data.parts import modalities_in
 from midas.data.sources import open_source
 from midas.data.wanted import name_in
 from midas.files import replacing
-from midas.io.files import check_target, write_h5mu
-from midas.results import all_layout, check_rows, frame, own_layout, write_dense
+from midas.io.files import check_target, is_text, named_by_text, write_h5mu
+from midas.results import all_layout, check_rows, frame, of_another, own_layout, write_dense
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,7 +50,7 @@ def write_result(
 
     ``obsm`` of the file gets the embedding, and so does `data` itself if it is a MuData. `impute` and `correct` add, for each
     modality, ``layers["imputed"]`` and ``layers["corrected"]`` for its own cells; where some cells lack the modality, also the
-    modality ``<name>_imputed`` or ``<name>_corrected`` with all cells.
+    modality ``<name>_imputed`` or ``<name>_corrected`` with all cells. What another model had decoded is left out.
 
     Parameters
     ----------
@@ -76,12 +77,14 @@ def write_result(
     target = Path(path)
     check_target(target)
     mdata = _as_mudata(data, model)
+    _check_together(mdata)
     if mosaic is None:
         mosaic = model.read(data)
-    model.embed(mdata, mosaic)
+    outdated = of_another(data, model.latent(mosaic))
     wanted = tuple(layer for layer, on in ((keys.IMPUTED, impute), (keys.CORRECTED, correct)) if on)
+    model.embed(mdata, mosaic, coming=dict.fromkeys(wanted, model.modalities))
     decoding = _Decoding.of(model, mosaic, mdata.obsm[keys.LATENT], wanted)
-    _write(target, data, mdata, model, decoding)
+    _write(target, data, mdata, model, decoding, outdated=outdated)
 
 
 @dataclass(frozen=True)
@@ -160,6 +163,7 @@ def write_mapped(
     target = Path(path)
     check_target(target)
     mdata = _as_mudata(data, mapped.model)
+    _check_together(mdata)
     query = mapped.query
     check_rows(query.obs_names, mdata)
     latent = np.asarray(query.obsm[keys.LATENT])
@@ -176,7 +180,7 @@ def write_mapped(
                 whole.obs[name] = labels[name].to_numpy() if labels[name].dtype != "category" else labels[name].array
         whole.uns[keys.PROVENANCE]["mode"] = mapped.mode
 
-    _write(target, data, mdata, mapped.model, decoding, add)
+    _write(target, data, mdata, mapped.model, decoding, add, outdated=of_another(data, latent))
 
 
 def _write(
@@ -186,19 +190,30 @@ def _write(
     model: MIDAS,
     decoding: _Decoding | None,
     add: Callable[[MuData], None] | None = None,
+    *,
+    outdated: bool,
 ) -> None:
     """Write `data`, as modalities in `mdata`, and what is decoded for it, in one step; counts on disk go from file to file.
 
-    `add` is given the whole before it is written.
+    `add` is given the whole before it is written. `outdated` says that the data bear results of another model: what that decoded
+    is left out.
     """
     with replacing(target) as scratch, joining():
-        hollow = {name: _hollow(adata) if adata.isbacked else adata for name, adata in mdata.mod.items()}
-        whole = _with_modalities(mdata, {**hollow, **({} if decoding is None else decoding.frames())}, model)
+        frames = {} if decoding is None else decoding.frames()
+        left = _decoded_in(mdata, model) if outdated else set()
+        if left - set(frames):
+            logger.warning(
+                "Left out of the result, as another model had decoded them: %s.", ", ".join(sorted(left - set(frames)))
+            )
+        kept = {name: adata for name, adata in mdata.mod.items() if name not in left}
+        whole = _with_modalities(
+            mdata, {name: _to_write(adata, outdated=outdated) for name, adata in kept.items()}, frames, model
+        )
         if add is not None:
             add(whole)
         write_h5mu(scratch, whole)
         with h5py.File(scratch, "r+") as file:
-            for name, adata in mdata.mod.items():
+            for name, adata in kept.items():
                 if adata.isbacked:
                     _copy_counts(adata, file[f"mod/{name}"])
                 elif isinstance(data, AnnData) and data.isbacked:
@@ -226,11 +241,31 @@ def _as_mudata(data: MuData | AnnData, model: MIDAS) -> MuData:
     return mdata
 
 
-def _with_modalities(mdata: MuData, more: Mapping[str, AnnData], model: MIDAS) -> MuData:
-    """Add modalities; cells keep their order."""
-    whole = joint({**mdata.mod, **more}, mdata.obs_names)
-    whole.obs = mdata.obs.copy()
-    _keep_features(mdata, whole)
+def _check_together(mdata: MuData) -> None:
+    """Refuse a MuData with cells that are in none of its modalities, as after one was replaced: a file cannot hold them."""
+    names = mdata.obs_names
+    held = np.any([names.isin(adata.obs_names) for adata in mdata.mod.values()], axis=0)
+    if not held.all():
+        msg = (
+            f"Expected each cell of the MuData in one of its modalities, found {int((~held).sum()):,} in none: "
+            f"{describe_names(pd.Index(names[~held].astype(str)))}. Call mdata.update() after modalities were replaced, and "
+            "train on that, or give mdata[cells] without them."
+        )
+        raise ValueError(msg)
+
+
+def _decoded_in(mdata: MuData, model: MIDAS) -> set[str]:
+    """Modalities that hold decoded values of all cells, as a result file has them."""
+    names = {*mdata.mod, *model.modalities}
+    return {keys.all_cells(name, layer) for name in names for layer in (keys.IMPUTED, keys.CORRECTED)} & set(mdata.mod)
+
+
+def _with_modalities(mdata: MuData, own: Mapping[str, AnnData], more: Mapping[str, AnnData], model: MIDAS) -> MuData:
+    """Put together the `own` modalities of the data and `more`; cells keep their order."""
+    obs = named_by_text(mdata.obs)
+    whole = joint({**own, **more}, obs.index)
+    whole.obs = obs.copy()
+    _keep_features(mdata, whole, sum(adata.n_vars for adata in own.values()))
     for key in {keys.LATENT, keys.TECHNICAL} & set(mdata.obsm):
         whole.obsm[key] = np.asarray(mdata.obsm[key])
     for key in set(mdata.obsm) - set(whole.obsm):
@@ -242,29 +277,44 @@ def _with_modalities(mdata: MuData, more: Mapping[str, AnnData], model: MIDAS) -
     return whole
 
 
-def _keep_features(mdata: MuData, whole: MuData) -> None:
-    """Carry over what the MuData itself says of its features; they come first, those of added modalities after them."""
-    n = mdata.n_vars
-    if whole.var_names[:n].equals(mdata.var_names):
+def _keep_features(mdata: MuData, whole: MuData, n: int) -> None:
+    """Carry over what the MuData itself says of its first `n` features; those of added modalities come after them."""
+    if n <= mdata.n_vars and whole.var_names[:n].equals(mdata.var_names[:n].astype(str)):
         for column in mdata.var.columns.difference(whole.var.columns):
-            values = pd.Series(mdata.var[column].array)
+            values = pd.Series(mdata.var[column].array[:n])
             values = values.astype("boolean") if values.dtype == bool and whole.n_vars > n else values
             whole.var[column] = values.reindex(range(whole.n_vars)).array
         for key in set(mdata.varm) - set(whole.varm):
-            table = np.asarray(mdata.varm[key])
+            table = np.asarray(mdata.varm[key])[:n]
             padded = np.full((whole.n_vars, *table.shape[1:]), np.nan, dtype=np.result_type(table, np.float32))
             padded[:n] = table
             whole.varm[key] = table if whole.n_vars == n else padded
         for key in mdata.varp:
-            square = sp.coo_matrix(mdata.varp[key])
+            square = sp.coo_matrix(sp.csr_matrix(mdata.varp[key])[:n, :n])
             whole.varp[key] = sp.csr_matrix((square.data, (square.row, square.col)), shape=(whole.n_vars, whole.n_vars))
+
+
+def _to_write(adata: AnnData, *, outdated: bool) -> AnnData:
+    """A modality as it is written: without counts that stay on disk, nor, where `outdated`, layers that another model decoded."""
+    left = {keys.IMPUTED, keys.CORRECTED} & set(adata.layers) if outdated else set()
+    if not (adata.isbacked or left) and is_text(adata.obs_names) and is_text(adata.var_names):
+        return adata
+    found = _hollow(adata) if adata.isbacked else _with_x(adata, adata.X, raw=adata.raw)
+    for layer in left:
+        del found.layers[layer]
+    return found
 
 
 def _hollow(adata: AnnData) -> AnnData:
     """All of a modality but its counts, which stay on disk."""
-    empty: sp.csr_matrix = sp.csr_matrix(adata.shape, dtype=np.float32)
+    return _with_x(adata, sp.csr_matrix(adata.shape, dtype=np.float32))
+
+
+def _with_x(adata: AnnData, x: Any, **more: Any) -> AnnData:  # noqa: ANN401 - whatever AnnData holds
+    """The same modality around other counts, its names as text; nothing large is copied."""
     parts = ("layers", "obsm", "varm", "obsp", "varp", "uns")
-    return AnnData(empty, obs=adata.obs, var=adata.var, **{part: dict(getattr(adata, part)) for part in parts})
+    obs, var = named_by_text(adata.obs), named_by_text(adata.var)
+    return AnnData(x, obs=obs, var=var, **{part: dict(getattr(adata, part)) for part in parts}, **more)
 
 
 def _copy_columns(adata: AnnData, columns: NDArray[np.bool_], group: h5py.Group) -> None:

@@ -90,7 +90,7 @@ class State:
 
 
 def check_checkpoint(path: Path) -> None:
-    """Refuse a place where the state of a run could not be written, before the run.
+    """Refuse a place where the state of a run could not be written, or would replace another file, before the run.
 
     Raises
     ------
@@ -101,6 +101,27 @@ def check_checkpoint(path: Path) -> None:
     if found is not None:
         msg = f"{path}: expected a checkpoint file that can be written, found {found}. Choose another place."
         raise OSError(msg)
+    if path.exists() and not _is_checkpoint(path):
+        msg = (
+            f"{path}: expected a checkpoint of midas, or no file yet, found another file, which would be replaced. Delete the "
+            "file or name another checkpoint."
+        )
+        raise FileExistsError(msg)
+
+
+def _is_checkpoint(path: Path) -> bool:
+    """Whether a file begins as a checkpoint does, whole or cut short, or is empty."""
+    with path.open("rb") as file:
+        length = file.read(8)
+        if not length:
+            return True
+        size = int.from_bytes(length, "little")
+        if size > path.stat().st_size:
+            return False
+        try:
+            return "position" in json.loads(file.read(size))["__metadata__"]
+        except (ValueError, KeyError, TypeError):
+            return False
 
 
 class Checkpoint:
