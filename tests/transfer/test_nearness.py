@@ -10,7 +10,7 @@ import pytest
 from helpers import simulated
 from midas import MIDAS, keys, transfer
 from midas.transfer import novelty as module
-from midas.transfer.novelty import FAR, enough_near, novelty
+from midas.transfer.novelty import FAR, enough_near, mostly_far, novelty
 
 
 def test_nearness_is_a_share_of_the_references_own_cells(fitted: MIDAS, query: md.MuData) -> None:
@@ -27,6 +27,13 @@ def test_nearness_is_a_share_of_the_references_own_cells(fitted: MIDAS, query: m
 )
 def test_enough_cells_must_lie_near(near: int, far: int, enough: bool) -> None:
     assert enough_near(np.r_[np.full(near, 0.9), np.full(far, 0.1), np.nan]) == enough
+
+
+@pytest.mark.parametrize(
+    ("near", "far", "doubt"), [(5, 0, False), (1, 4, False), (0, 5, True), (0, 0, False), (19, 1, True), (40, 0, False)]
+)
+def test_of_a_handful_of_cells_the_share_tells(near: int, far: int, doubt: bool) -> None:
+    assert mostly_far(np.r_[np.full(near, 0.9), np.full(far, 0.1), np.nan]) == doubt
 
 
 def test_cells_are_measured_by_those_that_lie_near(

@@ -26,7 +26,7 @@ from midas.results import cell_table
 from midas.training.loop import Surroundings
 from midas.transfer.config import Mode, TransferConfig
 from midas.transfer.extend import extended, named_apart
-from midas.transfer.novelty import NEAR, Novelty, enough_near, novelty
+from midas.transfer.novelty import NEAR, Novelty, mostly_far, novelty
 from midas.transfer.panels import leave_out_empty, reread
 from midas.transfer.placing import Landmarks, groups_of
 from midas.transfer.replay import Replay, generated, real
@@ -352,7 +352,7 @@ def _scored(reference: MIDAS, model: MIDAS, seed: int) -> AnnData:
 def _note_novelty(table: AnnData, found: Novelty) -> None:
     table.obs[keys.NOVELTY], table.obs[keys.NEARNESS] = found.score, found.nearness
     n = int(np.isfinite(found.nearness).sum())
-    if n and not enough_near(found.nearness):
+    if mostly_far(found.nearness):
         logger.warning(
             "Only %d of the query's %d cells lie as near to the reference as half of its own: they are of new types for the most "
             "part, or were measured quite differently. Look at obs[%r] before you believe labels.",

@@ -59,6 +59,13 @@ def enough_near(nearness: NDArray[np.float64]) -> bool:
     return near >= max(_FEWEST_NEAR, _SHARE_NEAR * int(known.sum()))
 
 
+def mostly_far(nearness: NDArray[np.float64]) -> bool:
+    """Whether too few cells lie near the reference to believe labels; of a handful of cells the share alone tells."""
+    known = np.isfinite(nearness)
+    n, near = int(known.sum()), int((nearness[known] > NEAR).sum())
+    return n > 0 and (near < _SHARE_NEAR * n if n < _FEWEST_NEAR else not enough_near(nearness))
+
+
 def far_off(nearness: NDArray[np.float64], c: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Which cells lie farther than 95% of the reference's own, and so do most cells about them, `(n,)`.
 
