@@ -240,3 +240,13 @@ def test_a_part_of_a_mosaic_in_memory_says_of_its_cells_what_the_whole_says(fitt
     pd.testing.assert_series_equal(
         some.obs["cell_type"].astype(str), whole.obs["cell_type"].astype(str)[some.obs_names]
     )
+
+
+def test_the_file_that_the_data_are_read_from_is_not_overwritten(mdata: md.MuData, tmp_path: Path) -> None:
+    file = tmp_path / "in.h5ad"
+    mdata["rna"].write_h5ad(file)
+    before = file.read_bytes()
+    model = MIDAS({"rna": ad.read_h5ad(file, backed="r")}, config=tiny()).fit(progress=False)
+    with pytest.raises(ValueError, match=r"another file than the data are read from, found .*in.h5ad. Choose another"):
+        model.impute("rna", out=file)
+    assert file.read_bytes() == before

@@ -961,7 +961,7 @@ class MIDAS:
         return Draw(sample, expect_seed(seed), self.learned.spread.get(modality))
 
     def _decoded(self, mosaic: Mosaic, states: States, modality: str, draw: Draw, out: str | Path | None) -> AnnData:
-        path = checked_out(out)
+        path = checked_out(out, mosaic, self.mosaic)
         layout = all_layout(mosaic, modality, np.flatnonzero(np.isfinite(states.z).all(1)))
         blocks = decode(self.vae, self.schema, states.of(layout.cells), modality, layout.columns, draw)
         return fill(frame(mosaic, modality, layout, described=True), blocks, path)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from midas import keys
 from midas.columns import writable
 from midas.data.parts import modalities_in
+from midas.data.sources import BackedSource, ColumnsSource
 from midas.data.wanted import name_in
 from midas.files import is_store, replacing
 
@@ -204,13 +205,18 @@ def drop_decoded(data: MuData | AnnData, schema: MosaicSchema, coming: Mapping[s
         )
 
 
-def checked_out(out: str | Path | None) -> Path | None:
-    """Refuse a file of another kind before anything is computed."""
+def checked_out(out: str | Path | None, *mosaics: Mosaic | None) -> Path | None:
+    """Refuse a file of another kind, or one that counts of `mosaics` are read from, before anything is computed."""
     if out is None:
         return None
     path = Path(out)
     if path.suffix not in {".h5ad", ".zarr"}:
         msg = f"Expected out to end in .h5ad or .zarr, found {path.name!r}."
+        raise ValueError(msg)
+    read = [source for mosaic in mosaics if mosaic for rows in mosaic.modalities.values() for source in rows.sources]
+    files = [file for source in read if isinstance(source, BackedSource | ColumnsSource) and (file := source.file)]
+    if path.exists() and any(file.samefile(path) for file in files if file.exists()):
+        msg = f"Expected out to be another file than the data are read from, found {path}. Choose another name."
         raise ValueError(msg)
     return path
 

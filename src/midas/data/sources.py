@@ -120,6 +120,11 @@ class BackedSource:
         self._size = self._file.stat().st_size if self._file is not None else 0
 
     @property
+    def file(self) -> Path | None:
+        """The file that rows are read from, if it is one."""
+        return self._file
+
+    @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns."""
         return int(self._dataset.shape[0]), int(self._dataset.shape[1])
@@ -174,6 +179,11 @@ class ColumnsSource:
     def __init__(self, whole: BackedSource, columns: NDArray[np.int64]) -> None:
         self._whole = whole
         self._columns = columns
+
+    @property
+    def file(self) -> Path | None:
+        """The file that rows are read from, if it is one."""
+        return self._whole.file
 
     @property
     def shape(self) -> tuple[int, int]:
