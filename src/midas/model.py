@@ -719,7 +719,7 @@ class MIDAS:
         check_rows(mosaic.cells, mdata)
         z = self.posterior(mosaic, part="z").mean
         dim_c = self.config.network.dim_c
-        if of_another(mdata, z[:, :dim_c]):
+        if of_another(mdata.obsm.get(keys.LATENT), z[:, :dim_c]):
             drop_decoded(mdata, self.schema, coming or {})
         for key, values in ((keys.LATENT, z[:, :dim_c].copy()), (keys.TECHNICAL, z[:, dim_c:].copy())):
             if key + keys.LAYOUT in mdata.obsm and not np.array_equal(mdata.obsm[key], values, equal_nan=True):

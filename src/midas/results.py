@@ -178,11 +178,11 @@ def write_layer(
         data.layers[layer] = whole
 
 
-def of_another(data: MuData | AnnData, latent: NDArray[Any]) -> bool:
-    """Whether data bear results of another model: an embedding that is not this one."""
-    if keys.LATENT not in data.obsm:
+def of_another(held: Any | None, latent: NDArray[Any]) -> bool:  # noqa: ANN401 - what obsm holds
+    """Whether the embedding that data hold, None for none, is another model's than this one."""
+    if held is None:
         return False
-    found = np.asarray(data.obsm[keys.LATENT])
+    found = np.asarray(held)
     return found.shape != latent.shape or not np.allclose(found, latent, rtol=_SAME, atol=_SAME, equal_nan=True)
 
 

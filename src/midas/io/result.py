@@ -80,11 +80,11 @@ def write_result(
     _check_together(mdata)
     if mosaic is None:
         mosaic = model.read(data)
-    outdated = of_another(data, model.latent(mosaic))
+    before = data.obsm.get(keys.LATENT)
     wanted = tuple(layer for layer, on in ((keys.IMPUTED, impute), (keys.CORRECTED, correct)) if on)
     model.embed(mdata, mosaic, coming=dict.fromkeys(wanted, model.modalities))
     decoding = _Decoding.of(model, mosaic, mdata.obsm[keys.LATENT], wanted)
-    _write(target, data, mdata, model, decoding, outdated=outdated)
+    _write(target, data, mdata, model, decoding, outdated=of_another(before, mdata.obsm[keys.LATENT]))
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ def write_mapped(
                 whole.obs[name] = labels[name].to_numpy() if labels[name].dtype != "category" else labels[name].array
         whole.uns[keys.PROVENANCE]["mode"] = mapped.mode
 
-    _write(target, data, mdata, mapped.model, decoding, add, outdated=of_another(data, latent))
+    _write(target, data, mdata, mapped.model, decoding, add, outdated=of_another(data.obsm.get(keys.LATENT), latent))
 
 
 def _write(
