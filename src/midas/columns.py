@@ -64,6 +64,12 @@ def merged(tables: Sequence[Table], n_cells: int) -> pd.DataFrame:
             )
     columns: dict[str, pd.Series] = {}
     for name, by_label in found.items():
+        first, *more = (piece for some in by_label.values() for piece in some)
+        if not more and np.array_equal(
+            first.at, np.arange(n_cells)
+        ):  # nothing to merge: as it is, and no copy as objects
+            columns[name] = first.obs.iloc[:, 0].reset_index(drop=True).infer_objects()
+            continue
         values = {label: _filled(some, n_cells) for label, some in by_label.items()}
         whole = next(iter(values.values())) if len(values) == 1 else _joined(values)
         if whole is None:
@@ -73,7 +79,7 @@ def merged(tables: Sequence[Table], n_cells: int) -> pd.DataFrame:
                 if "" not in found.get(f"{label}:{name}", {})
             }
         else:
-            columns[name] = _restored(whole, [piece for some in by_label.values() for piece in some])
+            columns[name] = _restored(whole, [first, *more])
     return pd.DataFrame(columns, index=pd.RangeIndex(n_cells))
 
 
