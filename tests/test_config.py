@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from midas import Config, NetworkConfig, ObjectiveConfig, TrainingConfig
+from midas.transfer import read_settings
 
 
 @pytest.mark.parametrize(
@@ -162,3 +163,10 @@ def test_types_are_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
     ObjectiveConfig()
     monkeypatch.setattr("midas.config.fields.get_type_hints", pytest.fail)
     assert ObjectiveConfig(kl_u=3.0).kl_u == 3.0
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"nope.toml: expected a TOML file, found none\."):
+        Config.from_toml(tmp_path / "nope.toml")
+    with pytest.raises(FileNotFoundError, match="found a folder"):
+        read_settings(tmp_path)

@@ -109,7 +109,7 @@ ERRORS: dict[str, tuple[Callable[[Path], object], list[str], str]] = {
         "tiny.toml: NetworkConfig.dim_c: expected 1 or more, found 0",
     ),
     "foreign checkpoint": (nothing, ["--checkpoint", "tiny.toml"], "expected a checkpoint of midas"),
-    "what to do with it": (nothing, ["--checkpoint", "tiny.toml"], "Delete the file or name another checkpoint."),
+    "what to do with it": (nothing, ["--checkpoint", "tiny.toml"], "Name another checkpoint."),
     "diverged": (
         lambda folder: tiny(learning_rate=1e7, epochs=20).to_toml(folder / "tiny.toml"),
         [],

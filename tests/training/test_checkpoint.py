@@ -217,7 +217,7 @@ def test_a_file_that_is_no_checkpoint_is_never_replaced(
     other(file)
     before = file.read_bytes()
     with pytest.raises(
-        FileExistsError, match=r"expected a checkpoint of midas, or no file yet, found another file.*Delete the file or"
+        FileExistsError, match=r"expected a checkpoint of midas, or no file yet, found another file.*Name another"
     ):
         run(mdata, tiny(), file, resume=resume)
     assert file.read_bytes() == before

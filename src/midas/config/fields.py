@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import tomllib
 from functools import cache
+from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 from midas.expect import expect, expect_finite
@@ -47,6 +49,20 @@ def overridden(table: str, base: Any, values: Any) -> Any:  # noqa: ANN401 - any
             for key, value in values.items()
         },
     )
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """Read the tables of a TOML file.
+
+    Raises
+    ------
+    FileNotFoundError, tomllib.TOMLDecodeError
+        When there is no such file, or it is none of TOML.
+    """
+    if not Path(path).is_file():
+        msg = f"{path}: expected a TOML file, found {'a folder' if Path(path).is_dir() else 'none'}."
+        raise FileNotFoundError(msg)
+    return tomllib.loads(Path(path).read_text(encoding="utf-8"))
 
 
 def refuse_unknown(place: str, found: set[str], known: set[str]) -> None:

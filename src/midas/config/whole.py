@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import tomli_w
 
-from midas.config.fields import overridden, refuse_unknown
+from midas.config.fields import overridden, read_toml, refuse_unknown
 from midas.config.inference import InferenceConfig
 from midas.config.network import NetworkConfig
 from midas.config.objective import ObjectiveConfig
@@ -144,9 +143,8 @@ class Config:
         >>> midas.Config.from_toml("config.toml") == midas.Config()
         True
         """
-        text = Path(path).read_text(encoding="utf-8")
         try:
-            return cls.from_dict(tomllib.loads(text))
+            return cls.from_dict(read_toml(path))
         except (ValueError, TypeError) as error:
             msg = f"{path}: {error}"
             raise ValueError(msg) from error

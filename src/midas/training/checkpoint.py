@@ -103,8 +103,8 @@ def check_checkpoint(path: Path) -> None:
         raise OSError(msg)
     if path.exists() and not _is_checkpoint(path):
         msg = (
-            f"{path}: expected a checkpoint of midas, or no file yet, found another file, which would be replaced. Delete the "
-            "file or name another checkpoint."
+            f"{path}: expected a checkpoint of midas, or no file yet, found another file, which would be replaced. Name another "
+            "checkpoint."
         )
         raise FileExistsError(msg)
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Any
 
-from midas.config.fields import overridden, refuse_unknown
+from midas.config.fields import overridden, read_toml, refuse_unknown
 from midas.transfer.config import TransferConfig
 from midas.transfer.voting import LabelConfig
 
@@ -29,7 +28,7 @@ def read_settings(path: str | Path) -> tuple[TransferConfig | None, LabelConfig 
     100.0
     """
     try:
-        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        values = read_toml(path)
         refuse_unknown("the settings of a mapping", set(values), {"transfer", "labels"})
         transfer = _transfer(values["transfer"]) if "transfer" in values else None
         labels = overridden("labels", LabelConfig(), values["labels"]) if "labels" in values else None
