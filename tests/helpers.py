@@ -11,9 +11,13 @@ import anndata as ad
 import mudata as md
 import numpy as np
 import pandas as pd
+import pytest
 import scipy.sparse as sp
+import torch
 
 from midas import Config, Mosaic, simulate
+
+on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 SIMULATION = simulate.SimulationConfig(
     mosaic=("rna+adt", "rna+atac", "rna+adt+atac"),

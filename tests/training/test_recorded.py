@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from helpers import simulated, tiny
+from helpers import on_gpu, simulated, tiny
 from midas import MIDAS, Config
 from midas.data.loader import epoch_indices
 from midas.data.minibatch import gather
@@ -18,8 +18,6 @@ from midas.ranks import Ranks
 from midas.training.loop import learner_for
 from midas.training.recorded import Recorder, records
 from midas.training.step import Anchor, Learner, train_step
-
-on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
 def config(**training: Any) -> Config:

@@ -122,7 +122,10 @@ def carry_over(old: VAE, new: VAE, reference: MosaicSchema, schema: MosaicSchema
     encoder columns at zero, so that cells lie where the reference places them until something has been learned; everything
     else keeps its random start.
     """
-    source, target = old.state_dict(), new.state_dict()
+    target = new.state_dict()
+    source = {
+        name: value.to(target[name].device) if name in target else value for name, value in old.state_dict().items()
+    }
     carried = {name: value for name, value in source.items() if name in target and target[name].shape == value.shape}
     # Same shape does not mean same batches or features: these go by name.
     carried = {
