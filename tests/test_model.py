@@ -152,8 +152,16 @@ def test_a_training_that_failed_leaves_nothing_to_the_next(mdata: md.MuData) -> 
     np.testing.assert_array_equal(failed.fit(progress=False).latent(), clean.fit(progress=False).latent())
 
 
+def test_first_weights_do_not_depend_on_torchs_default_device(mdata: md.MuData) -> None:
+    with torch.device("meta"):
+        there = MIDAS(mdata, config=tiny())
+    for name, weights in MIDAS(mdata, config=tiny()).vae.state_dict().items():
+        assert torch.equal(weights, there.vae.state_dict()[name])
+
+
 def test_a_trained_model_trains_on(mdata: md.MuData) -> None:
     model = MIDAS(mdata, config=tiny()).fit(progress=False)
+    assert all(parameter.grad is None for parameter in (*model.vae.parameters(), *model.discriminators.parameters()))
     networks, before, latent = model.vae, model.history["total"].iloc[0], model.latent()
     model.fit(progress=False)
     assert model.vae is networks

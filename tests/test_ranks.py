@@ -143,6 +143,15 @@ def test_a_share_is_never_empty() -> None:
     assert Ranks(1, 2).share(np.array([7, 8, 9])).tolist() == [8]
 
 
+def test_a_device_that_the_processes_do_not_exchange_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = {"is_initialized": True, "get_world_size": 2, "get_rank": 0, "get_backend": "nccl"}
+    for name, value in there.items():
+        monkeypatch.setattr(f"torch.distributed.{name}", lambda value=value: value)
+    with pytest.raises(ValueError, match="exchange by NCCL, found 'cpu'"):
+        meet(TrainingConfig(), "cpu")
+    assert meet(TrainingConfig(), "cuda").size == 2
+
+
 def test_a_device_without_exchange_is_refused() -> None:
     with pytest.raises(ValueError, match="Expected cpu or cuda to train on 2 devices, found 'mps'"):
         meet(TrainingConfig(devices=2), "mps")

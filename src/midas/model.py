@@ -968,12 +968,14 @@ class MIDAS:
 
 
 def _at_home(config: Config, here: str) -> Config:
-    """A model's configuration on a machine that may lack the device it was trained on."""
-    training = config.training
-    if training.accelerator in {"auto", here}:
-        return config
-    logger.info("The model was trained on %s, which is not here; it will compute on %s.", training.accelerator, here)
-    return replace(config, training=replace(training, accelerator="auto"))
+    """A model's configuration on a machine that may lack the devices it was trained on."""
+    training = replace(config.training, devices=1, num_nodes=1)
+    if training.accelerator not in {"auto", here}:
+        logger.info(
+            "The model was trained on %s, which is not here; it will compute on %s.", training.accelerator, here
+        )
+        training = replace(training, accelerator="auto")
+    return replace(config, training=training)
 
 
 def _checked(config: object) -> Config:
@@ -991,6 +993,6 @@ def _checked(config: object) -> Config:
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
     """Draw the first weights from `seed`, and leave the process's own random state as it was."""
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):  # whatever the default device
         torch.default_generator.manual_seed(seed)
         yield

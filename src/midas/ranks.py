@@ -176,6 +176,8 @@ def meet(training: TrainingConfig, accelerator: str) -> Ranks:
     """
     launched = "TORCHELASTIC_RUN_ID" in os.environ
     size = int(os.environ["WORLD_SIZE"]) if launched else training.devices * training.num_nodes
+    if _joined_up():
+        _check_exchanges(accelerator)
     if _joined_up() or size == 1:
         return ranks()
     if accelerator not in {"cpu", "cuda"}:
@@ -192,6 +194,16 @@ def meet(training: TrainingConfig, accelerator: str) -> Ranks:
         torch.cuda.set_device(local % torch.cuda.device_count())
     logger.info("Process %s of %s.", found.rank + 1, found.size)
     return found
+
+
+def _check_exchanges(accelerator: str) -> None:
+    """Refuse a device whose tensors the processes that have met do not exchange."""
+    if accelerator != "cuda" and distributed.get_world_size() > 1 and distributed.get_backend() == "nccl":
+        msg = (
+            f"Expected to train on cuda, as the processes that have met exchange by NCCL, found {accelerator!r}. Set "
+            "training.accelerator to cuda, or train on this device in a job of its own."
+        )
+        raise ValueError(msg)
 
 
 def _launch(devices: int, num_nodes: int, backend: str) -> int:

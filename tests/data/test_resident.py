@@ -14,6 +14,7 @@ from midas import MIDAS, Mosaic, read_mosaic
 from midas.data import Counts, Minibatch, gather
 from midas.data.resident import Resident, held_on
 from midas.io import read_file
+from midas.ranks import ALONE, Ranks
 
 CPU = torch.device("cpu")
 INDEX = np.random.default_rng(0).integers(120, size=40)  # some cells twice
@@ -71,14 +72,14 @@ def test_a_run_is_that_of_the_loader(monkeypatch: pytest.MonkeyPatch) -> None:
         return MIDAS(simulated(), config=tiny(epochs=3, validation_fraction=0.2)).fit(progress=False)
 
     plain = trained()
-    monkeypatch.setattr("midas.training.loop.held_on", Resident)
+    monkeypatch.setattr("midas.training.loop.held_on", lambda mosaic, device, _: Resident(mosaic, device))
     held = trained()
     assert held.history["val_total"].tolist() == plain.history["val_total"].tolist()
     np.testing.assert_array_equal(held.latent(), plain.latent())
 
 
 def test_nothing_is_held_on_a_cpu() -> None:
-    assert held_on(read_mosaic(simulated()), CPU) is None
+    assert held_on(read_mosaic(simulated()), CPU, ALONE) is None
 
 
 @pytest.mark.parametrize("free", [10, 10**9])
@@ -88,5 +89,11 @@ def test_counts_are_held_where_a_quarter_of_the_free_memory_is_enough(
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, 10**10))
     made: list[torch.device] = []
     monkeypatch.setattr("midas.data.resident.Resident", lambda _, device: made.append(device))
-    held_on(read_mosaic(simulated()), torch.device("cuda"))
+    held_on(read_mosaic(simulated()), torch.device("cuda"), ALONE)
     assert len(made) == int(free == 10**9)
+
+
+def test_processes_hold_counts_only_where_all_of_them_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (10**9, 10**10))
+    monkeypatch.setattr(Ranks, "all_of", lambda _, mine: [mine, False])
+    assert held_on(read_mosaic(simulated()), torch.device("cuda"), Ranks(0, 2)) is None

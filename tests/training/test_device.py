@@ -16,12 +16,16 @@ def there(monkeypatch: pytest.MonkeyPatch, *, cuda: bool, mps: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cuda", "mps", "expected"), [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")]
+    ("cuda", "mps", "expected"), [(True, True, "cuda"), (False, True, "cpu"), (False, False, "cpu")]
 )
-def test_the_fastest_there_is_taken(cuda: bool, mps: bool, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_is_taken_if_it_is_there_but_apples_only_if_asked_for(
+    cuda: bool, mps: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     there(monkeypatch, cuda=cuda, mps=mps)
     assert accelerator_of(TrainingConfig()) == expected
     assert accelerator_of(TrainingConfig(accelerator="cpu")) == "cpu"
+    if mps:
+        assert accelerator_of(TrainingConfig(accelerator="mps")) == "mps"
 
 
 def test_what_is_not_there_is_refused_with_what_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,7 +64,7 @@ def test_a_torch_that_does_not_know_of_emulation(major: int, expected: bool, mon
 def test_another_device_takes_the_place_of_one_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     there(monkeypatch, cuda=False, mps=True)
     assert accelerator_or_other(TrainingConfig(accelerator="cpu")) == "cpu"
-    assert accelerator_or_other(TrainingConfig(accelerator="cuda")) == "mps"
+    assert accelerator_or_other(TrainingConfig(accelerator="cuda")) == "cpu"
 
 
 @pytest.mark.parametrize(

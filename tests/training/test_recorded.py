@@ -44,12 +44,13 @@ def test_only_a_process_that_trains_alone_and_freely_on_a_gpu_records() -> None:
     model = MIDAS(simulated(n_cells=60), config=tiny())
     assert model.mosaic is not None
     learner = learner_for(model.vae, model.discriminators, model.mosaic, model.config)
-    assert not records(learner)
+    assert not records(learner, alike=True)
     gpu = replace(learner, compute=replace(learner.compute, device=torch.device("cuda")))
-    assert records(gpu)
-    assert not records(replace(gpu, compute=replace(gpu.compute, ranks=Ranks(0, 2))))
-    assert not records(replace(gpu, anchor=Anchor(torch.zeros(1, 1), torch.zeros(1))))
-    assert not records(replace(gpu, config=tiny(cuda_graphs=False)))
+    assert records(gpu, alike=True)
+    assert not records(gpu, alike=False)
+    assert not records(replace(gpu, compute=replace(gpu.compute, ranks=Ranks(0, 2))), alike=True)
+    assert not records(replace(gpu, anchor=Anchor(torch.zeros(1, 1), torch.zeros(1))), alike=True)
+    assert not records(replace(gpu, config=tiny(cuda_graphs=False)), alike=True)
 
 
 @on_gpu

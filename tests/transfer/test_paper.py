@@ -61,9 +61,10 @@ def test_a_reference_of_another_machine_is_tuned_on_this_one(saved: Path, query:
     for file in saved.iterdir():
         (folder / file.name).write_bytes(file.read_bytes())
     card = json.loads((folder / "model.json").read_text())
-    card["config"]["training"]["accelerator"] = "mps"
+    card["config"]["training"] |= {"accelerator": "mps", "devices": 4, "num_nodes": 2}
     (folder / "model.json").write_text(json.dumps(card))
     loaded = MIDAS.load(folder)
-    assert loaded.config.training.accelerator == "auto"
+    training = loaded.config.training
+    assert (training.accelerator, training.devices, training.num_nodes) == ("auto", 1, 1)
     mapped = transfer.query_to_reference(loaded, Query(query, config=TransferConfig(share=0.002), progress=False))
     assert mapped.query.n_obs == query.n_obs

@@ -60,7 +60,7 @@ class TrainingConfig:
     precision
         ``bf16`` runs matrix products in bfloat16, ``auto`` where the hardware multiplies it faster.
     accelerator
-        ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        ``auto`` (a GPU of NVIDIA or AMD if there is one), ``cpu``, ``cuda`` or ``mps``.
     cuda_graphs
         Whether steps on a GPU are recorded and replayed, where one process trains; see :mod:`midas.training.recorded`.
     devices, num_nodes

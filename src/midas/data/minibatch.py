@@ -61,10 +61,10 @@ class Counts:
         """Copy to a device; only the non-zero counts travel."""
         return replace(
             self,
-            cells=self.cells.to(device, non_blocking=True),
-            flat=self.flat.to(device, non_blocking=True),
-            values=self.values.to(device, non_blocking=True),
-            mask=None if self.mask is None else self.mask.to(device, non_blocking=True),
+            cells=_copied(self.cells, device),
+            flat=_copied(self.flat, device),
+            values=_copied(self.values, device),
+            mask=None if self.mask is None else _copied(self.mask, device),
         )
 
 
@@ -103,10 +103,15 @@ class Minibatch:
         """Copy to a device."""
         return replace(
             self,
-            batch=self.batch.to(device, non_blocking=True),
-            known=None if self.known is None else self.known.to(device, non_blocking=True),
+            batch=_copied(self.batch, device),
+            known=None if self.known is None else _copied(self.known, device),
             counts={name: counts.to(device) for name, counts in self.counts.items()},
         )
+
+
+def _copied(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy to a device without waiting for it; Apple's GPUs may read memory that has been given back by then."""
+    return tensor.to(device, non_blocking=device.type == "cuda")
 
 
 def gather(mosaic: Mosaic, index: NDArray[np.int64], only: frozenset[str] | None = None) -> Minibatch:

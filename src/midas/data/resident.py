@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from midas.data.mosaic import Mosaic
+    from midas.ranks import Ranks
 
 logger = logging.getLogger(__name__)
 
@@ -99,12 +100,15 @@ class Resident:
         return Counts(at, flat, held.value[place], mask, width)
 
 
-def held_on(mosaic: Mosaic, device: torch.device) -> Resident | None:
-    """Put all counts on a GPU where they take up a quarter of its free memory at most; None where they do not fit."""
+def held_on(mosaic: Mosaic, device: torch.device, ranks: Ranks) -> Resident | None:
+    """Put all counts on a GPU where they take up a quarter of its free memory at most; None where they do not fit.
+
+    Of several processes all do or none does: it decides in what order cells are drawn.
+    """
     if device.type != "cuda":
         return None
     needed = _ENTRY_BYTES * mosaic.entries_per_cell * mosaic.n_cells
-    if needed > _SHARE * torch.cuda.mem_get_info(device)[0]:
+    if not all(ranks.all_of(needed <= _SHARE * torch.cuda.mem_get_info(device)[0])):
         logger.info("Counts (%.1f GB) are too many for the GPU and are sent there step by step.", needed / 1e9)
         return None
     logger.info("Counts (%.1f GB) are held on the GPU.", needed / 1e9)

@@ -45,11 +45,17 @@ class Noise:
         threshold = min(round(share * 256), 255)
         if threshold == 0:
             return x
-        words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64, device=x.device)
+        keep = self._bytes(x.numel(), x.device).view(x.shape) >= threshold
+        return x * (keep.to(x.dtype) * (256 / (256 - threshold)))
+
+    def _bytes(self, n: int, device: torch.device) -> Tensor:
+        if device.type == "mps":  # draws no 64 bits at once
+            return torch.randint(256, (n,), dtype=torch.uint8, generator=self.generator, device=device)
+        words = torch.empty((n + 7) // 8, dtype=torch.int64, device=device)
         # The bounds make all 64 bits random; the default range leaves the sign bit at 0.
         words.random_(-(2**63), None, generator=self.generator)
-        keep = words.view(torch.uint8)[: x.numel()].view(x.shape) >= threshold
-        return x * (keep.to(x.dtype) * (256 / (256 - threshold)))
+        drawn: Tensor = words.view(torch.uint8)[:n]
+        return drawn
 
     def thinned(self, values: Tensor, flat: Tensor, row: Tensor, n_rows: int, most: float) -> Tensor:
         """Keep each of a cell's counts with a probability that the cell draws between 1 - `most` and 1.
@@ -83,7 +89,12 @@ class Noise:
 
     def _uniform_at(self, position: Tensor) -> Tensor:
         """One number between 0 and 1 for each position: a hash of it and of one draw."""
-        x = position + torch.randint(2**62, (1,), generator=self.generator, device=position.device)
+        if position.device.type == "mps":  # draws 32 bits at most
+            high, low = torch.randint(2**31, (2,), generator=self.generator, device=position.device)
+            draw = (high << 31) + low
+        else:
+            draw = torch.randint(2**62, (1,), generator=self.generator, device=position.device)
+        x: Tensor = position + draw
         for factor in _FACTORS:
             x = (x ^ (x >> 29)) * factor
         return ((x >> 32) & 0xFFFFFF).to(torch.float32) / 2**24

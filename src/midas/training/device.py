@@ -53,11 +53,14 @@ def compute_of(training: TrainingConfig) -> Compute:
     device = torch.device(accelerator)
     if together.size > 1 and accelerator == "cuda":
         device = torch.device("cuda", together.local_rank % torch.cuda.device_count())
+        torch.cuda.set_device(device)  # also where another tool set the group up: NCCL exchanges on the current device
     return Compute(device, multiplies_bf16(training, accelerator), together)
 
 
 def accelerator_of(training: TrainingConfig) -> str:
-    """Choose the device: the one asked for, or the fastest there.
+    """Choose the device: the one asked for, or a GPU of NVIDIA or AMD if there is one.
+
+    Apple's (``mps``) has to be asked for: it has not been tried, and torch before 2.10 lacks operations there.
 
     Raises
     ------
@@ -66,7 +69,7 @@ def accelerator_of(training: TrainingConfig) -> str:
     """
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if training.accelerator == "auto":
-        return next(name for name in ("cuda", "mps", "cpu") if there[name])
+        return "cuda" if there["cuda"] else "cpu"
     if not there.get(training.accelerator, False):
         found = ", ".join(name for name in _KNOWN if there[name])
         msg = f"Expected training.accelerator to be auto or one that is here ({found}), found {training.accelerator!r}."
@@ -75,7 +78,7 @@ def accelerator_of(training: TrainingConfig) -> str:
 
 
 def accelerator_or_other(training: TrainingConfig) -> str:
-    """Choose likewise, but the fastest there in place of one that is not: a model may come from another machine."""
+    """Choose likewise, but what ``auto`` gives in place of one that is not there: a model may come from another machine."""
     try:
         return accelerator_of(training)
     except ValueError:

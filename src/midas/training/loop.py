@@ -140,6 +140,8 @@ def fit(
         for sink in around.loggers:
             if hasattr(sink, "finalize"):  # what is still in memory goes to the file
                 sink.finalize(status)
+        for optimizer in (learner.vae_optimizer, learner.discriminator_optimizer):
+            optimizer.zero_grad()  # gradients are as large as the networks
     run.finish()
     return Trained(run.history, interrupted=status == "interrupted")
 
@@ -214,8 +216,10 @@ class _Run:
         self.state: State | None = None  # at the end of the last epoch, until it is written
         self.alike: torch.Tensor | None = None  # counterparts in canonical order
         self.noise = Noise(seed, learner.compute.device)
-        self.resident = held_on(mosaic, learner.compute.device)
-        self.recorder = Recorder(learner.compute.device) if records(learner) else None
+        ranks = learner.compute.ranks
+        self.resident = held_on(mosaic, learner.compute.device, ranks)
+        self.stored = self.resident is None and scattered(mosaic, len(plan.train))
+        self.recorder = Recorder(learner.compute.device) if records(learner, alike=not self.stored) else None
         if self.recorder is not None:
             logger.info("Steps are recorded and replayed as CUDA graphs.")
 
@@ -323,7 +327,7 @@ class _Run:
         return {**terms, "learning_rate": factor * config.training.learning_rate}
 
     def _order(self) -> Order:
-        if self.resident is None and scattered(self.mosaic, len(self.plan.train)):
+        if self.stored:
             return "stored"
         return "free" if self.recorder is None else "alike"
 

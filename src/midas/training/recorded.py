@@ -32,11 +32,17 @@ _MOST = 64
 _AHEAD = 3
 
 
-def records(learner: Learner) -> bool:
-    """Whether steps of this run can be recorded: one process that trains freely on a GPU."""
+def records(learner: Learner, *, alike: bool) -> bool:
+    """Whether steps of this run can be recorded: one process that trains freely on a GPU.
+
+    Parameters
+    ----------
+    alike
+        Whether minibatches are drawn alike: others have too many shapes, of which each graph would take memory for nothing.
+    """
     compute = learner.compute
     cuda = compute.device.type == "cuda" and compute.ranks.size == 1 and learner.anchor is None
-    return cuda and learner.config.training.cuda_graphs
+    return cuda and alike and learner.config.training.cuda_graphs
 
 
 class Recorder:
@@ -59,6 +65,7 @@ class Recorder:
         self._recording = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._pool = torch.cuda.graph_pool_handle()
         self._graphs: dict[Hashable, _Graph | None] = {}
+        self._teaching = False
         self.replayed = 0
         self._under_way: deque[torch.cuda.Event] = deque()
 
@@ -73,6 +80,9 @@ class Recorder:
         """
         weights = learner.weights(progress)
         teach = bool(weights.adversarial > 0)
+        if teach and not self._teaching:  # steps without discriminators do not come again
+            self._teaching = True
+            self._graphs.clear()
         moved, among = self._moved(learner, minibatch)
         key = (*_shape(minibatch), among is not None, with_batch, teach)
         graph = self._graphs.get(key)

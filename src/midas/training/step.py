@@ -88,7 +88,7 @@ class Learner:
         """Batches that a cell's own is to be guessed among, as of :meth:`midas.nn.Discriminators.forward`."""
         if self.counterparts is None:
             return None
-        index = torch.from_numpy(minibatch.index).to(self.counterparts.device, non_blocking=True)
+        index = torch.from_numpy(minibatch.index).to(self.counterparts.device)
         return self.counterparts[index].float() / SURE
 
     def weights(self, progress: float) -> Weights:
