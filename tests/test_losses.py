@@ -193,7 +193,13 @@ def test_names_in_the_log(case: tuple[MIDAS, Minibatch, Outputs]) -> None:
 def test_weights_rise_as_the_configuration_says(progress: float, monkeypatch: pytest.MonkeyPatch) -> None:
     config = ObjectiveConfig()
     kl, adversarial = config.risen(progress)
-    at = replace(config, kl_c=kl * config.kl_c, kl_u=kl * config.kl_u, adversarial=adversarial * config.adversarial)
+    at = replace(
+        config,
+        kl_c=kl * config.kl_c,
+        kl_u=kl * config.kl_u,
+        adversarial=adversarial * config.adversarial,
+        contrast=adversarial * config.contrast,
+    )
     expected = Weights.of(at)
     monkeypatch.setattr(
         "midas.config.objective.check_types", pytest.fail

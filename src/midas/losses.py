@@ -71,7 +71,7 @@ class Weights:
 
     batch_reconstruction: float
     alignment: float
-    contrast: float
+    contrast: float | Tensor
     kl_c: float | Tensor
     kl_u: float | Tensor
     adversarial: float | Tensor
@@ -83,7 +83,7 @@ class Weights:
         return cls(
             config.batch_reconstruction,
             config.alignment,
-            config.contrast,
+            adversarial * config.contrast,
             kl * config.kl_c,
             kl * config.kl_u,
             adversarial * config.adversarial,
@@ -192,8 +192,8 @@ def objective(
     kl = kl_to_prior(outputs.joint.posterior).sum(0) / n
     kl_c, kl_u = kl[:dim_c].sum(), kl[dim_c:].sum()
     aligned = alignment(outputs.single, n) / n if len(outputs.single) > 1 else zero
-    several = weights.contrast > 0 and len(outputs.single) > 1
-    told = contrast(outputs.single, minibatch.batch, dim_c) / n if several else zero
+    wanted = isinstance(weights.contrast, Tensor) or weights.contrast > 0
+    told = contrast(outputs.single, minibatch.batch, dim_c) / n if wanted and len(outputs.single) > 1 else zero
     depth = zero if outputs.depth is None else depth_cost(outputs.depth) / n
     batch = zero
     if outputs.batch_logits is not None:

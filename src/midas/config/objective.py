@@ -29,7 +29,8 @@ class ObjectiveConfig:
         Squared distance of single-modality samples from their mean (alpha).
     contrast
         Cost of telling which cell of its batch a modality is of, given another modality, so that the modalities of single cells
-        come closer; 0 for none, as in the paper.
+        come closer; 0 for none, as in the paper. Rises with the weight of the discriminators: before, it would spread cells out
+        within their batches, while batches are compared.
     adversarial
         Cross entropy of the discriminators, which the encoders raise (beta_s).
     adversarial_growth
@@ -42,10 +43,10 @@ class ObjectiveConfig:
     batch_expert_dropout
         Share of training steps in which cells are encoded without their batch.
     kl_rise, adversarial_rise
-        Shares of all steps over which the weights of both divergences, and of the discriminators, rise from zero: c is to hold
+        Shares of all steps over which the weights of both divergences, and of the discriminators and the contrast, rise from zero: c is to hold
         what the cells are before it is made small and alike in all batches. 0 for a step up.
     adversarial_from
-        Share of all steps after which the discriminators' weight begins to rise.
+        Share of all steps after which the weights of the discriminators and the contrast begin to rise.
     counterparts
         Whether a cell's batch is only to be guessed among the batches that hold cells like it, so that types which not all
         batches have are left alone; see :mod:`midas.training.counterparts`. Found when the discriminators' weight begins to rise.

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _ROOM = 1.15
 # Graphs that are kept: more shapes than this come one after the other without a graph.
 _MOST = 64
+# Weights that change from step to step.
+_RISING = ("contrast", "kl_c", "kl_u", "adversarial")
 # Steps that the CPU may be ahead of the GPU: their minibatches wait in the GPU's memory.
 _AHEAD = 3
 
@@ -65,7 +67,7 @@ class Recorder:
         self._recording = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._pool = torch.cuda.graph_pool_handle()
         self._graphs: dict[Hashable, _Graph | None] = {}
-        self._teaching = False
+        self._stage = (False, False)
         self.replayed = 0
         self._under_way: deque[torch.cuda.Event] = deque()
 
@@ -79,16 +81,17 @@ class Recorder:
         Its terms by name, where they stay until the next step.
         """
         weights = learner.weights(progress)
-        teach = bool(weights.adversarial > 0)
-        if teach and not self._teaching:  # steps without discriminators do not come again
-            self._teaching = True
+        stage = (bool(weights.adversarial > 0), bool(weights.contrast > 0))
+        if stage != self._stage:  # steps without discriminators, or without the contrast, do not come again
+            self._stage = stage
             self._graphs.clear()
+        teach, contrasts = stage
         moved, among = self._moved(learner, minibatch)
-        key = (*_shape(minibatch), among is not None, with_batch, teach)
+        key = (*_shape(minibatch), among is not None, with_batch)
         graph = self._graphs.get(key)
         if graph is None and key in self._graphs and sum(map(bool, self._graphs.values())) < _MOST:
             # Not at the first time: what is made on first use must be there before.
-            graph = _Graph(learner, moved, noise, among, self, with_batch=with_batch, teach=teach)
+            graph = _Graph(learner, moved, noise, among, self, with_batch=with_batch, teach=teach, contrasts=contrasts)
         self._graphs[key] = graph
         if graph is None or not graph.holds(moved):
             report = update(learner, moved, noise, weights, among, with_batch=with_batch, teach=teach).named()
@@ -140,6 +143,7 @@ class _Graph:
         *,
         with_batch: bool,
         teach: bool,
+        contrasts: bool,
     ) -> None:
         device = minibatch.batch.device
         self.minibatch = replace(
@@ -154,11 +158,9 @@ class _Graph:
             name: torch.arange(len(part.flat), device=device) % (len(part.cells) * part.n_features)
             for name, part in self.minibatch.counts.items()
         }
-        self.rising = {name: torch.zeros((), device=device) for name in ("kl_c", "kl_u", "adversarial")}
-        rising = self.rising
-        weights = replace(
-            learner.weights(1.0), kl_c=rising["kl_c"], kl_u=rising["kl_u"], adversarial=rising["adversarial"]
-        )
+        self.rising = {name: torch.zeros((), device=device) for name in _RISING}
+        rising = self.rising if contrasts else {**self.rising, "contrast": 0.0}
+        weights = replace(learner.weights(1.0), **rising)
         self.graph = torch.cuda.CUDAGraph()
         capture = recorder.capture(noise)
         self.graph.register_generator_state(capture.generator)
