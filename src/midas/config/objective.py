@@ -43,8 +43,8 @@ class ObjectiveConfig:
     batch_expert_dropout
         Share of training steps in which cells are encoded without their batch.
     kl_rise, adversarial_rise
-        Shares of all steps over which the weights of both divergences, and of the discriminators and the contrast, rise from zero: c is to hold
-        what the cells are before it is made small and alike in all batches. 0 for a step up.
+        Shares of all steps over which the weights of both divergences, and of the discriminators and the contrast, rise from
+        zero: c is to hold what the cells are before it is made small and alike in all batches. 0 for a step up.
     adversarial_from
         Share of all steps after which the weights of the discriminators and the contrast begin to rise.
     counterparts
