@@ -75,7 +75,7 @@ def of_cells(mdata: mudata.MuData, keep: np.ndarray) -> mudata.MuData:
 def trained(mdata: mudata.MuData, folder: Path, seed: int, row: dict[str, Any] | None = None) -> midas.MIDAS:
     if not (folder / "model.json").exists():
         with clock({} if row is None else row, "reference_s"):
-            midas.MIDAS(mdata, seed=seed).fit(progress=False).save(folder, with_cells=20_000)
+            midas.MIDAS(mdata, seed=seed).fit(progress=False).save(folder, with_counts=20_000)
     return midas.MIDAS.load(folder)
 
 
@@ -263,7 +263,7 @@ def continual(data: Path, out: Path, seed: int) -> None:
                 mapped = transfer.map_query(model, query)
             of_query = query.data.obs["cell_type"].astype(str).to_numpy()
             row["f1_query"] = round(label_scores(mapped, of_query, "cell_type")["f1"], 4)
-            mapped.model.save(out / f"after_{batch}_{seed}", with_cells=20_000)
+            mapped.model.save(out / f"after_{batch}_{seed}", with_counts=20_000)
             model = midas.MIDAS.load(out / f"after_{batch}_{seed}")
         else:
             row |= {"s": 0.0, "f1_query": ""}

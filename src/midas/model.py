@@ -396,7 +396,7 @@ class MIDAS:
                 )
             raise NotFittedError(
                 "Expected counts of the reference's cells, found none: the model was saved without. Save it with "
-                "save(with_cells=20000), or map with midas.transfer.query_to_reference(), which needs none."
+                "save(with_counts=20000), or map with midas.transfer.query_to_reference(), which needs none."
             )
         return read_sampled(sample, self.schema)
 
@@ -785,7 +785,7 @@ class MIDAS:
         told = () if self.mosaic is None else self.mosaic.notes
         return read_again(data, self.schema, self.how, batch_key=batch_key, measured=measured, layer=layer, told=told)
 
-    def save(self, folder: str | Path, *, cells: bool = True, with_cells: int = 0) -> None:
+    def save(self, folder: str | Path, *, cells: bool = True, with_counts: int = 0) -> None:
         """Write the model to a folder: weights, configuration, features and batches by name.
 
         Parameters
@@ -795,7 +795,7 @@ class MIDAS:
         cells
             Whether to keep obs columns and latents of the model's own cells, which knowledge transfer needs, and which cells that
             lack a modality borrow from in :meth:`impute`.
-        with_cells
+        with_counts
             Also keep the *counts* of up to so many of them, drawn evenly from batches and from regions of the latent space,
             which reciprocal mapping needs. None by default: models get shared, and patients' counts must not travel by
             accident.
@@ -806,8 +806,8 @@ class MIDAS:
         >>> midas.MIDAS.load("model").modalities
         ('adt', 'atac', 'rna')
         """
-        if with_cells and not cells:
-            msg = f"Expected cells=True with with_cells={with_cells}, as counts are of no use without latents; found False."
+        if with_counts and not cells:
+            msg = f"Expected cells=True with with_counts={with_counts}, as counts are of no use without latents; found False."
             raise ValueError(msg)
         write_model(
             Path(folder),
@@ -817,7 +817,7 @@ class MIDAS:
                 seed=self.seed,
                 weights=dict(self.vae.state_dict()),
                 learned=self.learned if cells else self.learned.without_cells(),
-                sample=sampled(*self.counts(), self.cells, with_cells, self.seed) if with_cells else None,
+                sample=sampled(*self.counts(), self.cells, with_counts, self.seed) if with_counts else None,
                 told=dict(self.how.measured or {}),
                 renamed=dict(self.how.renamed),
                 batch_key=self.how.batch_key,

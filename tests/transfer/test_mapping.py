@@ -106,7 +106,7 @@ def test_a_batch_of_the_query_may_bear_the_name_of_one_of_the_reference(
     distances = found.model.learned.distances
     assert sorted(distances.index) == sorted(found.model.schema.batches)
     assert (np.diag(distances) == 0).all()
-    found.model.save(tmp_path / "model", with_cells=50)
+    found.model.save(tmp_path / "model", with_counts=50)
     again = MIDAS.load(tmp_path / "model")
     pd.testing.assert_frame_equal(again.learned.distances, distances.loc[again.schema.batches, again.schema.batches])
     assert np.isfinite(values(found.model.impute("adt"))).all()
@@ -239,7 +239,7 @@ def test_reciprocal_needs_counts(saved: Path, saved_with_counts: Path, query: md
     assert check_mode(bare, None) == "query"
     assert check_mode(MIDAS.load(saved_with_counts), None) == "reciprocal"
     for mode in ("reciprocal", "transfer"):
-        with pytest.raises(NotFittedError, match=r"Expected counts of the reference's cells.*save\(with_cells=20000\)"):
+        with pytest.raises(NotFittedError, match=r"Expected counts of the reference's cells.*save\(with_counts=20000\)"):
             map_query(bare, asked(query), mode=mode)  # type: ignore[arg-type]
     assert map_query(bare, asked(query)).mode == "query"
 

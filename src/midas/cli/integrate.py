@@ -45,7 +45,7 @@ class Results:
             help="Folder to save the trained model in, with the cells' latents and obs columns but no counts."
         ),
     ] = None
-    with_cells: Annotated[
+    with_counts: Annotated[
         int,
         typer.Option(
             help="Keep the counts of so many cells with the model, for reciprocal mapping; 0 for none.", min=0
@@ -176,9 +176,9 @@ def _check_targets(results: Results, source: Source, training: Training, page: P
     from midas.training.checkpoint import check_checkpoint  # noqa: PLC0415
 
     check_target(results.output, source.data)
-    if results.with_cells and results.model is None:
+    if results.with_counts and results.model is None:
         raise ValueError(
-            "Expected --model with --with-cells, as the counts go beside a model; found none. Add --model DIR."
+            "Expected --model with --with-counts, as the counts go beside a model; found none. Add --model DIR."
         )
     if page.report is None and page.unused:
         msg = f"Expected --report with {', '.join(page.unused)}, which say what a page shows; found none. Add --report PAGE.html."
@@ -220,7 +220,7 @@ def _write(console: Console, results: Results, model: MIDAS, content: MuData | A
     from midas.io import write_result  # noqa: PLC0415
 
     if results.model is not None:
-        model.save(results.model, with_cells=results.with_cells)
+        model.save(results.model, with_counts=results.with_counts)
         console.print(f"Model: {results.model}")
     write_result(results.output, content, model, impute=results.impute, correct=results.correct, mosaic=model.mosaic)
     console.print(f"Result: {results.output}")

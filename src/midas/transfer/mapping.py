@@ -230,7 +230,7 @@ def query_to_reference(reference: MIDAS, query: Query | MosaicData) -> Mapped:
 def reciprocal(reference: MIDAS, query: Query | MosaicData) -> Mapped:
     """Reciprocal reference mapping: tune on query and reference cells together, the reference's held where they lay.
 
-    Needs counts of reference cells: the reference's own data, or the sample that ``save(with_cells=)`` put beside it.
+    Needs counts of reference cells: the reference's own data, or the sample that ``save(with_counts=)`` put beside it.
 
     Parameters
     ----------
