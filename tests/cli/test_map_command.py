@@ -31,7 +31,7 @@ def test_map_writes_latents_and_labels(folder: Path, saved: Path) -> None:
     assert (folder / "mapped" / "model.json").is_file()
 
 
-@pytest.mark.parametrize("mode", ["encode", "query"])
+@pytest.mark.parametrize("mode", ["encode", "query_to_reference"])
 def test_map_imputes_every_modality_of_the_reference_for_every_cell(mode: str, folder: Path, saved: Path) -> None:
     query = query_of()
     write_mudata(folder / "q.h5mu", query)

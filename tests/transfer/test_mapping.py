@@ -236,16 +236,19 @@ def test_three_queries_in_a_row(way: Way, fitted: MIDAS, query: md.MuData, tmp_p
 
 def test_reciprocal_needs_counts(saved: Path, saved_with_counts: Path, query: md.MuData) -> None:
     bare = MIDAS.load(saved)
-    assert check_mode(bare, None) == "query"
+    assert check_mode(bare, None) == "query_to_reference"
     assert check_mode(MIDAS.load(saved_with_counts), None) == "reciprocal"
-    for mode in ("reciprocal", "transfer"):
-        with pytest.raises(NotFittedError, match=r"Expected counts of the reference's cells.*save\(with_counts=20000\)"):
+    for mode in ("reciprocal", "reference_to_query"):
+        with pytest.raises(
+            NotFittedError, match=r"Expected counts of the reference's cells.*save\(with_counts=20000\)"
+        ):
             map_query(bare, asked(query), mode=mode)  # type: ignore[arg-type]
-    assert map_query(bare, asked(query)).mode == "query"
+    assert map_query(bare, asked(query)).mode == "query_to_reference"
 
 
 def test_an_unknown_mode(fitted: MIDAS, query: md.MuData) -> None:
-    with pytest.raises(ValueError, match="Expected a mode out of reciprocal, query, transfer, encode, found 'magic'"):
+    ways = "reciprocal, query_to_reference, reference_to_query, encode"
+    with pytest.raises(ValueError, match=f"Expected a mode out of {ways}, found 'magic'"):
         map_query(fitted, query, mode="magic")  # type: ignore[arg-type]
 
 

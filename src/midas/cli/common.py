@@ -41,7 +41,7 @@ _AS_OPTIONS: Final = {
         "midas prepare makes a modality of them."
     ),
     "Save it with save(with_counts=20000), or map with midas.transfer.query_to_reference(), which": (
-        "Save it with midas integrate --model DIR --with-counts 20000, or map with --mode query, which"
+        "Save it with midas integrate --model DIR --with-counts 20000, or map with --mode query_to_reference, which"
     ),
 }
 

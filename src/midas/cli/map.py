@@ -36,8 +36,8 @@ class Reference:
     mode: Annotated[
         str | None,
         typer.Option(
-            help="reciprocal (needs the reference's counts), query, transfer (likewise) or encode (no training); by default "
-            "reciprocal where the reference has counts, else query."
+            help="reciprocal (needs the reference's counts), query_to_reference, reference_to_query (needs them, too) or encode "
+            "(no training); by default reciprocal where the reference has counts, else query_to_reference."
         ),
     ] = None
     labels: Annotated[

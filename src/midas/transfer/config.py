@@ -10,7 +10,7 @@ from midas.config.training import Sampling
 from midas.expect import expect
 
 Tune = Literal["batches", "encoders", "all"]
-Mode = Literal["reciprocal", "query", "transfer", "encode"]
+Mode = Literal["reciprocal", "query_to_reference", "reference_to_query", "encode"]
 # A reference of so many cells holds others' most firmly: 7,000 of blood map blood best with 3,000; 600 of bone marrow, with 100.
 _ENOUGH_CELLS, _MOST_HOLD, _HOLD_GROWTH = 7_000, 3000.0, 1.5
 

@@ -58,7 +58,7 @@ class Mapped:
         Reference cells, then query cells in the order of their obs_names: obs columns of both, ``obs["midas_origin"]``
         (``reference`` or ``query``), and the latents in ``obsm["X_midas"]`` and ``obsm["X_midas_u"]``. No counts.
     mode
-        How it was made.
+        Name of the function that made it.
     mosaic
         The query as the model read it.
     readings
@@ -224,7 +224,7 @@ def query_to_reference(reference: MIDAS, query: Query | MosaicData) -> Mapped:
     >>> mapped.query.obsm["X_midas"].shape
     (75, 32)
     """
-    return _beside_reference(reference, _as_query(query), "query")
+    return _beside_reference(reference, _as_query(query), "query_to_reference")
 
 
 def reciprocal(reference: MIDAS, query: Query | MosaicData) -> Mapped:
@@ -277,7 +277,7 @@ def reference_to_query(reference: MIDAS, query: Query | MosaicData) -> Mapped:
     cells = partial(real, mosaic, _latents(there), seed=q.seed)
     readings = reread(model.vae, model.mosaic, reference, cells, seed=q.seed)
     readings = readings or read_by_combination(model.vae, mosaic, seed=q.seed)
-    return Mapped(model, together(there, table), "transfer", model.mosaic, readings)
+    return Mapped(model, together(there, table), "reference_to_query", model.mosaic, readings)
 
 
 def together(reference: AnnData, query: AnnData) -> AnnData:
