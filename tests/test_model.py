@@ -246,7 +246,7 @@ def test_a_copy_of_a_model_of_data_on_disk_shares_them(
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
-def test_a_training_that_breaks_as_it_settles_leaves_the_model_as_it_was(
+def test_a_training_that_breaks_as_it_finishes_leaves_the_model_as_it_was(
     error: type[BaseException], mdata: md.MuData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained = MIDAS(mdata, config=tiny()).fit(progress=False)

@@ -129,12 +129,12 @@ class MIDAS:
         self.mosaic: Mosaic | None = mosaic
 
     @classmethod
-    def of_settled(cls, mosaic: Mosaic, config: Config, seed: int) -> Self:
-        """Untrained model of a mosaic whose schema goes on from another model's: what that has settled is not chosen again.
+    def from_mosaic(cls, mosaic: Mosaic, config: Config, seed: int) -> Self:
+        """Untrained model of a mosaic as it is: its schema goes on from another model's, with that model's blocks and depths.
 
         Examples
         --------
-        >>> midas.MIDAS.of_settled(model.mosaic, model.config, seed=1).modalities
+        >>> midas.MIDAS.from_mosaic(model.mosaic, model.config, seed=1).modalities
         ('adt', 'atac', 'rna')
         """
         model = cls.__new__(cls)
@@ -232,7 +232,7 @@ class MIDAS:
             start(self.vae, self.mosaic, self.config.training.start)
         mosaic = bridged_by_genes(self.mosaic, self.seed)[0] if self.config.training.bridge else self.mosaic
         try:
-            self.settle(fit(self.vae, self.discriminators, mosaic, self.config, self.seed, around))
+            self.finish_fit(fit(self.vae, self.discriminators, mosaic, self.config, self.seed, around))
         except BaseException:
             if before is not None:  # what the model knows of its cells goes with the weights that it had
                 for net, weights in zip(self._networks, before, strict=True):
@@ -244,7 +244,7 @@ class MIDAS:
     def _networks(self) -> tuple[VAE, Discriminators]:
         return self.vae, self.discriminators
 
-    def settle(self, trained: Trained) -> None:
+    def finish_fit(self, trained: Trained) -> None:
         """Take the networks as trained: encode the model's own cells, and find what is to be known of them."""
         assert self.mosaic is not None
         encoded = encode(self.vae, self.mosaic, self.modalities, ranks=ranks())

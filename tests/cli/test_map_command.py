@@ -111,7 +111,9 @@ def test_the_reference_is_not_written_over(folder: Path, saved_with_counts: Path
 
 def test_label_writes_a_table(folder: Path, saved: Path) -> None:
     write_mudata(folder / "q.h5mu", query_of())
-    Path("map.toml").write_text("[transfer]\nsettle = false\n[labels]\nmin_confidence = 1.0\n", encoding="utf-8")
+    Path("map.toml").write_text(
+        "[transfer]\nsubtract_shift = false\n[labels]\nmin_confidence = 1.0\n", encoding="utf-8"
+    )
     options = ("-r", str(saved), "--labels", "cell_type", "--mode", "encode")
     result = midas("label", "q.h5mu", *options, "-o", "labels.csv")
     assert result.exit_code == 0, result.output

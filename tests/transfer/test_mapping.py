@@ -150,12 +150,12 @@ def test_a_model_tuned_beside_its_reference_knows_how_it_now_reads_its_cells(fit
     assert query_to_reference(fitted, asked(query)).readings is fitted.learned.readings
 
 
-def test_encode_settles_what_the_reference_reads(fitted: MIDAS, query: md.MuData) -> None:
+def test_encode_shifts_what_the_reference_reads(fitted: MIDAS, query: md.MuData) -> None:
     found = encode(fitted, asked(query))
-    settled = Landmarks.of(fitted.cells.obsm[keys.LATENT], 0).settle(
+    shifted = Landmarks.of(fitted.cells.obsm[keys.LATENT], 0).shift_to_reference(
         fitted.latent(query), groups_of(fitted.read(query))
     )
-    np.testing.assert_allclose(found.query.obsm[keys.LATENT], settled, atol=1e-5)
+    np.testing.assert_allclose(found.query.obsm[keys.LATENT], shifted, atol=1e-5)
     np.testing.assert_array_equal(found.query.obsm[keys.TECHNICAL], fitted.latent(query, part="u"))
     assert found.model is fitted
 

@@ -169,7 +169,7 @@ def encode(reference: MIDAS, query: Query | MosaicData) -> Mapped:
     table = cell_table(mosaic, found, reference.config.network.dim_c)
     readings = _by_panel(reference, reference, mosaic, q.seed) or reference.learned.readings
     _note_novelty(table, novelty(reference, mosaic, readings))
-    _settle(table, mosaic, _landmarks(reference, q.seed), q.config or TransferConfig())
+    _subtract_shift(table, mosaic, _landmarks(reference, q.seed), q.config or TransferConfig())
     leave_out_empty(table, mosaic, reference)
     return Mapped(reference, together(reference.cells, table), "encode", mosaic, readings)
 
@@ -272,7 +272,7 @@ def reference_to_query(reference: MIDAS, query: Query | MosaicData) -> Mapped:
     there = cell_table(mosaic, encode_cells(model.vae, mosaic, model.modalities), model.config.network.dim_c)
     there.obs = reference.cells.obs.iloc[rows].copy()
     table = _scored(reference, model, q.seed)
-    _settle(table, model.mosaic, Landmarks.of(there.obsm[keys.LATENT], q.seed), q.config or TransferConfig())
+    _subtract_shift(table, model.mosaic, Landmarks.of(there.obsm[keys.LATENT], q.seed), q.config or TransferConfig())
     leave_out_empty(table, model.mosaic, reference)
     cells = partial(real, mosaic, _latents(there), seed=q.seed)
     readings = reread(model.vae, model.mosaic, reference, cells, seed=q.seed)
@@ -324,7 +324,7 @@ def _beside_reference(reference: MIDAS, q: Query, mode: Mode) -> Mapped:
     landmarks = _landmarks(reference, q.seed)
     tune(reference, model, mosaic, options, Surroundings(progress=q.progress), landmarks=landmarks, replay=replay)
     table = _scored(reference, model, q.seed)
-    _settle(table, mosaic, landmarks, options)  # What the tuned model leaves of the way.
+    _subtract_shift(table, mosaic, landmarks, options)  # What the tuned model leaves of the way.
     leave_out_empty(table, mosaic, reference)
     cells = together(reference.cells, table)
     by_panel = _by_panel(reference, model, mosaic, q.seed)
@@ -390,20 +390,20 @@ def _landmarks(reference: MIDAS, seed: int) -> Landmarks:
     return Landmarks.of(reference.cells.obsm[keys.LATENT], seed)
 
 
-def _settle(table: AnnData, query: Mosaic, landmarks: Landmarks, options: TransferConfig) -> None:
-    if not options.settle:
+def _subtract_shift(table: AnnData, query: Mosaic, landmarks: Landmarks, options: TransferConfig) -> None:
+    if not options.subtract_shift:
         return
     own = np.asarray(table.obsm[keys.LATENT])
-    settled = landmarks.settle(own, groups_of(query))
-    known = np.isfinite(own).all(1) & np.isfinite(settled).all(1)
+    shifted = landmarks.shift_to_reference(own, groups_of(query))
+    known = np.isfinite(own).all(1) & np.isfinite(shifted).all(1)
     if known.any():
         logger.info(
             "What sets the query's batches apart near the reference's clusters was taken away: cells moved by %.2f (median), "
             "where they lie %.2f from their mean.",
-            np.median(np.linalg.norm(settled[known] - own[known], axis=1)),
+            np.median(np.linalg.norm(shifted[known] - own[known], axis=1)),
             np.median(np.linalg.norm(own[known] - own[known].mean(0), axis=1)),
         )
-    table.obsm[keys.LATENT] = settled
+    table.obsm[keys.LATENT] = shifted
 
 
 def _latents(cells: AnnData) -> NDArray[np.float32]:
@@ -434,4 +434,4 @@ def _read(reference: MIDAS, q: Query, options: TransferConfig, *, keep_batches: 
 
 
 def _model_of(reference: MIDAS, mosaic: Mosaic, q: Query) -> MIDAS:
-    return type(reference).of_settled(mosaic, reference.config, q.seed)
+    return type(reference).from_mosaic(mosaic, reference.config, q.seed)
