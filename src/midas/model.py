@@ -753,7 +753,7 @@ class MIDAS:
         True
         """
         states = (self._correcting if layer == keys.CORRECTED else self._imputing)(mosaic, modality)
-        yield from decode(self.vae, self.schema, states.of(layout.cells), modality, layout.columns)
+        yield from decode(self.vae, self.schema, states.take(layout.cells), modality, layout.columns)
 
     # ---------------------------------------------------------------------------------------------------------- data, files
 
@@ -963,7 +963,7 @@ class MIDAS:
     def _decoded(self, mosaic: Mosaic, states: States, modality: str, draw: Draw, out: str | Path | None) -> AnnData:
         path = checked_out(out, mosaic, self.mosaic)
         layout = all_layout(mosaic, modality, np.flatnonzero(np.isfinite(states.z).all(1)))
-        blocks = decode(self.vae, self.schema, states.of(layout.cells), modality, layout.columns, draw)
+        blocks = decode(self.vae, self.schema, states.take(layout.cells), modality, layout.columns, draw)
         return fill(frame(mosaic, modality, layout, described=True), blocks, path)
 
 

@@ -316,7 +316,7 @@ def test_few_features_make_a_query_less_sure(way: Way, fitted: MIDAS, query: md.
     found, whole = way(fitted, asked(few)), way(fitted, asked({"rna": query["rna"]}))
     assert found.readings is not None
     assert whole.readings is not None
-    by_few, by_all = found.readings.of("rna"), whole.readings.of("rna")
+    by_few, by_all = found.readings.get("rna"), whole.readings.get("rna")
     assert by_few is not None
     assert by_all is not None
     z = found.reference.obsm[keys.LATENT]
@@ -332,7 +332,7 @@ def test_few_features_make_a_query_less_sure(way: Way, fitted: MIDAS, query: md.
 def test_a_reference_without_counts_makes_cells_to_be_read_by_few_features(saved: Path, query: md.MuData) -> None:
     found = encode(MIDAS.load(saved), asked({"rna": query["rna"][:, :6].copy()}))
     assert found.readings is not None
-    assert found.readings.of("rna") is not None
+    assert found.readings.get("rna") is not None
 
 
 def test_cells_without_a_count_get_no_label(fitted: MIDAS, query: md.MuData, caplog: pytest.LogCaptureFixture) -> None:

@@ -151,7 +151,7 @@ def _nearness(
     found = np.empty(len(distance))
     for name in np.unique(combination):
         mine = combination == name
-        c = None if readings is None else readings.of(str(name))
+        c = None if readings is None else readings.get(str(name))
         rows = np.arange(len(latent)) if readings is None or c is None else readings.rows
         own = np.sort(_from_other_batches(latent, batch, rows, latent if c is None else c))
         as_near = np.searchsorted(own, distance[mine], side="left")

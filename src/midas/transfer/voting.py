@@ -271,7 +271,7 @@ def _is_part_of_another(row: NDArray[np.int64], rows: NDArray[np.int64]) -> bool
 
 def _reading(mapped: Mapped, combination: str) -> _Reading:
     """Reference cells as they are read by the modalities of a query's cells; by all of their own where that is not known."""
-    c = None if mapped.readings is None else mapped.readings.of(combination)
+    c = None if mapped.readings is None else mapped.readings.get(combination)
     if mapped.readings is not None and c is not None:
         return _Reading(mapped.readings.rows, c)
     latent = np.asarray(mapped.reference.obsm[keys.LATENT], dtype=np.float32)
