@@ -14,6 +14,7 @@ import torch
 
 from helpers import files_under, simulated, tiny
 from midas import MIDAS, Config, NotFittedError, model, read_mosaic, simulate
+from midas.data.read import read_for_model
 from midas.inference import device_of
 from midas.io import read_file, write_mudata
 from midas.training import loop
@@ -260,7 +261,7 @@ def test_a_training_that_breaks_as_it_finishes_leaves_the_model_as_it_was(
         trained.fit(progress=False)
     np.testing.assert_array_equal(trained.latent(), before)
     np.testing.assert_array_equal(
-        trained.latent(trained.read(mdata)), trained.latent(read_mosaic(mdata, schema=trained.schema))
+        trained.latent(trained.read(mdata)), trained.latent(read_for_model(mdata, schema=trained.schema))
     )
     np.testing.assert_allclose(trained.latent(mdata), before, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(trained.cells.obsm["X_midas"], cells)

@@ -26,8 +26,8 @@ from midas.data import Mosaic, MosaicData, MosaicSchema, read_mosaic
 from midas.data.again import read_again
 from midas.data.checks import counted
 from midas.data.combine import aligned
-from midas.data.how import HowRead
 from midas.data.parts import Layer
+from midas.data.read_options import ReadOptions
 from midas.data.trainable import check_trainable
 from midas.decoding import Draw, States, decode
 from midas.expect import expect_seed
@@ -118,15 +118,15 @@ class MIDAS:
         seed: int = 0,
     ) -> None:
         if isinstance(data, Mosaic):
-            mosaic, how = data, data.how.unless_said_otherwise(HowRead(batch_key, layer, measured, modalities))
+            given = ReadOptions(batch_key=batch_key, layer=layer, measured=measured, modalities=modalities)
+            mosaic, options = data, data.read_options.unless_said_otherwise(given)
         else:
             mosaic = read_mosaic(data, batch_key=batch_key, modalities=modalities, measured=measured, layer=layer)
-            how = mosaic.how
+            options = mosaic.read_options
         config = Config() if config is None else _checked(config)
         config = replace(config, network=config.network.for_cells(mosaic.n_cells))
         mosaic = mosaic.suited_to(config.network)
-        self._start(mosaic.schema, config, expect_seed(seed), how)
-        self.mosaic: Mosaic | None = mosaic
+        self._start(mosaic.schema, config, expect_seed(seed), options, mosaic)
 
     @classmethod
     def from_mosaic(cls, mosaic: Mosaic, config: Config, seed: int) -> Self:
@@ -138,13 +138,14 @@ class MIDAS:
         ('adt', 'atac', 'rna')
         """
         model = cls.__new__(cls)
-        model._start(mosaic.schema, config, expect_seed(seed), mosaic.how)
-        model.mosaic = mosaic
+        model._start(mosaic.schema, config, expect_seed(seed), mosaic.read_options, mosaic)
         return model
 
-    def _start(self, schema: MosaicSchema, config: Config, seed: int, how: HowRead) -> None:
-        """Set up an untrained model without data; the one place where its attributes begin."""
-        self.schema, self.config, self.seed, self.how = schema, config, seed, how
+    def _start(
+        self, schema: MosaicSchema, config: Config, seed: int, options: ReadOptions, mosaic: Mosaic | None = None
+    ) -> None:
+        """Set up an untrained model; the one place where its attributes begin."""
+        self.schema, self.config, self.seed, self.read_options, self.mosaic = schema, config, seed, options, mosaic
         self._learned: Learned | None = None
         self._encoded: Encoded | None = None
         self._counts: tuple[Mosaic, NDArray[np.int64]] | None = None
@@ -303,7 +304,7 @@ class MIDAS:
             How some of `cells` are read by fewer modalities.
         """
         self._counts = counts
-        self.how = self.how.knowing(reference.how)
+        self.read_options = self.read_options.knowing(reference.read_options)
         self._learned = self.learned.continuing(reference.learned, cells, counts, readings, seed=self.seed)
 
     @property
@@ -409,7 +410,7 @@ class MIDAS:
         >>> model.batch_key
         'batch'
         """
-        return self.how.batch_key
+        return self.read_options.batch_key
 
     @property
     def layer(self) -> Layer:
@@ -420,7 +421,7 @@ class MIDAS:
         >>> model.layer is None
         True
         """
-        return self.how.layer
+        return self.read_options.layer
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -782,8 +783,15 @@ class MIDAS:
         >>> model.read(mdata).n_cells
         300
         """
-        told = () if self.mosaic is None else self.mosaic.notes
-        return read_again(data, self.schema, self.how, batch_key=batch_key, measured=measured, layer=layer, told=told)
+        return read_again(
+            data,
+            self.schema,
+            self.read_options,
+            batch_key=batch_key,
+            measured=measured,
+            layer=layer,
+            seen_notes=() if self.mosaic is None else self.mosaic.notes,
+        )
 
     def save(self, folder: str | Path, *, cells: bool = True, with_counts: int = 0) -> None:
         """Write the model to a folder: weights, configuration, features and batches by name.
@@ -818,10 +826,7 @@ class MIDAS:
                 weights=dict(self.vae.state_dict()),
                 learned=self.learned if cells else self.learned.without_cells(),
                 sample=sampled(*self.counts(), self.cells, with_counts, self.seed) if with_counts else None,
-                told=dict(self.how.measured or {}),
-                renamed=dict(self.how.renamed),
-                batch_key=self.how.batch_key,
-                layer=self.how.layer,
+                read_options=self.read_options,
             ),
         )
 
@@ -867,11 +872,14 @@ class MIDAS:
         stored = read_model(place)
         model = cls.__new__(cls)
         here = accelerator_or_other(stored.config.training)
-        config, told = _at_home(stored.config, here), (stored.told or None) if measured is None else measured
-        key = stored.batch_key if isinstance(batch_key, EllipsisType) else batch_key
-        layer = stored.layer if isinstance(layer, EllipsisType) else layer
-        model._start(stored.schema, config, stored.seed, HowRead(key, layer, told, renamed=stored.renamed))
-        model.mosaic = None
+        options = stored.read_options
+        options = replace(
+            options,
+            batch_key=options.batch_key if isinstance(batch_key, EllipsisType) else batch_key,
+            layer=options.layer if isinstance(layer, EllipsisType) else layer,
+            measured=options.measured if measured is None else measured,
+        )
+        model._start(stored.schema, _at_home(stored.config, here), stored.seed, options)
         model._learned, model._folder = stored.learned, (place, weights_in(place))
         model.vae.load_state_dict(stored.weights)
         model.vae.to(here)

@@ -12,11 +12,11 @@ from mudata import MuData
 from numpy.typing import NDArray
 
 from midas import keys
-from midas.data import read_mosaic
 from midas.data.combine import chosen
 from midas.data.joint import joint
 from midas.data.minibatch import gather
 from midas.data.mosaic import Mosaic
+from midas.data.read import read_for_model
 from midas.data.schema import MosaicSchema
 from midas.expect import sklearn_seed
 
@@ -111,5 +111,6 @@ def read_sampled(sample: MuData, schema: MosaicSchema) -> tuple[Mosaic, NDArray[
         name: replace(part, modality=replace(part.modality, zero_means_unmeasured=False))
         for name, part in schema.modalities.items()
     }
-    mosaic = replace(read_mosaic(sample, batch_key=keys.BATCH, schema=replace(schema, modalities=kinds)), schema=schema)
+    found = read_for_model(sample, batch_key=keys.BATCH, schema=replace(schema, modalities=kinds))
+    mosaic = replace(found, schema=schema)
     return mosaic, mosaic.obs[_ROW].to_numpy(dtype=np.int64)

@@ -16,9 +16,9 @@ from anndata import AnnData
 
 from midas import keys
 from midas.columns import alike
-from midas.data import read_mosaic
 from midas.data.combine import joined, recast, without_batch
 from midas.data.parts import Layer, has_column
+from midas.data.read import read_for_model
 from midas.expect import expect_seed
 from midas.inference import encode as encode_cells
 from midas.readings import Readings, read_by_combination
@@ -305,13 +305,13 @@ def _as_query(query: Query | MosaicData) -> Query:
 
 def _where(reference: MIDAS, q: Query) -> tuple[str | None, Layer]:
     """Column of a query's batches, and layer of its counts."""
-    how = reference.how
-    layer = how.layer if isinstance(q.layer, EllipsisType) else q.layer
+    options = reference.read_options
+    layer = options.layer if isinstance(q.layer, EllipsisType) else q.layer
     if not isinstance(q.batch_key, EllipsisType):
         return q.batch_key, layer
-    if how.batch_key is None and has_column(q.data, _USUAL):  # a reference of one batch says nothing of the query's
+    if options.batch_key is None and has_column(q.data, _USUAL):  # a reference of one batch says nothing of the query's
         return _USUAL, layer
-    return how.batch_key, layer
+    return options.batch_key, layer
 
 
 def _beside_reference(reference: MIDAS, q: Query, mode: Mode) -> Mapped:
@@ -412,7 +412,7 @@ def _latents(cells: AnnData) -> NDArray[np.float32]:
 
 def _read(reference: MIDAS, q: Query, options: TransferConfig, *, keep_batches: bool) -> Mosaic:
     batch_key, layer = _where(reference, q)
-    own = read_mosaic(
+    own = read_for_model(
         q.data,
         batch_key=batch_key,
         modalities=q.modalities,
