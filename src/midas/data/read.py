@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Mapping
 
-import numpy as np
 import pandas as pd
 
 from midas.data.cells import Cells, number_cells, obs_of, order_of
@@ -137,14 +136,13 @@ def read_for_model(
             logger.warning(note)
     if schema is None:
         schema = MosaicSchema(cells.batches, own, _batches_with(rows, cells))
-    at = {name: i for i, name in enumerate(schema.batches)}
     obs = obs_of(data, parts, cells).reset_index(drop=True)
     return Mosaic(
         schema=schema,
         names=CellNames.of(cells.names),
         batches=cells.batches,
         batch=cells.batch,
-        known_batch=np.array([at.get(name, -1) for name in cells.batches], dtype=np.int64),
+        known_batch=schema.batch_codes(cells.batches),
         modalities=rows,
         notes=tuple(notes),
         obs=obs,
