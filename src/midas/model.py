@@ -510,7 +510,7 @@ class MIDAS:
         if part not in columns:
             msg = f"Expected part to be c, u or z, found {part!r}."
             raise ValueError(msg)
-        mosaic = self._mosaic_of(data)
+        mosaic = self.mosaic_of(data)
         names = self._known(modalities)
         if self._encoded is not None and mosaic is self.mosaic and names == self.modalities:
             whole = self._encoded
@@ -558,7 +558,7 @@ class MIDAS:
         >>> imputed.shape, mdata["adt"].shape  # all cells, not only those measured
         ((300, 10), (225, 10))
         """
-        mosaic = self._mosaic_of(data)
+        mosaic = self.mosaic_of(data)
         (name,) = self._known([modality])
         return self._decoded(
             mosaic, self._imputing(mosaic, name), name, self._draw(name, sample=sample, seed=seed), out
@@ -585,7 +585,7 @@ class MIDAS:
         >>> model.correct("rna").shape
         (300, 60)
         """
-        mosaic = self._mosaic_of(data)
+        mosaic = self.mosaic_of(data)
         (name,) = self._known([modality])
         return self._decoded(
             mosaic, self._correcting(mosaic, name), name, self._draw(name, sample=sample, seed=seed), out
@@ -610,7 +610,7 @@ class MIDAS:
         >>> model.translate("rna", "adt").shape  # of the cells that have RNA
         (225, 10)
         """
-        mosaic = self._mosaic_of(data)
+        mosaic = self.mosaic_of(data)
         names = self._known([source] if isinstance(source, str) else source)
         (name,) = self._known([target])
         found = self.posterior(mosaic, modalities=names, part="z")
@@ -793,6 +793,36 @@ class MIDAS:
             seen_notes=() if self.mosaic is None else self.mosaic.notes,
         )
 
+    def mosaic_of(self, data: MosaicData | Mosaic | None = None) -> Mosaic:
+        """Read new cells, or take those of a mosaic that was read for this model, or the model's own.
+
+        Parameters
+        ----------
+        data
+            As in :meth:`read`, or what that gave; None for the data that the model was made with.
+
+        Raises
+        ------
+        NotFittedError
+            When the model has not been trained, before anything is read.
+        ValueError
+            When there are no data, or they were read for another model.
+
+        Examples
+        --------
+        >>> model.mosaic_of() is model.mosaic
+        True
+        """
+        if self._learned is None:
+            raise NotFittedError(_NOT_FITTED)
+        if isinstance(data, Mosaic):
+            return aligned(data, self.schema)
+        if data is not None:
+            return self.read(data)
+        if self.mosaic is None:
+            raise ValueError("Expected data, as this model was loaded without its own; give data=.")
+        return self.mosaic
+
     def save(self, folder: str | Path, *, cells: bool = True, with_counts: int = 0) -> None:
         """Write the model to a folder: weights, configuration, features and batches by name.
 
@@ -916,19 +946,6 @@ class MIDAS:
         return f"MIDAS: {cells}{counted(len(self.schema.batches), 'batch', 'batches')}, {parts}; {state}"
 
     # ------------------------------------------------------------------------------------------------------------ private
-
-    def _mosaic_of(self, data: MosaicData | Mosaic | None) -> Mosaic:
-        if isinstance(data, Mosaic):
-            found = aligned(data, self.schema)
-        elif data is not None:
-            found = self.read(data)
-        elif self.mosaic is None:
-            raise ValueError("Expected data, as this model was loaded without its own; give data=.")
-        else:
-            found = self.mosaic
-        if self._learned is None:
-            raise NotFittedError(_NOT_FITTED)
-        return found
 
     def _known(self, modalities: Sequence[str] | None) -> tuple[str, ...]:
         if modalities is None:
