@@ -63,7 +63,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but er
 
 
 @dataclass(frozen=True)
-class Source:
+class DataOptions:
     """Where the counts are."""
 
     data: Data
@@ -72,7 +72,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class QuerySource:
+class QueryOptions:
     """Where the counts of a query are."""
 
     data: Data

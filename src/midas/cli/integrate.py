@@ -11,9 +11,9 @@ from rich.console import Console
 
 from midas.cli.common import (
     ConfigFile,
+    DataOptions,
     Quiet,
     Seed,
-    Source,
     command_line,
     errors,
     escape,
@@ -135,7 +135,7 @@ class Page:
 def integrate(
     context: typer.Context,
     results: Results,
-    source: Source,
+    source: DataOptions,
     training: Training,
     page: Page,
     quiet: Quiet = False,
@@ -168,7 +168,7 @@ def integrate(
         tell_if_interrupted(console, model, training.checkpoint)
 
 
-def _check_targets(results: Results, source: Source, training: Training, page: Page) -> None:
+def _check_targets(results: Results, source: DataOptions, training: Training, page: Page) -> None:
     """Refuse what could not be written, before hours of training."""
     from midas.io import check_target  # noqa: PLC0415
     from midas.reporting import check_page  # noqa: PLC0415
@@ -192,7 +192,7 @@ def _check_targets(results: Results, source: Source, training: Training, page: P
         check_page(page.report, (source.data, results.output, *config))
 
 
-def _read(console: Console, source: Source, training: Training) -> MuData | AnnData:
+def _read(console: Console, source: DataOptions, training: Training) -> MuData | AnnData:
     from midas.io import read_file, too_large  # noqa: PLC0415
 
     backed = training.backed
@@ -202,7 +202,7 @@ def _read(console: Console, source: Source, training: Training) -> MuData | AnnD
     return read_file(source.data, backed=bool(backed))
 
 
-def _model(content: MuData | AnnData, source: Source, settings: Config, seed: int, page: Page) -> MIDAS:
+def _model(content: MuData | AnnData, source: DataOptions, settings: Config, seed: int, page: Page) -> MIDAS:
     """Make the model; refuse data whose results, or whose page, could not be written."""
     from midas.model import MIDAS  # noqa: PLC0415
     from midas.reporting import check_choices  # noqa: PLC0415
