@@ -370,7 +370,7 @@ class MIDAS:
             seed=seed,
             progress=progress,
         )
-        return transfer_model(self, wanted)  # type: ignore[return-value]
+        return transfer_model(self, wanted)
 
     def counts(self) -> tuple[Mosaic, NDArray[np.int64]]:
         """Counts of the model's own cells, or of a sample of them, and their rows in :attr:`cells`.

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from types import EllipsisType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import anndata as ad
 import numpy as np
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _USUAL: Final = "batch"  # column of batches
+
+Model = TypeVar("Model", bound="MIDAS")
 
 
 @dataclass(frozen=True)
@@ -168,13 +170,13 @@ def encode(reference: MIDAS, query: Query | MosaicData) -> Mapped:
     found = encode_cells(reference.vae, mosaic, reference.modalities)
     table = cell_table(mosaic, found, reference.config.network.dim_c)
     readings = _by_panel(reference, reference, mosaic, q.seed) or reference.learned.readings
-    _note_novelty(table, novelty(reference, mosaic, readings))
+    _note_novelty(table, novelty(reference, mosaic, found, readings))
     _subtract_shift(table, mosaic, _landmarks(reference, q.seed), q.config or TransferConfig())
     leave_out_empty(table, mosaic, reference)
     return Mapped(reference, together(reference.cells, table), "encode", mosaic, readings)
 
 
-def transfer_model(reference: MIDAS, query: Query | MosaicData) -> MIDAS:
+def transfer_model(reference: Model, query: Query | MosaicData) -> Model:
     """Model transfer: a model of the query's batches that starts from the reference's weights.
 
     Needs no reference cells, and takes a twentieth of the steps of a model from scratch, or a tenth where the query's cells
@@ -345,7 +347,8 @@ def _scored(reference: MIDAS, model: MIDAS, seed: int) -> AnnData:
     assert model.mosaic is not None
     table = model.cells.copy()
     query = recast(model.mosaic, reference.schema)
-    _note_novelty(table, novelty(reference, query, _by_panel(reference, reference, query, seed)))
+    encoded = encode_cells(reference.vae, query, reference.modalities)
+    _note_novelty(table, novelty(reference, query, encoded, _by_panel(reference, reference, query, seed)))
     return table
 
 
@@ -433,5 +436,5 @@ def _read(reference: MIDAS, q: Query, options: TransferConfig, *, keep_batches: 
     return recast(own, schema.suited_to(reference.config.network, but=reference.modalities))
 
 
-def _model_of(reference: MIDAS, mosaic: Mosaic, q: Query) -> MIDAS:
+def _model_of(reference: Model, mosaic: Mosaic, q: Query) -> Model:
     return type(reference).from_mosaic(mosaic, reference.config, q.seed)
