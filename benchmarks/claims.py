@@ -47,7 +47,7 @@ def fold_changes(whole: Task, result: Result) -> dict[str, float]:
         everywhere = truth.var[columns].all(axis=1).to_numpy() if columns else np.ones(truth.n_vars, dtype=bool)
         features = truth.var_names[everywhere]
         raw = np.asarray(truth[cells, features].X.todense())
-        corrected = pd.DataFrame(values.of(cells), columns=values.features)[features].to_numpy()
+        corrected = pd.DataFrame(values.get(cells), columns=values.features)[features].to_numpy()
         if name == "atac":
             raw = raw > 0
         labels = whole.truth.obs.loc[cells, "cell_type"].astype(str)

@@ -160,7 +160,7 @@ def train(store: Path, run: Run) -> None:
     print(json.dumps(found), file=sys.stderr, flush=True)  # what is known so far
     if run.impute or run.quality:
         started = time.perf_counter()
-        model.settle(trained)
+        model.finish_fit(trained)
         found |= {"encode": time.perf_counter() - started, "peak encode": peak_rss_mb()}
         print(json.dumps(found), file=sys.stderr, flush=True)
     for name in run.impute:

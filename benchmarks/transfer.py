@@ -75,7 +75,7 @@ def of_cells(mdata: mudata.MuData, keep: np.ndarray) -> mudata.MuData:
 def trained(mdata: mudata.MuData, folder: Path, seed: int, row: dict[str, Any] | None = None) -> midas.MIDAS:
     if not (folder / "model.json").exists():
         with clock({} if row is None else row, "reference_s"):
-            midas.MIDAS(mdata, seed=seed).fit(progress=False).save(folder, with_cells=20_000)
+            midas.MIDAS(mdata, seed=seed).fit(progress=False).save(folder, with_counts=20_000)
     return midas.MIDAS.load(folder)
 
 
@@ -120,7 +120,7 @@ def forms(data: Path, out: Path, cells: int, seed: int, only: list[str] | None, 
         truth = task.truth.obs.loc[task.mdata.obs_names, "cell_type"].astype(str).to_numpy()
         row: dict[str, Any] = {"task": name, "seed": seed}
         query = transfer.Query(task.mdata, seed=seed, progress=False)
-        if "transfer" in modes:
+        if "reference_to_query" in modes:
             with clock(row, "transfer_s"):
                 model = transfer.transfer_model(reference, query)
             row |= {f"transfer_{key}": value for key, value in _scores(model, task).items()}
@@ -128,12 +128,11 @@ def forms(data: Path, out: Path, cells: int, seed: int, only: list[str] | None, 
             row |= {f"untrained_{key}": value for key, value in _scores(_as_it_is(reference, task), task).items()}
         batch = task.mdata.obs["batch"].astype(str).to_numpy()
         for mode in modes:
-            label = "to_query" if mode == "transfer" else mode
-            with clock(row, f"{label}_s"):
+            with clock(row, f"{mode}_s"):
                 mapped = transfer.map_query(reference, query, mode=mode)
             scores = label_scores(mapped, truth, "cell_type") | {"mixing": _mixing(mapped, truth)}
             scores["scib"] = scib(mapped.query.obsm["X_midas"], batch, truth).overall
-            row |= {f"{label}_{key}": round(value, 4) for key, value in scores.items()}
+            row |= {f"{mode}_{key}": round(value, 4) for key, value in scores.items()}
         table.add(row)
 
 
@@ -263,7 +262,7 @@ def continual(data: Path, out: Path, seed: int) -> None:
                 mapped = transfer.map_query(model, query)
             of_query = query.data.obs["cell_type"].astype(str).to_numpy()
             row["f1_query"] = round(label_scores(mapped, of_query, "cell_type")["f1"], 4)
-            mapped.model.save(out / f"after_{batch}_{seed}", with_cells=20_000)
+            mapped.model.save(out / f"after_{batch}_{seed}", with_counts=20_000)
             model = midas.MIDAS.load(out / f"after_{batch}_{seed}")
         else:
             row |= {"s": 0.0, "f1_query": ""}

@@ -74,5 +74,5 @@ def saved(fitted: MIDAS, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def saved_with_counts(fitted: MIDAS, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Likewise, with counts of 60 cells."""
     folder = tmp_path_factory.mktemp("saved_with_counts") / "model"
-    fitted.save(folder, with_cells=60)
+    fitted.save(folder, with_counts=60)
     return folder

@@ -40,7 +40,7 @@ def mosaic_of(c: list[float], names: list[str] | None = None) -> Mosaic:
 def lend(lenders: Lenders, c: list[float], asking: list[int], k: int, names: list[str] | None = None) -> np.ndarray:
     """Mean state that cells of batch a are lent, their own part included; NaN for those that borrow nothing."""
     borrows = np.isin(np.arange(len(c)), asking)
-    borrowing = Borrowing.of_cells(lenders, mosaic_of(c, names), "adt", borrows, k)
+    borrowing = Borrowing.from_cells(lenders, mosaic_of(c, names), "adt", borrows, k)
     assert len(borrowing.panels) == bool(len(lenders.z))
     found = np.full((len(c), 2), np.nan)
     if not borrowing.panels or (loans := borrowing.loans(0, state(c))) is None:
@@ -49,7 +49,7 @@ def lend(lenders: Lenders, c: list[float], asking: list[int], k: int, names: lis
     own = 1 - loans.weight.sum(1, keepdims=True)
     found[loans.rows] = np.einsum("ij,ijk->ik", loans.weight, lenders.z[loans.at]) + own * loans.z
     # Block by block it is the same.
-    parts = [borrowing.of(np.array([i])).loans(0, state(c)[[i]]) for i in loans.rows]
+    parts = [borrowing.take(np.array([i])).loans(0, state(c)[[i]]) for i in loans.rows]
     np.testing.assert_allclose(np.concatenate([part.weight for part in parts if part]), loans.weight, rtol=1e-5)
     return found
 
@@ -160,7 +160,7 @@ def test_a_batch_borrows_what_it_did_not_measure_from_others_alone() -> None:
         counts, obs=pd.DataFrame({"batch": "a"}, index=["x", "y"]), var=pd.DataFrame(index=["f0", "f1"])
     )
     mosaic = read_mosaic({"adt": asking}, measured={"adt": measured.loc[["a"]]})
-    borrowing = Borrowing.of_cells(lenders, mosaic, "adt", np.zeros(2, dtype=bool), 2)
+    borrowing = Borrowing.from_cells(lenders, mosaic, "adt", np.zeros(2, dtype=bool), 2)
     panels = [panel.features.tolist() for panel in borrowing.panels]
     assert borrowing.loans(panels.index([0]), state([0.0, 0.1])) is None  # measured
     loans = borrowing.loans(panels.index([1]), state([0.0, 0.1]))

@@ -68,7 +68,7 @@ def test_cells_that_lack_a_modality_get_the_mean_of_what_those_decode_to_that_ha
     lenders = Lenders.of(table, modality, measured, fitted.learned.distances, seed=fitted.seed)
     assert len(lenders.z) == (~lacks).sum()
     assert fitted.mosaic is not None
-    loans = Borrowing.of_cells(lenders, fitted.mosaic, modality, lacks, 40).loans(0, z)
+    loans = Borrowing.from_cells(lenders, fitted.mosaic, modality, lacks, 40).loans(0, z)
     assert loans is not None
     assert loans.rows.tolist() == np.flatnonzero(lacks).tolist()
     assert loans.weight.any(1).mean() > 0.5  # others are unlike all lenders

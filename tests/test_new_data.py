@@ -12,8 +12,9 @@ import pandas as pd
 import pytest
 
 from helpers import joined, names, one, tiny
-from midas import MIDAS, Modality, read_mosaic
+from midas import MIDAS, Modality
 from midas.data import MosaicData
+from midas.data.read import read_for_model
 from midas.inference import encode
 from networks import values
 
@@ -52,7 +53,7 @@ def test_missing_features_are_masked_reported_and_imputed(
     others = rna.copy()  # counts where nothing was measured are not looked at
     others.X = np.where(rna.var_names.isin(kept), rna.X.toarray(), 9)
     hidden = {"rna": pd.DataFrame(False, index=list(fitted.schema.batches), columns=lost)}
-    told = read_mosaic({"rna": others}, measured=hidden, schema=fitted.schema)
+    told = read_for_model({"rna": others}, measured=hidden, schema=fitted.schema)
     expected = encode(fitted.vae, told, fitted.modalities).mean[:, : fitted.config.network.dim_c]
     np.testing.assert_allclose(fitted.latent({"rna": query}), expected, rtol=1e-4, atol=1e-5)
 

@@ -24,6 +24,6 @@ def test_cells_are_read_by_each_combination_that_enough_have(fitted: MIDAS) -> N
 def test_modalities_that_the_model_has_not_are_left_out() -> None:
     c = np.zeros((100, 2), dtype=np.float32)
     found = Readings(np.arange(100), {"adt": c, "adt+rna": c + 1, "rna": c[:50]})
-    assert found.of("adt+methylation+rna") is found.c["adt+rna"]
-    assert found.of("rna") is None
-    assert found.of("methylation") is None
+    assert found.get("adt+methylation+rna") is found.c["adt+rna"]
+    assert found.get("rna") is None
+    assert found.get("methylation") is None

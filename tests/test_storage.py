@@ -277,7 +277,7 @@ def test_damaged_cells_are_refused(damage: Callable[[Path], object], message: st
 def test_damaged_counts_are_refused_when_they_are_asked_for(
     damage: Callable[[Path], object], message: str, fitted: MIDAS, tmp_path: Path
 ) -> None:
-    fitted.save(tmp_path / "model", with_cells=30)
+    fitted.save(tmp_path / "model", with_counts=30)
     assert files_under(tmp_path / "model") == sorted([*FILES, "sample.h5mu"])
     damage(tmp_path / "model")
     model = MIDAS.load(tmp_path / "model")
@@ -293,8 +293,8 @@ def test_cells_travel_only_when_they_may(fitted: MIDAS, tmp_path: Path) -> None:
 
 
 def test_counts_without_latents_are_refused(fitted: MIDAS, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"Expected cells=True with with_cells=20"):
-        fitted.save(tmp_path / "model", cells=False, with_cells=20)
+    with pytest.raises(ValueError, match=r"Expected cells=True with with_counts=20"):
+        fitted.save(tmp_path / "model", cells=False, with_counts=20)
     assert files_under(tmp_path) == []
 
 

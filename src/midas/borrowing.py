@@ -229,7 +229,7 @@ class Borrowing:
     )
 
     @classmethod
-    def of_cells(cls, lenders: Lenders, mosaic: Mosaic, modality: str, lacks: NDArray[np.bool_], k: int) -> Borrowing:
+    def from_cells(cls, lenders: Lenders, mosaic: Mosaic, modality: str, lacks: NDArray[np.bool_], k: int) -> Borrowing:
         """Let cells of a mosaic borrow that lack a modality, or whose batch did not measure all of its features."""
         codes = pd.factorize(np.concatenate([lenders.names, mosaic.cells.astype(str)]))[0]
         rows = mosaic.modalities[modality]
@@ -250,7 +250,7 @@ class Borrowing:
             k=k,
         )
 
-    def of(self, cells: NDArray[np.int64]) -> Borrowing:
+    def take(self, cells: NDArray[np.int64]) -> Borrowing:
         """The same of `cells`, in this order; -1 borrows nothing."""
         return replace(
             self,

@@ -201,6 +201,14 @@ def alike(one: pd.Series, other: pd.Series) -> tuple[pd.Series, pd.Series]:
     return _as_text(one), _as_text(other)
 
 
+def rows_by_map(data: MuData, name: str) -> NDArray[np.int64]:
+    """Row of `data` of each row of a modality, by the MuData's own map of rows, `(n_cells of the modality,)`; -1 for none."""
+    number = np.asarray(data.obsmap.get(name, ()), dtype=np.int64)  # from 1 on; 0 for cells without
+    at = np.full(data.mod[name].n_obs, -1, dtype=np.int64)
+    at[number[number > 0] - 1] = np.flatnonzero(number > 0)
+    return at
+
+
 def _kind(values: pd.Series) -> str:
     dtype = values.cat.categories.dtype if isinstance(values.dtype, pd.CategoricalDtype) else values.dtype
     return "i" if dtype.kind in "iu" else "O" if isinstance(dtype, pd.StringDtype) else dtype.kind
@@ -223,10 +231,7 @@ def _places(data: MuData, name: str) -> NDArray[np.int64]:
     names = pd.Index(data.obs_names.astype(str))
     if own.is_unique and names.is_unique:
         return np.asarray(names.get_indexer(own), dtype=np.int64)
-    number = np.asarray(data.obsmap.get(name, np.zeros(len(names))), dtype=np.int64)  # from 1 on; 0 for cells without
-    at = np.full(len(own), -1, dtype=np.int64)
-    at[number[number > 0] - 1] = np.flatnonzero(number > 0)
-    return at
+    return rows_by_map(data, name)
 
 
 def _filled(pieces: Sequence[Table], n_cells: int) -> NDArray[np.object_]:

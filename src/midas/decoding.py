@@ -52,14 +52,14 @@ class States:
     depths: NDArray[np.float32] | None = None
     borrowing: Borrowing | None = None
 
-    def of(self, cells: NDArray[np.int64]) -> States:
+    def take(self, cells: NDArray[np.int64]) -> States:
         """States of `cells`, in this order; none for -1."""
         there = cells[:, None] >= 0
         return States(
             np.where(there, self.z[cells], np.float32(np.nan)),
             None if self.known is None else self.known[cells],
             None if self.depths is None else np.where(there, self.depths[cells], np.float32(np.nan)),
-            None if self.borrowing is None else self.borrowing.of(cells),
+            None if self.borrowing is None else self.borrowing.take(cells),
         )
 
 
@@ -122,7 +122,7 @@ def decode(
     decoder = _Decoder(vae, likelihood, modality, rows)
     tables: dict[int, _Table] = {}
     for start in range(0, len(states.z), rows):
-        part = states.of(np.arange(start, min(start + rows, len(states.z))))
+        part = states.take(np.arange(start, min(start + rows, len(states.z))))
         with torch.inference_mode():
             values = decoder.expected(part.z, part.depths)
             strange = _lend(decoder, part, values, tables).to(drawn_on)

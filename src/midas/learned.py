@@ -80,7 +80,7 @@ class Learned:
         if self.cells is None or k == 0 or (whole and not lacks.any()):
             return None
         lenders = Lenders.of(self.cells, modality, self.measured[modality], self.distances, seed=seed, most=most)
-        return Borrowing.of_cells(lenders, mosaic, modality, lacks, k)
+        return Borrowing.from_cells(lenders, mosaic, modality, lacks, k)
 
     def without_cells(self) -> Learned:
         """The same, but for all that is about single cells."""

@@ -26,8 +26,8 @@ from midas.data import Mosaic, MosaicData, MosaicSchema, read_mosaic
 from midas.data.again import read_again
 from midas.data.checks import counted
 from midas.data.combine import aligned
-from midas.data.how import HowRead
 from midas.data.parts import Layer
+from midas.data.read_options import ReadOptions
 from midas.data.trainable import check_trainable
 from midas.decoding import Draw, States, decode
 from midas.expect import expect_seed
@@ -118,33 +118,34 @@ class MIDAS:
         seed: int = 0,
     ) -> None:
         if isinstance(data, Mosaic):
-            mosaic, how = data, data.how.unless_said_otherwise(HowRead(batch_key, layer, measured, modalities))
+            given = ReadOptions(batch_key=batch_key, layer=layer, measured=measured, modalities=modalities)
+            mosaic, options = data, data.read_options.unless_said_otherwise(given)
         else:
             mosaic = read_mosaic(data, batch_key=batch_key, modalities=modalities, measured=measured, layer=layer)
-            how = mosaic.how
+            options = mosaic.read_options
         config = Config() if config is None else _checked(config)
         config = replace(config, network=config.network.for_cells(mosaic.n_cells))
         mosaic = mosaic.suited_to(config.network)
-        self._start(mosaic.schema, config, expect_seed(seed), how)
-        self.mosaic: Mosaic | None = mosaic
+        self._start(mosaic.schema, config, expect_seed(seed), options, mosaic)
 
     @classmethod
-    def of_settled(cls, mosaic: Mosaic, config: Config, seed: int) -> Self:
-        """Untrained model of a mosaic whose schema goes on from another model's: what that has settled is not chosen again.
+    def from_mosaic(cls, mosaic: Mosaic, config: Config, seed: int) -> Self:
+        """Untrained model of a mosaic as it is: its schema goes on from another model's, with that model's blocks and depths.
 
         Examples
         --------
-        >>> midas.MIDAS.of_settled(model.mosaic, model.config, seed=1).modalities
+        >>> midas.MIDAS.from_mosaic(model.mosaic, model.config, seed=1).modalities
         ('adt', 'atac', 'rna')
         """
         model = cls.__new__(cls)
-        model._start(mosaic.schema, config, expect_seed(seed), mosaic.how)
-        model.mosaic = mosaic
+        model._start(mosaic.schema, config, expect_seed(seed), mosaic.read_options, mosaic)
         return model
 
-    def _start(self, schema: MosaicSchema, config: Config, seed: int, how: HowRead) -> None:
-        """Set up an untrained model without data; the one place where its attributes begin."""
-        self.schema, self.config, self.seed, self.how = schema, config, seed, how
+    def _start(
+        self, schema: MosaicSchema, config: Config, seed: int, options: ReadOptions, mosaic: Mosaic | None = None
+    ) -> None:
+        """Set up an untrained model; the one place where its attributes begin."""
+        self.schema, self.config, self.seed, self.read_options, self.mosaic = schema, config, seed, options, mosaic
         self._learned: Learned | None = None
         self._encoded: Encoded | None = None
         self._counts: tuple[Mosaic, NDArray[np.int64]] | None = None
@@ -232,7 +233,7 @@ class MIDAS:
             start(self.vae, self.mosaic, self.config.training.start)
         mosaic = bridged_by_genes(self.mosaic, self.seed)[0] if self.config.training.bridge else self.mosaic
         try:
-            self.settle(fit(self.vae, self.discriminators, mosaic, self.config, self.seed, around))
+            self.finish_fit(fit(self.vae, self.discriminators, mosaic, self.config, self.seed, around))
         except BaseException:
             if before is not None:  # what the model knows of its cells goes with the weights that it had
                 for net, weights in zip(self._networks, before, strict=True):
@@ -244,7 +245,7 @@ class MIDAS:
     def _networks(self) -> tuple[VAE, Discriminators]:
         return self.vae, self.discriminators
 
-    def settle(self, trained: Trained) -> None:
+    def finish_fit(self, trained: Trained) -> None:
         """Take the networks as trained: encode the model's own cells, and find what is to be known of them."""
         assert self.mosaic is not None
         encoded = encode(self.vae, self.mosaic, self.modalities, ranks=ranks())
@@ -303,7 +304,7 @@ class MIDAS:
             How some of `cells` are read by fewer modalities.
         """
         self._counts = counts
-        self.how = self.how.knowing(reference.how)
+        self.read_options = self.read_options.knowing(reference.read_options)
         self._learned = self.learned.continuing(reference.learned, cells, counts, readings, seed=self.seed)
 
     @property
@@ -369,7 +370,7 @@ class MIDAS:
             seed=seed,
             progress=progress,
         )
-        return transfer_model(self, wanted)  # type: ignore[return-value]
+        return transfer_model(self, wanted)
 
     def counts(self) -> tuple[Mosaic, NDArray[np.int64]]:
         """Counts of the model's own cells, or of a sample of them, and their rows in :attr:`cells`.
@@ -396,7 +397,7 @@ class MIDAS:
                 )
             raise NotFittedError(
                 "Expected counts of the reference's cells, found none: the model was saved without. Save it with "
-                "save(with_cells=20000), or map with midas.transfer.query_to_reference(), which needs none."
+                "save(with_counts=20000), or map with midas.transfer.query_to_reference(), which needs none."
             )
         return read_sampled(sample, self.schema)
 
@@ -409,7 +410,7 @@ class MIDAS:
         >>> model.batch_key
         'batch'
         """
-        return self.how.batch_key
+        return self.read_options.batch_key
 
     @property
     def layer(self) -> Layer:
@@ -420,7 +421,7 @@ class MIDAS:
         >>> model.layer is None
         True
         """
-        return self.how.layer
+        return self.read_options.layer
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -509,7 +510,7 @@ class MIDAS:
         if part not in columns:
             msg = f"Expected part to be c, u or z, found {part!r}."
             raise ValueError(msg)
-        mosaic = self._mosaic_of(data)
+        mosaic = self.mosaic_of(data)
         names = self._known(modalities)
         if self._encoded is not None and mosaic is self.mosaic and names == self.modalities:
             whole = self._encoded
@@ -557,7 +558,7 @@ class MIDAS:
         >>> imputed.shape, mdata["adt"].shape  # all cells, not only those measured
         ((300, 10), (225, 10))
         """
-        mosaic = self._mosaic_of(data)
+        mosaic = self.mosaic_of(data)
         (name,) = self._known([modality])
         return self._decoded(
             mosaic, self._imputing(mosaic, name), name, self._draw(name, sample=sample, seed=seed), out
@@ -584,7 +585,7 @@ class MIDAS:
         >>> model.correct("rna").shape
         (300, 60)
         """
-        mosaic = self._mosaic_of(data)
+        mosaic = self.mosaic_of(data)
         (name,) = self._known([modality])
         return self._decoded(
             mosaic, self._correcting(mosaic, name), name, self._draw(name, sample=sample, seed=seed), out
@@ -609,7 +610,7 @@ class MIDAS:
         >>> model.translate("rna", "adt").shape  # of the cells that have RNA
         (225, 10)
         """
-        mosaic = self._mosaic_of(data)
+        mosaic = self.mosaic_of(data)
         names = self._known([source] if isinstance(source, str) else source)
         (name,) = self._known([target])
         found = self.posterior(mosaic, modalities=names, part="z")
@@ -753,7 +754,7 @@ class MIDAS:
         True
         """
         states = (self._correcting if layer == keys.CORRECTED else self._imputing)(mosaic, modality)
-        yield from decode(self.vae, self.schema, states.of(layout.cells), modality, layout.columns)
+        yield from decode(self.vae, self.schema, states.take(layout.cells), modality, layout.columns)
 
     # ---------------------------------------------------------------------------------------------------------- data, files
 
@@ -782,10 +783,47 @@ class MIDAS:
         >>> model.read(mdata).n_cells
         300
         """
-        told = () if self.mosaic is None else self.mosaic.notes
-        return read_again(data, self.schema, self.how, batch_key=batch_key, measured=measured, layer=layer, told=told)
+        return read_again(
+            data,
+            self.schema,
+            self.read_options,
+            batch_key=batch_key,
+            measured=measured,
+            layer=layer,
+            seen_notes=() if self.mosaic is None else self.mosaic.notes,
+        )
 
-    def save(self, folder: str | Path, *, cells: bool = True, with_cells: int = 0) -> None:
+    def mosaic_of(self, data: MosaicData | Mosaic | None = None) -> Mosaic:
+        """Read new cells, or take those of a mosaic that was read for this model, or the model's own.
+
+        Parameters
+        ----------
+        data
+            As in :meth:`read`, or what that gave; None for the data that the model was made with.
+
+        Raises
+        ------
+        NotFittedError
+            When the model has not been trained, before anything is read.
+        ValueError
+            When there are no data, or they were read for another model.
+
+        Examples
+        --------
+        >>> model.mosaic_of() is model.mosaic
+        True
+        """
+        if self._learned is None:
+            raise NotFittedError(_NOT_FITTED)
+        if isinstance(data, Mosaic):
+            return aligned(data, self.schema)
+        if data is not None:
+            return self.read(data)
+        if self.mosaic is None:
+            raise ValueError("Expected data, as this model was loaded without its own; give data=.")
+        return self.mosaic
+
+    def save(self, folder: str | Path, *, cells: bool = True, with_counts: int = 0) -> None:
         """Write the model to a folder: weights, configuration, features and batches by name.
 
         Parameters
@@ -795,7 +833,7 @@ class MIDAS:
         cells
             Whether to keep obs columns and latents of the model's own cells, which knowledge transfer needs, and which cells that
             lack a modality borrow from in :meth:`impute`.
-        with_cells
+        with_counts
             Also keep the *counts* of up to so many of them, drawn evenly from batches and from regions of the latent space,
             which reciprocal mapping needs. None by default: models get shared, and patients' counts must not travel by
             accident.
@@ -806,8 +844,8 @@ class MIDAS:
         >>> midas.MIDAS.load("model").modalities
         ('adt', 'atac', 'rna')
         """
-        if with_cells and not cells:
-            msg = f"Expected cells=True with with_cells={with_cells}, as counts are of no use without latents; found False."
+        if with_counts and not cells:
+            msg = f"Expected cells=True with with_counts={with_counts}, as counts are of no use without latents; found False."
             raise ValueError(msg)
         write_model(
             Path(folder),
@@ -817,11 +855,8 @@ class MIDAS:
                 seed=self.seed,
                 weights=dict(self.vae.state_dict()),
                 learned=self.learned if cells else self.learned.without_cells(),
-                sample=sampled(*self.counts(), self.cells, with_cells, self.seed) if with_cells else None,
-                told=dict(self.how.measured or {}),
-                renamed=dict(self.how.renamed),
-                batch_key=self.how.batch_key,
-                layer=self.how.layer,
+                sample=sampled(*self.counts(), self.cells, with_counts, self.seed) if with_counts else None,
+                read_options=self.read_options,
             ),
         )
 
@@ -867,11 +902,14 @@ class MIDAS:
         stored = read_model(place)
         model = cls.__new__(cls)
         here = accelerator_or_other(stored.config.training)
-        config, told = _at_home(stored.config, here), (stored.told or None) if measured is None else measured
-        key = stored.batch_key if isinstance(batch_key, EllipsisType) else batch_key
-        layer = stored.layer if isinstance(layer, EllipsisType) else layer
-        model._start(stored.schema, config, stored.seed, HowRead(key, layer, told, renamed=stored.renamed))
-        model.mosaic = None
+        options = stored.read_options
+        options = replace(
+            options,
+            batch_key=options.batch_key if isinstance(batch_key, EllipsisType) else batch_key,
+            layer=options.layer if isinstance(layer, EllipsisType) else layer,
+            measured=options.measured if measured is None else measured,
+        )
+        model._start(stored.schema, _at_home(stored.config, here), stored.seed, options)
         model._learned, model._folder = stored.learned, (place, weights_in(place))
         model.vae.load_state_dict(stored.weights)
         model.vae.to(here)
@@ -908,19 +946,6 @@ class MIDAS:
         return f"MIDAS: {cells}{counted(len(self.schema.batches), 'batch', 'batches')}, {parts}; {state}"
 
     # ------------------------------------------------------------------------------------------------------------ private
-
-    def _mosaic_of(self, data: MosaicData | Mosaic | None) -> Mosaic:
-        if isinstance(data, Mosaic):
-            found = aligned(data, self.schema)
-        elif data is not None:
-            found = self.read(data)
-        elif self.mosaic is None:
-            raise ValueError("Expected data, as this model was loaded without its own; give data=.")
-        else:
-            found = self.mosaic
-        if self._learned is None:
-            raise NotFittedError(_NOT_FITTED)
-        return found
 
     def _known(self, modalities: Sequence[str] | None) -> tuple[str, ...]:
         if modalities is None:
@@ -963,7 +988,7 @@ class MIDAS:
     def _decoded(self, mosaic: Mosaic, states: States, modality: str, draw: Draw, out: str | Path | None) -> AnnData:
         path = checked_out(out, mosaic, self.mosaic)
         layout = all_layout(mosaic, modality, np.flatnonzero(np.isfinite(states.z).all(1)))
-        blocks = decode(self.vae, self.schema, states.of(layout.cells), modality, layout.columns, draw)
+        blocks = decode(self.vae, self.schema, states.take(layout.cells), modality, layout.columns, draw)
         return fill(frame(mosaic, modality, layout, described=True), blocks, path)
 
 

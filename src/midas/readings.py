@@ -42,7 +42,7 @@ class Readings:
     rows: NDArray[np.int64]
     c: Mapping[str, NDArray[np.float32]]
 
-    def of(self, combination: str) -> NDArray[np.float32] | None:
+    def get(self, combination: str) -> NDArray[np.float32] | None:
         """States read by these modalities, those left out that the model has not; None where too few cells were."""
         known = {name for key in self.c for name in key.split("+")}
         found = self.c.get("+".join(name for name in combination.split("+") if name in known))

@@ -6,17 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-import scipy.sparse as sp
 from anndata import AnnData
 from mudata import MuData
 from numpy.typing import NDArray
 
 from midas import keys
-from midas.data import read_mosaic
 from midas.data.combine import chosen
 from midas.data.joint import joint
-from midas.data.minibatch import gather
 from midas.data.mosaic import Mosaic
+from midas.data.read import read_for_model
+from midas.data.rows import measured_counts
 from midas.data.schema import MosaicSchema
 from midas.expect import sklearn_seed
 
@@ -89,16 +88,12 @@ def sampled(mosaic: Mosaic, rows: NDArray[np.int64], cells: AnnData, n: int, see
         present = np.flatnonzero(some.modalities[name].present)
         if not len(present):
             continue
-        counts = gather(some, present, frozenset({name})).counts[name]
-        row, column = np.divmod(counts.flat.numpy(), schema.n_features)
-        shape = (len(present), schema.n_features)
-        matrix = sp.csr_matrix((counts.values.numpy(), (row, column)), shape=shape)
         flags = {
             f"{keys.MEASURED_PREFIX}{batch}": measured
             for batch, measured in zip(some.batches, some.modalities[name].measured, strict=True)
         }
         var = pd.DataFrame(flags, index=schema.features.astype(object))
-        parts[name] = AnnData(matrix, obs=obs.iloc[present].copy(), var=var)
+        parts[name] = AnnData(measured_counts(some, name, present), obs=obs.iloc[present].copy(), var=var)
     sample = joint(parts)
     sample.obs = obs.reindex(sample.obs_names)
     return sample
@@ -111,5 +106,6 @@ def read_sampled(sample: MuData, schema: MosaicSchema) -> tuple[Mosaic, NDArray[
         name: replace(part, modality=replace(part.modality, zero_means_unmeasured=False))
         for name, part in schema.modalities.items()
     }
-    mosaic = replace(read_mosaic(sample, batch_key=keys.BATCH, schema=replace(schema, modalities=kinds)), schema=schema)
+    found = read_for_model(sample, batch_key=keys.BATCH, schema=replace(schema, modalities=kinds))
+    mosaic = replace(found, schema=schema)
     return mosaic, mosaic.obs[_ROW].to_numpy(dtype=np.int64)

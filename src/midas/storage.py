@@ -26,7 +26,7 @@ from midas.columns import writable
 from midas.config import Config
 from midas.data.joint import joining
 from midas.data.measured import flags_in
-from midas.data.parts import Layer
+from midas.data.read_options import ReadOptions
 from midas.data.schema import MosaicSchema
 from midas.files import holds_only, obstacle, replacing, share
 from midas.learned import Learned
@@ -62,12 +62,8 @@ class StoredModel:
         What it knows beside its weights.
     sample
         Counts of some of its cells; None for none.
-    told
-        What the user said that batches measured, by modality, tables batches x features.
-    renamed
-        Batches that the model knows by another name than the data.
-    batch_key, layer
-        How its data were read.
+    read_options
+        How its data were read; kept without what it says of modalities, which the schema knows.
     """
 
     config: Config
@@ -76,10 +72,7 @@ class StoredModel:
     weights: dict[str, torch.Tensor]
     learned: Learned
     sample: MuData | None = None
-    told: Mapping[str, pd.DataFrame] = field(default_factory=dict)
-    renamed: Mapping[str, str] = field(default_factory=dict)
-    batch_key: str | None = "batch"
-    layer: Layer = None
+    read_options: ReadOptions = field(default_factory=ReadOptions)
 
 
 def check_folder(folder: Path) -> None:
@@ -114,7 +107,7 @@ def write_model(folder: Path, model: StoredModel) -> None:
     check_folder(folder)
     with replacing(folder, replaceable=holds_only(*_FILES)) as scratch:
         scratch.mkdir()
-        learned, names = model.learned, list(model.schema.batches)
+        learned, options, names = model.learned, model.read_options, list(model.schema.batches)
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.weights.items()}
         beside = {_SPREAD + name: torch.from_numpy(part.excess) for name, part in learned.spread.items()}
         if not learned.distances.empty:
@@ -143,10 +136,10 @@ def write_model(folder: Path, model: StoredModel) -> None:
             "history": learned.history,
             "interrupted": learned.interrupted,
             "schema": model.schema.to_dict(),
-            "renamed": dict(model.renamed),
-            "batch_key": model.batch_key,
-            "layer": dict(model.layer) if isinstance(model.layer, Mapping) else model.layer,
-            "told": {name: _table_to_json(table) for name, table in model.told.items()},
+            "renamed": dict(options.renamed),
+            "batch_key": options.batch_key,
+            "layer": dict(options.layer) if isinstance(options.layer, Mapping) else options.layer,
+            "measured": {name: _table_to_json(table) for name, table in (options.measured or {}).items()},
         }
         (scratch / _CARD).write_text(json.dumps(description, indent=1), encoding="utf-8")
 
@@ -183,16 +176,20 @@ def read_model(folder: Path) -> StoredModel:
             spread={name.removeprefix(_SPREAD): Spread(values) for name, values in spread.items()},
             readings=readings,
         )
+        said = {name: pd.DataFrame(**table) for name, table in description.get("measured", {}).items()}
+        options = ReadOptions(
+            batch_key=description.get("batch_key", "batch"),  # older models do not tell
+            layer=description.get("layer"),
+            measured=said or None,
+            renamed=dict(description.get("renamed", {})),
+        )
         return StoredModel(
             config=Config.from_dict(description["config"]),
             schema=schema,
             seed=int(description["seed"]),
             weights=tensors,
             learned=learned,
-            renamed=dict(description.get("renamed", {})),
-            batch_key=description.get("batch_key", "batch"),  # older models do not tell
-            layer=description.get("layer"),
-            told={name: pd.DataFrame(**table) for name, table in description.get("told", {}).items()},
+            read_options=options,
         )
     except ModelFileError:
         raise

@@ -194,14 +194,14 @@ def test_a_second_run_replaces_result_and_model(folder: Path) -> None:
 
 
 def test_integrate_keeps_counts_on_request(folder: Path) -> None:
-    assert integrate("--model", "model", "--with-cells", "25").exit_code == 0
+    assert integrate("--model", "model", "--with-counts", "25").exit_code == 0
     assert MIDAS.load(folder / "model").counts()[0].n_cells == 25
 
 
 @pytest.mark.parametrize(
     ("options", "missing"),
     [
-        (("--with-cells", "5"), "--model"),
+        (("--with-counts", "5"), "--model"),
         (("--report-label", "cell_type"), "--report"),
         (("--no-report-names",), "--report"),
     ],

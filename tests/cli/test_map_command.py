@@ -31,7 +31,7 @@ def test_map_writes_latents_and_labels(folder: Path, saved: Path) -> None:
     assert (folder / "mapped" / "model.json").is_file()
 
 
-@pytest.mark.parametrize("mode", ["encode", "query"])
+@pytest.mark.parametrize("mode", ["encode", "query_to_reference"])
 def test_map_imputes_every_modality_of_the_reference_for_every_cell(mode: str, folder: Path, saved: Path) -> None:
     query = query_of()
     write_mudata(folder / "q.h5mu", query)
@@ -111,7 +111,9 @@ def test_the_reference_is_not_written_over(folder: Path, saved_with_counts: Path
 
 def test_label_writes_a_table(folder: Path, saved: Path) -> None:
     write_mudata(folder / "q.h5mu", query_of())
-    Path("map.toml").write_text("[transfer]\nsettle = false\n[labels]\nmin_confidence = 1.0\n", encoding="utf-8")
+    Path("map.toml").write_text(
+        "[transfer]\nsubtract_shift = false\n[labels]\nmin_confidence = 1.0\n", encoding="utf-8"
+    )
     options = ("-r", str(saved), "--labels", "cell_type", "--mode", "encode")
     result = midas("label", "q.h5mu", *options, "-o", "labels.csv")
     assert result.exit_code == 0, result.output

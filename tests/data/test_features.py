@@ -8,6 +8,7 @@ from forms import CELLS, GENES, PEAKS, PROTEINS, schema_of
 
 from helpers import dense, one, table
 from midas import Modality, read_mosaic
+from midas.data.read import read_for_model
 
 
 @pytest.mark.filterwarnings("ignore:Variable names are not unique")
@@ -39,7 +40,7 @@ def test_peaks_are_matched_by_place_in_any_notation() -> None:
 def test_a_models_features_are_found_masked_or_left_out() -> None:
     schema = schema_of(("rna", GENES), ("adt", PROTEINS))
     query = one(["q1", "q2"], ["g4", "other", "g0"], ["b2", "new"])
-    mosaic = read_mosaic({"rna": query}, schema=schema)
+    mosaic = read_for_model({"rna": query}, schema=schema)
     assert mosaic.schema is schema
     assert mosaic.known_batch.tolist() == [1, -1]
     assert mosaic.modalities["rna"].measured.tolist() == [[True, False, False, False, True]] * 2
@@ -52,7 +53,7 @@ def test_data_of_one_modality_are_read_as_a_models_only_one() -> None:
     kinds = {"surface": Modality("negative_binomial", "log1p")}
     schema = read_mosaic(one(CELLS, PROTEINS), modalities=kinds).schema
     for data in (one(CELLS, PROTEINS), {"surface": one(CELLS, PROTEINS)}):
-        assert list(read_mosaic(data, schema=schema).modalities) == ["surface"]
+        assert list(read_for_model(data, schema=schema).modalities) == ["surface"]
 
 
 @pytest.mark.parametrize(
@@ -67,13 +68,13 @@ def test_data_of_one_modality_are_read_as_a_models_only_one() -> None:
 )
 def test_no_shared_feature_is_refused(features: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=r"expected features of the model, such as 'g0', .*found .*" + message):
-        read_mosaic({"rna": one(CELLS, features)}, schema=schema_of(("rna", GENES)))
+        read_for_model({"rna": one(CELLS, features)}, schema=schema_of(("rna", GENES)))
 
 
 def test_modalities_unknown_to_the_model_are_left_out_or_refused() -> None:
     schema = schema_of(("rna", GENES))
-    found = read_mosaic({"rna": one(CELLS, GENES), "adt": one(CELLS, PROTEINS)}, schema=schema)
+    found = read_for_model({"rna": one(CELLS, GENES), "adt": one(CELLS, PROTEINS)}, schema=schema)
     assert list(found.modalities) == ["rna"]
     assert "The model has no adt: left out." in found.notes
     with pytest.raises(ValueError, match=r"Expected some of the model's modalities \(rna\), found adt"):
-        read_mosaic({"adt": one(CELLS, PROTEINS)}, schema=schema)
+        read_for_model({"adt": one(CELLS, PROTEINS)}, schema=schema)

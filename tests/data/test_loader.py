@@ -11,7 +11,7 @@ import pytest
 
 from helpers import names, one, simulated
 from midas import Mosaic, TrainingConfig, read_mosaic
-from midas.data.loader import collect, epoch_indices, steps_per_epoch
+from midas.data.loader import Order, collect, epoch_indices, steps_per_epoch
 
 SIZES = np.array([100, 37, 5])
 BATCH = np.repeat([0, 1, 2], SIZES)
@@ -54,6 +54,12 @@ def test_draws_follow_the_generator(training: TrainingConfig) -> None:
     first, again, other = (np.concatenate(epoch(training, 16, seed)) for seed in (1, 1, 2))
     assert first.tolist() == again.tolist()
     assert first.tolist() != other.tolist()
+
+
+@pytest.mark.parametrize("order", ["alike", "stored"])
+def test_an_order_of_what_cells_have_needs_the_mosaic(order: Order) -> None:
+    with pytest.raises(ValueError, match=f"Expected a mosaic with order='{order}', found none"):
+        epoch_indices(CELLS, BATCH, 16, MIXED, np.random.default_rng(0), order=order)
 
 
 @pytest.mark.parametrize("batch_size", [4, 30, 1000])

@@ -11,6 +11,7 @@ import torch
 from helpers import dense, names, one, simulated
 from midas import Modality, Mosaic, read_mosaic
 from midas.data import Counts, gather
+from midas.data.read import read_for_model
 
 INDEX = np.random.default_rng(0).integers(120, size=40)  # some cells twice
 
@@ -88,7 +89,7 @@ def test_transforms(transform: str, expected: list[list[float]]) -> None:
 
 def test_cells_of_an_unknown_batch_are_marked() -> None:
     schema = read_mosaic(one(names("c", 4), ["g0"], ["b1", "b1", "b2", "b2"])).schema
-    query = read_mosaic(one(["q", "r"], ["g0"], ["b2", "b0"]), schema=schema)
+    query = read_for_model(one(["q", "r"], ["g0"], ["b2", "b0"]), schema=schema)
     assert gather(query, np.array([0, 1])).batch.tolist() == [1, -1]
 
 

@@ -11,6 +11,7 @@ from forms import GENES, PROTEINS
 from helpers import joined, names, one
 from midas import read_mosaic
 from midas.data import MosaicData
+from midas.data.read import read_for_model
 
 RNG = np.random.default_rng(0)
 BARCODES = ["".join(RNG.choice(list("ACGT"), 16)) for _ in range(20)]
@@ -85,10 +86,10 @@ def test_cells_of_what_a_model_lacks_keep_their_places_in_a_dict() -> None:
     rna, adt = one(names("c", 5), GENES), one(["x", "c1"], PROTEINS)
     schema = read_mosaic({"rna": rna}).schema
     for data in ({"adt": adt, "rna": rna}, joined({"adt": adt, "rna": rna})):
-        mosaic = read_mosaic(data, schema=schema)
+        mosaic = read_for_model(data, schema=schema)
         assert set(mosaic.cells) == {*names("c", 5), "x"}
         assert mosaic.modalities["rna"].present.sum() == 5
-    assert read_mosaic({"adt": adt, "rna": rna}, schema=schema).cells.tolist() == ["x", "c1", "c0", "c2", "c3", "c4"]
+    assert read_for_model({"adt": adt, "rna": rna}, schema=schema).cells.tolist() == ["x", "c1", "c0", "c2", "c3", "c4"]
 
 
 def test_categories_keep_their_order() -> None:

@@ -17,6 +17,7 @@ from forms import CELLS, GENES, PEAKS, PROTEINS, assert_same, schema_of
 from helpers import dense, joined, names, one, simulated, table
 from midas import Modality, read_mosaic
 from midas.data import MosaicData
+from midas.data.read import read_for_model
 from midas.io import read_file
 
 
@@ -218,7 +219,7 @@ def test_counts_may_lie_in_another_layer_of_each_modality() -> None:
     assert_same(read_mosaic(mdata, layer={"rna": "counts"}), expected)
     with pytest.raises(KeyError, match=r"Expected layer= by modality \(adt, rna\), found gex"):
         read_mosaic(mdata, layer={"gex": "counts"})
-    without = read_mosaic({"adt": mdata["adt"]}, layer={"rna": "counts"}, like=expected.schema)
+    without = read_for_model({"adt": mdata["adt"]}, layer={"rna": "counts"}, like=expected.schema)
     assert without.n_cells == 8
 
 
@@ -291,7 +292,7 @@ def test_a_cell_without_counts_is_a_measured_zero_and_is_noted() -> None:
 
 def test_a_cell_in_no_modality_keeps_its_place_and_is_noted() -> None:
     mdata = joined({"rna": one(CELLS[2:], GENES), "adt": one(CELLS, PROTEINS)})[CELLS]
-    mosaic = read_mosaic(mdata, schema=schema_of(("rna", GENES)))
+    mosaic = read_for_model(mdata, schema=schema_of(("rna", GENES)))
     assert mosaic.cells.tolist() == CELLS
     assert mosaic.combinations().tolist() == ["", "", *["rna"] * 6]
     assert any("2 cells have none of the modalities and get no result: 'c0', 'c1'" in n for n in mosaic.notes)

@@ -54,7 +54,7 @@ def test_numpy_alone_can_write_it(tmp_path: Path) -> None:
 
 
 def test_rows_are_taken_by_name() -> None:
-    rows = Values(CELLS, [[1.0], [2.0], [3.0]]).of(["c", "z", "a"])
+    rows = Values(CELLS, [[1.0], [2.0], [3.0]]).get(["c", "z", "a"])
     np.testing.assert_array_equal(rows, [[3], [np.nan], [1]])
 
 
@@ -90,7 +90,7 @@ def test_a_single_array_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_part_without_cells_has_rows_of_none() -> None:
-    assert np.isnan(Values([], np.empty((0, 2))).of(["a", "b"])).all()
+    assert np.isnan(Values([], np.empty((0, 2))).get(["a", "b"])).all()
 
 
 def test_features_come_once() -> None:

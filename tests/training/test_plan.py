@@ -9,6 +9,7 @@ import pytest
 
 from helpers import joined, names, one
 from midas import Mosaic, TrainingConfig, read_mosaic
+from midas.data.read import read_for_model
 from midas.training import plan_training
 
 GENES, PROTEINS = names("g", 3), names("p", 2)
@@ -77,7 +78,7 @@ def test_the_choice_follows_the_seed_and_not_the_order_of_the_cells() -> None:
 def test_cells_of_nothing_are_not_trained_on() -> None:
     schema = read_mosaic(one(names("c", 4), GENES)).schema
     mdata = joined({"rna": one(names("c", 20), GENES), "adt": one(names("d", 7), PROTEINS)})
-    data = read_mosaic(mdata, schema=schema)
+    data = read_for_model(mdata, schema=schema)
     assert data.n_cells == 27
     assert sorted(plan_training(data, TrainingConfig(), seed=0).train) == list(range(20))
 

@@ -60,9 +60,9 @@ def test_the_order_of_the_references_cells_has_no_say(mdata: md.MuData, query: m
 
 def test_counts_of_another_model_in_the_same_place_are_refused(mdata: md.MuData, tmp_path: Path) -> None:
     first, second = (MIDAS(data, config=tiny()).fit(progress=False) for data in (mdata, simulated(1)))
-    first.save(tmp_path / "model", with_cells=20)
+    first.save(tmp_path / "model", with_counts=20)
     loaded = MIDAS.load(tmp_path / "model")
-    second.save(tmp_path / "model", with_cells=20)
+    second.save(tmp_path / "model", with_counts=20)
     with pytest.raises(ModelFileError, match="another in its place"):
         loaded.counts()
 
@@ -70,7 +70,7 @@ def test_counts_of_another_model_in_the_same_place_are_refused(mdata: md.MuData,
 def test_a_relative_folder_is_found_from_elsewhere(
     fitted: MIDAS, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fitted.save(tmp_path / "model", with_cells=20)
+    fitted.save(tmp_path / "model", with_counts=20)
     monkeypatch.chdir(tmp_path)
     loaded = MIDAS.load("model")
     monkeypatch.chdir("/")
@@ -81,7 +81,7 @@ def test_a_relative_folder_is_found_from_elsewhere(
 def test_a_few_of_the_models_cells_do_not_stand_for_those_that_it_kept(
     fitted: MIDAS, mdata: md.MuData, tmp_path: Path
 ) -> None:
-    fitted.save(tmp_path / "model", with_cells=50)
+    fitted.save(tmp_path / "model", with_counts=50)
     few = joined({name: part[:5].copy() for name, part in mdata.mod.items()})
     assert MIDAS.load(tmp_path / "model", few).counts()[0].n_cells == 50
     assert MIDAS.load(tmp_path / "model", mdata).counts()[0].n_cells == mdata.n_obs

@@ -16,6 +16,7 @@ from helpers import counts, joined, names, one, simulated, tiny
 from midas import MIDAS, Config, Modality, read_mosaic
 from midas.data.combine import recast
 from midas.data.mosaic import Mosaic
+from midas.data.read import read_for_model
 from midas.data.schema import MosaicSchema
 from midas.decoding import States, decode
 from midas.inference import encode
@@ -63,7 +64,7 @@ def decoded(vae: VAE, schema: MosaicSchema, z: np.ndarray, name: str) -> pd.Data
 def test_with_nothing_new_everything_is_the_same_bit_for_bit(
     keep_batches: bool, fitted: MIDAS, mdata: md.MuData
 ) -> None:
-    own = read_mosaic(mdata, like=fitted.schema)
+    own = read_for_model(mdata, like=fitted.schema)
     vae, schema = grown(fitted, own, keep_batches=keep_batches)
     assert schema.to_dict() == fitted.schema.to_dict()
     for name, value in fitted.vae.state_dict().items():
@@ -71,7 +72,7 @@ def test_with_nothing_new_everything_is_the_same_bit_for_bit(
 
 
 def test_old_cells_lie_where_they_lay_with_new_batches(fitted: MIDAS, query: md.MuData) -> None:
-    vae, schema = grown(fitted, read_mosaic(query, like=fitted.schema))
+    vae, schema = grown(fitted, read_for_model(query, like=fitted.schema))
     assert schema.batches == ("batch1", "batch2", "batch3", "batch4", "batch5")
     assert fitted.mosaic is not None
     again = encode(vae, recast(fitted.mosaic, schema), fitted.modalities)
@@ -88,7 +89,7 @@ def test_old_cells_lie_where_they_lay_with_new_batches(fitted: MIDAS, query: md.
 
 
 def test_new_batches_start_as_the_mean(fitted: MIDAS, query: md.MuData) -> None:
-    vae, schema = grown(fitted, read_mosaic(query, like=fitted.schema), keep_batches=False)
+    vae, schema = grown(fitted, read_for_model(query, like=fitted.schema), keep_batches=False)
     assert schema.batches == ("batch4", "batch5")
     old, new = fitted.vae.state_dict(), vae.state_dict()
     first = "batch_encoder.net.hidden.0.linear.weight"
@@ -103,7 +104,7 @@ def test_new_batches_start_as_the_mean(fitted: MIDAS, query: md.MuData) -> None:
 def test_batches_go_by_name_not_by_position(fitted: MIDAS, mdata: md.MuData) -> None:
     some = joined({"rna": mdata["rna"][mdata["rna"].obs["batch"].isin(["batch3", "batch2"])].copy()})
     some["rna"].obs["batch"] = some["rna"].obs["batch"].astype(str).replace("batch3", "a_new_one")
-    vae, schema = grown(fitted, read_mosaic(some, like=fitted.schema), keep_batches=False)
+    vae, schema = grown(fitted, read_for_model(some, like=fitted.schema), keep_batches=False)
     assert schema.batches == ("a_new_one", "batch2")
     old, new = fitted.vae.state_dict(), vae.state_dict()
     assert torch.equal(new["batch_decoder.out.weight"][1], old["batch_decoder.out.weight"][1])
@@ -127,7 +128,7 @@ def test_a_model_stays_narrow_or_wide_as_it_grows(narrow: MIDAS, mdata: md.MuDat
     wide = known.suited_to(replace(network, fewest_for_narrow=76))
     assert wide.modalities["atac"].passage(network) is None
     for schema in (known, wide):
-        more = extended(schema, read_mosaic(widened(mdata), like=schema).schema, keep_batches=True)
+        more = extended(schema, read_for_model(widened(mdata), like=schema).schema, keep_batches=True)
         assert more.modalities["atac"].n_features == 80
         suited = more.suited_to(network).modalities["atac"]
         assert suited.passage(network) == schema.modalities["atac"].passage(network)
@@ -146,7 +147,7 @@ def test_new_features_change_nothing_before_training(
     reference: str, request: pytest.FixtureRequest, mdata: md.MuData
 ) -> None:
     fitted: MIDAS = request.getfixturevalue(reference)
-    query = read_mosaic(widened(mdata), like=fitted.schema)
+    query = read_for_model(widened(mdata), like=fitted.schema)
     vae, schema = grown(fitted, query)
     assert fitted.mosaic is not None
     before = fitted.posterior(part="z")
@@ -162,7 +163,7 @@ def test_new_features_change_nothing_before_training(
 
 
 def test_features_go_behind_those_of_their_block(fitted: MIDAS, mdata: md.MuData) -> None:
-    schema = extended(fitted.schema, read_mosaic(widened(mdata), like=fitted.schema).schema, keep_batches=True)
+    schema = extended(fitted.schema, read_for_model(widened(mdata), like=fitted.schema).schema, keep_batches=True)
     old, new = fitted.schema.modalities, schema.modalities
     assert new["rna"].features.tolist() == [*old["rna"].features, *GENES]
     assert new["adt"] is old["adt"]
@@ -179,7 +180,7 @@ def test_features_go_behind_those_of_their_block(fitted: MIDAS, mdata: md.MuData
 
 
 def test_new_features_may_be_left_out(fitted: MIDAS, mdata: md.MuData) -> None:
-    own = read_mosaic(widened(mdata), like=fitted.schema).schema
+    own = read_for_model(widened(mdata), like=fitted.schema).schema
     schema = extended(fitted.schema, own, keep_batches=False, add_features=False)
     for name, part in fitted.schema.modalities.items():
         assert schema.modalities[name] is part
@@ -187,7 +188,7 @@ def test_new_features_may_be_left_out(fitted: MIDAS, mdata: md.MuData) -> None:
 
 def test_new_features_start_at_the_mean_of_the_query(fitted: MIDAS, mdata: md.MuData) -> None:
     data = widened(mdata)
-    vae, schema = grown(fitted, read_mosaic(data, like=fitted.schema))
+    vae, schema = grown(fitted, read_for_model(data, like=fitted.schema))
     z = np.random.default_rng(0).normal(size=(5, fitted.vae.dim_z)).astype(np.float32)
     for name, features in (("rna", GENES), ("atac", PEAKS)):
         values = data[name][:, features].X.toarray()

@@ -106,7 +106,7 @@ def test_a_batch_of_the_query_may_bear_the_name_of_one_of_the_reference(
     distances = found.model.learned.distances
     assert sorted(distances.index) == sorted(found.model.schema.batches)
     assert (np.diag(distances) == 0).all()
-    found.model.save(tmp_path / "model", with_cells=50)
+    found.model.save(tmp_path / "model", with_counts=50)
     again = MIDAS.load(tmp_path / "model")
     pd.testing.assert_frame_equal(again.learned.distances, distances.loc[again.schema.batches, again.schema.batches])
     assert np.isfinite(values(found.model.impute("adt"))).all()
@@ -150,12 +150,12 @@ def test_a_model_tuned_beside_its_reference_knows_how_it_now_reads_its_cells(fit
     assert query_to_reference(fitted, asked(query)).readings is fitted.learned.readings
 
 
-def test_encode_settles_what_the_reference_reads(fitted: MIDAS, query: md.MuData) -> None:
+def test_encode_shifts_what_the_reference_reads(fitted: MIDAS, query: md.MuData) -> None:
     found = encode(fitted, asked(query))
-    settled = Landmarks.of(fitted.cells.obsm[keys.LATENT], 0).settle(
+    shifted = Landmarks.of(fitted.cells.obsm[keys.LATENT], 0).shift_to_reference(
         fitted.latent(query), groups_of(fitted.read(query))
     )
-    np.testing.assert_allclose(found.query.obsm[keys.LATENT], settled, atol=1e-5)
+    np.testing.assert_allclose(found.query.obsm[keys.LATENT], shifted, atol=1e-5)
     np.testing.assert_array_equal(found.query.obsm[keys.TECHNICAL], fitted.latent(query, part="u"))
     assert found.model is fitted
 
@@ -236,16 +236,19 @@ def test_three_queries_in_a_row(way: Way, fitted: MIDAS, query: md.MuData, tmp_p
 
 def test_reciprocal_needs_counts(saved: Path, saved_with_counts: Path, query: md.MuData) -> None:
     bare = MIDAS.load(saved)
-    assert check_mode(bare, None) == "query"
+    assert check_mode(bare, None) == "query_to_reference"
     assert check_mode(MIDAS.load(saved_with_counts), None) == "reciprocal"
-    for mode in ("reciprocal", "transfer"):
-        with pytest.raises(NotFittedError, match=r"Expected counts of the reference's cells.*save\(with_cells=20000\)"):
+    for mode in ("reciprocal", "reference_to_query"):
+        with pytest.raises(
+            NotFittedError, match=r"Expected counts of the reference's cells.*save\(with_counts=20000\)"
+        ):
             map_query(bare, asked(query), mode=mode)  # type: ignore[arg-type]
-    assert map_query(bare, asked(query)).mode == "query"
+    assert map_query(bare, asked(query)).mode == "query_to_reference"
 
 
 def test_an_unknown_mode(fitted: MIDAS, query: md.MuData) -> None:
-    with pytest.raises(ValueError, match="Expected a mode out of reciprocal, query, transfer, encode, found 'magic'"):
+    ways = "reciprocal, query_to_reference, reference_to_query, encode"
+    with pytest.raises(ValueError, match=f"Expected a mode out of {ways}, found 'magic'"):
         map_query(fitted, query, mode="magic")  # type: ignore[arg-type]
 
 
@@ -313,7 +316,7 @@ def test_few_features_make_a_query_less_sure(way: Way, fitted: MIDAS, query: md.
     found, whole = way(fitted, asked(few)), way(fitted, asked({"rna": query["rna"]}))
     assert found.readings is not None
     assert whole.readings is not None
-    by_few, by_all = found.readings.of("rna"), whole.readings.of("rna")
+    by_few, by_all = found.readings.get("rna"), whole.readings.get("rna")
     assert by_few is not None
     assert by_all is not None
     z = found.reference.obsm[keys.LATENT]
@@ -329,7 +332,7 @@ def test_few_features_make_a_query_less_sure(way: Way, fitted: MIDAS, query: md.
 def test_a_reference_without_counts_makes_cells_to_be_read_by_few_features(saved: Path, query: md.MuData) -> None:
     found = encode(MIDAS.load(saved), asked({"rna": query["rna"][:, :6].copy()}))
     assert found.readings is not None
-    assert found.readings.of("rna") is not None
+    assert found.readings.get("rna") is not None
 
 
 def test_cells_without_a_count_get_no_label(fitted: MIDAS, query: md.MuData, caplog: pytest.LogCaptureFixture) -> None:

@@ -8,15 +8,20 @@ import pandas as pd
 import pytest
 
 from helpers import simulated
-from midas import MIDAS, keys, transfer
+from midas import MIDAS, Mosaic, keys, transfer
+from midas.inference import encode
 from midas.transfer import novelty as module
-from midas.transfer.novelty import FAR, enough_near, mostly_far, novelty
+from midas.transfer.novelty import FAR, Novelty, enough_near, mostly_far, novelty
+
+
+def judged(reference: MIDAS, query: Mosaic) -> Novelty:
+    return novelty(reference, query, encode(reference.vae, query, reference.modalities))
 
 
 def test_nearness_is_a_share_of_the_references_own_cells(fitted: MIDAS, query: md.MuData) -> None:
-    found = novelty(fitted, fitted.read(query))
+    found = judged(fitted, fitted.read(query))
     assert ((found.nearness >= 0) & (found.nearness <= 1)).all()
-    own = novelty(fitted, fitted.read(simulated()))
+    own = judged(fitted, fitted.read(simulated()))
     assert 0.3 < np.nanmean(own.nearness) < 1  # among all of the reference, not its other batches alone
     mapped = transfer.encode(fitted, query)
     np.testing.assert_array_equal(mapped.query.obs[keys.NEARNESS], found.nearness)
@@ -45,7 +50,7 @@ def test_cells_are_measured_by_those_that_lie_near(
     new = np.arange(mosaic.n_cells) >= 30
     monkeypatch.setattr(module, "_distances", lambda *given: plain(*given) * np.where(new, 1e6, 1e-3))
     monkeypatch.setattr(module, "_misfit", lambda *_: np.where(new, 9.0, np.linspace(0.1, 0.2, len(new))))
-    found = novelty(fitted, mosaic)
+    found = judged(fitted, mosaic)
     assert (found.nearness > 0.5).tolist() == (~new).tolist()
     assert found.score[new].min() > FAR > found.score[~new].max()
 

@@ -23,17 +23,17 @@ def test_the_papers_mapping_holds_nothing_in_place(fitted: MIDAS, query: md.MuDa
     changed = {name.split(".")[0] for name, value in before.items() if not torch.equal(after[name], value)}
     assert changed == {"batch_encoder", "batch_decoder"}
     own = mapped.model.latent(query)
-    np.testing.assert_allclose(mapped.query.obsm[keys.LATENT], own, rtol=1e-4, atol=1e-4)  # not settled
+    np.testing.assert_allclose(mapped.query.obsm[keys.LATENT], own, rtol=1e-4, atol=1e-4)  # not shifted
     with pytest.raises(ValueError, match="unknown"):
         LabelConfig(unknown="novel")  # type: ignore[arg-type]
 
 
 def test_settling_may_be_left_out(fitted: MIDAS, query: md.MuData) -> None:
-    plain = transfer.encode(fitted, Query(query, config=TransferConfig(settle=False)))
+    plain = transfer.encode(fitted, Query(query, config=TransferConfig(subtract_shift=False)))
     np.testing.assert_allclose(plain.query.obsm[keys.LATENT], fitted.latent(query), rtol=1e-4, atol=1e-5)
-    settled = transfer.encode(fitted, query)
-    assert not np.allclose(settled.query.obsm[keys.LATENT], plain.query.obsm[keys.LATENT], atol=1e-3)
-    np.testing.assert_allclose(settled.query.obs[keys.NOVELTY], plain.query.obs[keys.NOVELTY])
+    shifted = transfer.encode(fitted, query)
+    assert not np.allclose(shifted.query.obsm[keys.LATENT], plain.query.obsm[keys.LATENT], atol=1e-3)
+    np.testing.assert_allclose(shifted.query.obs[keys.NOVELTY], plain.query.obs[keys.NOVELTY])
 
 
 def test_unknown_cells_by_the_share_of_the_query(

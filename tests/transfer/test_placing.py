@@ -1,4 +1,4 @@
-"""A query's batches settle among a reference's clusters; what the reference lacks stays apart."""
+"""A query's batches are shifted to a reference's clusters; what the reference lacks stays apart."""
 
 from __future__ import annotations
 
@@ -24,39 +24,39 @@ def test_a_shift_that_differs_between_types_is_taken_away(landmarks: Landmarks) 
     type_of = np.repeat(np.arange(4), 60)
     true = cells(type_of, 1)
     shift = np.array([[0.0, 0, 0, 1.5], [0.3, 0, 0, 1.5], [0, 0.3, 0, 1.5], [0, 0, 0, 1.2]], dtype=np.float32)
-    settled = landmarks.settle(true + shift[type_of], np.zeros(240, dtype=np.int64))
+    shifted = landmarks.shift_to_reference(true + shift[type_of], np.zeros(240, dtype=np.int64))
     for one in range(4):
-        away = settled[type_of == one].mean(0) - true[type_of == one].mean(0)
+        away = shifted[type_of == one].mean(0) - true[type_of == one].mean(0)
         assert np.linalg.norm(away) < 0.25 * np.linalg.norm(shift[one])
 
 
 def test_places_within_a_type_are_kept(landmarks: Landmarks) -> None:
     type_of = np.repeat(np.arange(4), 60)
     true = cells(type_of, 2)
-    settled = landmarks.settle(true + np.float32(0.8), np.zeros(240, dtype=np.int64))
-    within = [x[type_of == 0] - x[type_of == 0].mean(0) for x in (true, settled)]
+    shifted = landmarks.shift_to_reference(true + np.float32(0.8), np.zeros(240, dtype=np.int64))
+    within = [x[type_of == 0] - x[type_of == 0].mean(0) for x in (true, shifted)]
     assert np.corrcoef(within[0].reshape(-1), within[1].reshape(-1))[0, 1] > 0.8
 
 
 def test_a_type_that_the_reference_lacks_stays_apart(landmarks: Landmarks) -> None:
     known, strange = cells(np.repeat(np.arange(4), 60), 3), cells(np.zeros(60, dtype=np.int64), 4)
     strange += np.array([0, 0, 0, 6], dtype=np.float32)
-    settled = landmarks.settle(np.concatenate([known, strange]), np.zeros(300, dtype=np.int64))
-    apart = np.linalg.norm(settled[240:, None] - CENTRES[None], axis=2).min(1)
+    shifted = landmarks.shift_to_reference(np.concatenate([known, strange]), np.zeros(300, dtype=np.int64))
+    apart = np.linalg.norm(shifted[240:, None] - CENTRES[None], axis=2).min(1)
     assert np.median(apart) > 4
-    assert np.linalg.norm(settled[:240] - known, axis=1).mean() < 0.4
+    assert np.linalg.norm(shifted[:240] - known, axis=1).mean() < 0.4
 
 
-def test_batches_settle_each_for_itself(landmarks: Landmarks) -> None:
+def test_batches_are_shifted_each_for_itself(landmarks: Landmarks) -> None:
     type_of = np.tile(np.arange(4), 60)
     true, group = cells(type_of, 5), np.repeat([0, 1], 120)
-    settled = landmarks.settle(true + np.where(group == 0, 1.0, -1.0)[:, None].astype(np.float32), group)
-    assert np.linalg.norm(settled[group == 0].mean(0) - settled[group == 1].mean(0)) < 0.6  # of 4
+    shifted = landmarks.shift_to_reference(true + np.where(group == 0, 1.0, -1.0)[:, None].astype(np.float32), group)
+    assert np.linalg.norm(shifted[group == 0].mean(0) - shifted[group == 1].mean(0)) < 0.6  # of 4
 
 
 def test_few_cells_move_little(landmarks: Landmarks) -> None:
     one = cells(np.array([0]), 6) + np.float32(0.5)
-    moved = landmarks.settle(one, np.zeros(1, dtype=np.int64)) - one
+    moved = landmarks.shift_to_reference(one, np.zeros(1, dtype=np.int64)) - one
     assert np.linalg.norm(moved) < 0.3
 
 
@@ -70,9 +70,9 @@ def test_cells_of_the_reference_are_known_and_others_not(landmarks: Landmarks) -
 def test_cells_without_a_place_keep_none(landmarks: Landmarks) -> None:
     c = cells(np.zeros(30, dtype=np.int64), 7)
     c[3] = np.nan
-    settled = landmarks.settle(c, np.zeros(30, dtype=np.int64))
-    assert np.isnan(settled[3]).all()
-    assert np.isfinite(np.delete(settled, 3, axis=0)).all()
+    shifted = landmarks.shift_to_reference(c, np.zeros(30, dtype=np.int64))
+    assert np.isnan(shifted[3]).all()
+    assert np.isfinite(np.delete(shifted, 3, axis=0)).all()
 
 
 @pytest.mark.parametrize("n", [1, 5])

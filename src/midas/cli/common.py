@@ -40,8 +40,8 @@ _AS_OPTIONS: Final = {
     "midas.pp.prepare() makes a modality of them; or give {'rna': adata, 'adt': ...}.": (
         "midas prepare makes a modality of them."
     ),
-    "Save it with save(with_cells=20000), or map with midas.transfer.query_to_reference(), which": (
-        "Save it with midas integrate --model DIR --with-cells 20000, or map with --mode query, which"
+    "Save it with save(with_counts=20000), or map with midas.transfer.query_to_reference(), which": (
+        "Save it with midas integrate --model DIR --with-counts 20000, or map with --mode query_to_reference, which"
     ),
 }
 
@@ -63,7 +63,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but er
 
 
 @dataclass(frozen=True)
-class Source:
+class DataOptions:
     """Where the counts are."""
 
     data: Data
@@ -72,7 +72,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class QuerySource:
+class QueryOptions:
     """Where the counts of a query are."""
 
     data: Data

@@ -11,9 +11,9 @@ from rich.console import Console
 
 from midas.cli.common import (
     ConfigFile,
+    DataOptions,
     Quiet,
     Seed,
-    Source,
     command_line,
     errors,
     escape,
@@ -45,7 +45,7 @@ class Results:
             help="Folder to save the trained model in, with the cells' latents and obs columns but no counts."
         ),
     ] = None
-    with_cells: Annotated[
+    with_counts: Annotated[
         int,
         typer.Option(
             help="Keep the counts of so many cells with the model, for reciprocal mapping; 0 for none.", min=0
@@ -135,7 +135,7 @@ class Page:
 def integrate(
     context: typer.Context,
     results: Results,
-    source: Source,
+    source: DataOptions,
     training: Training,
     page: Page,
     quiet: Quiet = False,
@@ -168,7 +168,7 @@ def integrate(
         tell_if_interrupted(console, model, training.checkpoint)
 
 
-def _check_targets(results: Results, source: Source, training: Training, page: Page) -> None:
+def _check_targets(results: Results, source: DataOptions, training: Training, page: Page) -> None:
     """Refuse what could not be written, before hours of training."""
     from midas.io import check_target  # noqa: PLC0415
     from midas.reporting import check_page  # noqa: PLC0415
@@ -176,9 +176,9 @@ def _check_targets(results: Results, source: Source, training: Training, page: P
     from midas.training.checkpoint import check_checkpoint  # noqa: PLC0415
 
     check_target(results.output, source.data)
-    if results.with_cells and results.model is None:
+    if results.with_counts and results.model is None:
         raise ValueError(
-            "Expected --model with --with-cells, as the counts go beside a model; found none. Add --model DIR."
+            "Expected --model with --with-counts, as the counts go beside a model; found none. Add --model DIR."
         )
     if page.report is None and page.unused:
         msg = f"Expected --report with {', '.join(page.unused)}, which say what a page shows; found none. Add --report PAGE.html."
@@ -192,7 +192,7 @@ def _check_targets(results: Results, source: Source, training: Training, page: P
         check_page(page.report, (source.data, results.output, *config))
 
 
-def _read(console: Console, source: Source, training: Training) -> MuData | AnnData:
+def _read(console: Console, source: DataOptions, training: Training) -> MuData | AnnData:
     from midas.io import read_file, too_large  # noqa: PLC0415
 
     backed = training.backed
@@ -202,7 +202,7 @@ def _read(console: Console, source: Source, training: Training) -> MuData | AnnD
     return read_file(source.data, backed=bool(backed))
 
 
-def _model(content: MuData | AnnData, source: Source, settings: Config, seed: int, page: Page) -> MIDAS:
+def _model(content: MuData | AnnData, source: DataOptions, settings: Config, seed: int, page: Page) -> MIDAS:
     """Make the model; refuse data whose results, or whose page, could not be written."""
     from midas.model import MIDAS  # noqa: PLC0415
     from midas.reporting import check_choices  # noqa: PLC0415
@@ -220,7 +220,7 @@ def _write(console: Console, results: Results, model: MIDAS, content: MuData | A
     from midas.io import write_result  # noqa: PLC0415
 
     if results.model is not None:
-        model.save(results.model, with_cells=results.with_cells)
+        model.save(results.model, with_counts=results.with_counts)
         console.print(f"Model: {results.model}")
     write_result(results.output, content, model, impute=results.impute, correct=results.correct, mosaic=model.mosaic)
     console.print(f"Result: {results.output}")

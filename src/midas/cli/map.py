@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from midas.cli.common import QuerySource, Quiet, Seed, errors, key_of, layer_of, log_to, names_of, tell_if_interrupted
+from midas.cli.common import QueryOptions, Quiet, Seed, errors, key_of, layer_of, log_to, names_of, tell_if_interrupted
 from midas.cli.options import grouped
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ class Reference:
     mode: Annotated[
         str | None,
         typer.Option(
-            help="reciprocal (needs the reference's counts), query, transfer (likewise) or encode (no training); by default "
-            "reciprocal where the reference has counts, else query."
+            help="reciprocal (needs the reference's counts), query_to_reference, reference_to_query (needs them, too) or encode "
+            "(no training); by default reciprocal where the reference has counts, else query_to_reference."
         ),
     ] = None
     labels: Annotated[
@@ -50,39 +50,6 @@ class Reference:
         Path | None,
         typer.Option(help="TOML file with tables [transfer] and [labels], for what the defaults do not fit."),
     ] = None
-
-    def __post_init__(self) -> None:
-        if self.labels is not None:
-            object.__setattr__(self, "labels", [name for given in self.labels for name in names_of(given)])
-
-    def map(self, source: QuerySource, seed: int, *, quiet: bool) -> tuple[Query, Mapped, Labels | None]:
-        """Map the cells of a file, and label them if columns were named."""
-        from midas.io import read_file  # noqa: PLC0415
-        from midas.transfer import Query, label_cells, map_query, read_settings  # noqa: PLC0415
-
-        tuning, voting = (None, None) if self.config is None else read_settings(self.config)
-        known, mode = self.load(voting)
-        query = Query(
-            read_file(source.data),
-            batch_key=... if source.batch_key is None else key_of(source.batch_key),
-            layer=... if source.layer is None else layer_of(source.layer),
-            config=tuning,
-            seed=seed,
-            progress=not quiet,
-        )
-        mapped = map_query(known, query, mode=mode)
-        return query, mapped, label_cells(mapped, self.labels, config=voting, seed=seed) if self.labels else None
-
-    def load(self, voting: LabelConfig | None) -> tuple[MIDAS, Mode]:
-        """Read the reference, and refuse a way of mapping or labels that it does not have."""
-        from midas.model import MIDAS  # noqa: PLC0415 - keep --help fast
-        from midas.transfer.automatic import check_mode  # noqa: PLC0415
-        from midas.transfer.voting import check_columns  # noqa: PLC0415
-
-        known = MIDAS.load(self.reference, sha256=self.sha256)
-        mode = check_mode(known, self.mode)
-        check_columns(known.cells, self.labels or [], voting)
-        return known, mode
 
 
 @dataclass(frozen=True)
@@ -102,7 +69,7 @@ class Results:
 def map_(
     reference: Reference,
     results: Results,
-    source: QuerySource,
+    source: QueryOptions,
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
@@ -119,10 +86,11 @@ def map_(
     with errors(console):
         log_to(console)
         _check_targets(results, source, reference.reference)
-        query, mapped, found = reference.map(source, seed, quiet=quiet)
+        labels = _columns(reference.labels)
+        query, mapped, found = _map(reference, labels, source, seed, quiet=quiet)
         console.print(f"Mapped {int(mapped.is_query.sum()):,} cells ({mapped.mode}).")
         if found is not None:
-            _print_labels(console, found, reference.labels or [])
+            _print_labels(console, found, labels)
         _write(console, results, query, mapped, found)
         if mapped.mode != "encode":  # else the model is the reference, and nothing was trained
             tell_if_interrupted(console, mapped.model)
@@ -134,7 +102,7 @@ def label(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Table of the labels, a .csv or .tsv file.", show_default=False)
     ],
-    source: QuerySource,
+    source: QueryOptions,
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
@@ -150,16 +118,55 @@ def label(
         from midas.files import replacing  # noqa: PLC0415
 
         log_to(console)
-        _check_table(output, reference.labels)
-        _, _, found = reference.map(source, seed, quiet=quiet)
+        labels = _columns(reference.labels)
+        _check_table(output, labels)
+        _, _, found = _map(reference, labels, source, seed, quiet=quiet)
         assert found is not None
-        _print_labels(console, found, reference.labels or [])
+        _print_labels(console, found, labels)
         with replacing(output) as scratch:
             found.table.to_csv(scratch, sep="\t" if output.suffix == ".tsv" else ",", index_label="cell")
         console.print(f"Labels: {output}")
 
 
-def _check_table(output: Path, labels: list[str] | None) -> None:
+def _map(
+    options: Reference, labels: list[str], source: QueryOptions, seed: int, *, quiet: bool
+) -> tuple[Query, Mapped, Labels | None]:
+    """Map the cells of a file, and label them if columns were named."""
+    from midas.io import read_file  # noqa: PLC0415
+    from midas.transfer import Query, label_cells, map_query, read_settings  # noqa: PLC0415
+
+    tuning, voting = (None, None) if options.config is None else read_settings(options.config)
+    known, mode = _load(options, labels, voting)
+    query = Query(
+        read_file(source.data),
+        batch_key=... if source.batch_key is None else key_of(source.batch_key),
+        layer=... if source.layer is None else layer_of(source.layer),
+        config=tuning,
+        seed=seed,
+        progress=not quiet,
+    )
+    mapped = map_query(known, query, mode=mode)
+    return query, mapped, label_cells(mapped, labels, config=voting, seed=seed) if labels else None
+
+
+def _load(options: Reference, labels: list[str], voting: LabelConfig | None) -> tuple[MIDAS, Mode]:
+    """Read the reference, and refuse a way of mapping or labels that it does not have."""
+    from midas.model import MIDAS  # noqa: PLC0415 - keep --help fast
+    from midas.transfer.automatic import check_mode  # noqa: PLC0415
+    from midas.transfer.voting import check_columns  # noqa: PLC0415
+
+    known = MIDAS.load(options.reference, sha256=options.sha256)
+    mode = check_mode(known, options.mode)
+    check_columns(known.cells, labels, voting)
+    return known, mode
+
+
+def _columns(given: list[str] | None) -> list[str]:
+    """Columns that `--labels` names, by commas or by being given several times."""
+    return [name for text in given or [] for name in names_of(text)]
+
+
+def _check_table(output: Path, labels: list[str]) -> None:
     from midas.files import obstacle  # noqa: PLC0415
 
     if not labels:
@@ -173,7 +180,7 @@ def _check_table(output: Path, labels: list[str] | None) -> None:
         raise ValueError(msg)
 
 
-def _check_targets(results: Results, source: QuerySource, reference: str) -> None:
+def _check_targets(results: Results, source: QueryOptions, reference: str) -> None:
     """Refuse what could not be written, before the tuning."""
     from midas.io import check_target  # noqa: PLC0415
     from midas.storage import check_folder  # noqa: PLC0415

@@ -10,10 +10,10 @@ import pandas as pd
 
 from midas.data.checks import describe_names
 from midas.data.combine import renamed
-from midas.data.how import HowRead
 from midas.data.mosaic import Mosaic
 from midas.data.parts import Layer, MosaicData, batches_in
-from midas.data.read import read_mosaic
+from midas.data.read import read_for_model
+from midas.data.read_options import ReadOptions
 from midas.data.schema import MosaicSchema
 
 logger = logging.getLogger(__name__)
@@ -22,12 +22,12 @@ logger = logging.getLogger(__name__)
 def read_again(
     data: MosaicData,
     schema: MosaicSchema,
-    how: HowRead,
+    options: ReadOptions,
     *,
     batch_key: str | EllipsisType | None = ...,
     measured: Mapping[str, pd.DataFrame] | None = None,
     layer: Layer | EllipsisType = ...,
-    told: Collection[str] = (),
+    seen_notes: Collection[str] = (),
 ) -> Mosaic:
     """Read data for a model; see :meth:`midas.MIDAS.read`.
 
@@ -35,25 +35,27 @@ def read_again(
     ----------
     schema
         Of the model.
-    how
+    options
         How its own data were read.
     batch_key, layer
         As there, where left out.
     measured
         None for what was said there of the batches that come again.
-    told
+    seen_notes
         Notes that the user has seen before.
     """
     as_own = isinstance(batch_key, EllipsisType)
-    key = how.batch_key if isinstance(batch_key, EllipsisType) else batch_key
-    layer = how.layer if isinstance(layer, EllipsisType) else layer
-    if measured is None and how.measured:
+    key = options.batch_key if isinstance(batch_key, EllipsisType) else batch_key
+    layer = options.layer if isinstance(layer, EllipsisType) else layer
+    if measured is None and options.measured:
         there = batches_in(data, batch_key=key, modalities=schema.kinds)
-        measured = {name: _said_of(there, table, how.renamed if as_own else {}) for name, table in how.measured.items()}
-    found = read_mosaic(data, batch_key=key, measured=measured, layer=layer, schema=schema, told=told)
+        measured = {
+            name: _said_of(there, table, options.renamed if as_own else {}) for name, table in options.measured.items()
+        }
+    found = read_for_model(data, batch_key=key, measured=measured, layer=layer, schema=schema, seen_notes=seen_notes)
     if not as_own:
         return found
-    apart = {old: new for old, new in how.renamed.items() if old in found.batches}
+    apart = {old: new for old, new in options.renamed.items() if old in found.batches}
     if apart:
         found = renamed(found, apart)
         logger.warning(

@@ -16,11 +16,10 @@ from midas.data.schema import MosaicSchema
 
 def recast(mosaic: Mosaic, schema: MosaicSchema) -> Mosaic:
     """Give a mosaic another schema: features and batches are matched by name, modalities that it lacks have no cells."""
-    known = {name: i for i, name in enumerate(schema.batches)}
     return replace(
         mosaic,
         schema=schema,
-        known_batch=np.array([known.get(name, -1) for name in mosaic.batches], dtype=np.int64),
+        known_batch=schema.batch_codes(mosaic.batches),
         modalities={name: _recast_rows(mosaic, name, schema) for name in schema.modalities},
         genes={
             name: _by_feature(genes, mosaic.schema.modalities[name].features, schema.modalities[name].features)
@@ -72,11 +71,8 @@ def _recast_rows(mosaic: Mosaic, name: str, schema: MosaicSchema) -> ModalityRow
 
 def renamed(mosaic: Mosaic, names: Mapping[str, str]) -> Mosaic:
     """Call batches by other names, by which the schema knows them."""
-    known = {name: i for i, name in enumerate(mosaic.schema.batches)}
     batches = tuple(names.get(name, name) for name in mosaic.batches)
-    return replace(
-        mosaic, batches=batches, known_batch=np.array([known.get(name, -1) for name in batches], dtype=np.int64)
-    )
+    return replace(mosaic, batches=batches, known_batch=mosaic.schema.batch_codes(batches))
 
 
 def joined(first: Mosaic, second: Mosaic) -> Mosaic:

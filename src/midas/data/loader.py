@@ -63,7 +63,15 @@ def epoch_indices(
     order
         Of minibatches that are drawn from all cells. ``alike``: with equally many cells of each combination of modalities, up to
         one. ``stored``: neighbours are read together.
+
+    Raises
+    ------
+    ValueError
+        When an order other than `free` is asked for without a mosaic.
     """
+    if order != "free" and mosaic is None:
+        msg = f"Expected a mosaic with order={order!r}, found none. Give it, or draw in a free order."
+        raise ValueError(msg)
     rank, size = part
     if training.sampling == "mixed":
         n_steps = max(1, -(-len(cells) // batch_size))

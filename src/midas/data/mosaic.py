@@ -12,8 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from midas.data.checks import counted
-from midas.data.how import HowRead
 from midas.data.names import CellNames
+from midas.data.read_options import ReadOptions
 from midas.data.schema import MosaicSchema
 from midas.data.sources import MemorySource, Source
 
@@ -100,7 +100,7 @@ class Mosaic:
         What else the input says of the cells, one row each, numbered.
     genes
         By modality, symbols of the genes that each feature stands for, where the input says so.
-    how
+    read_options
         How they were read; a model made of them reads other data likewise.
     """
 
@@ -113,7 +113,7 @@ class Mosaic:
     notes: tuple[str, ...] = ()
     obs: pd.DataFrame = field(default_factory=pd.DataFrame)
     genes: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
-    how: HowRead = field(default_factory=HowRead)
+    read_options: ReadOptions = field(default_factory=ReadOptions)
 
     @property
     def n_cells(self) -> int:

@@ -13,11 +13,11 @@ from anndata import AnnData
 from mudata import MuData
 
 from midas.antibodies import looks_like_proteins
-from midas.columns import as_text
+from midas.columns import as_text, rows_by_map
 from midas.data.blocks import read_peaks
 from midas.data.checks import CountsError, describe_names
 from midas.data.joint import joint
-from midas.modality import PRESETS, preset
+from midas.modality import canonical, preset
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -187,20 +187,15 @@ def _of_mudata(data: MuData, label: str, batch_key: str | None) -> list[Part]:
 
 def called(name: str) -> str:
     """Name of a modality: where it is one that networks cannot carry, such as "Antibody Capture", the preset's."""
-    found = preset(name)
-    if name.isidentifier() or found is None:
-        return name
-    return next(key for key, modality in PRESETS.items() if modality is found)
+    return name if name.isidentifier() else canonical(name)
 
 
 def rows_in(data: MuData, name: str) -> NDArray[np.int64] | None:
     """Row of `data` of each row of a modality, `(n_cells of the modality,)`; None when its map of rows is out of date."""
-    adata, number = data.mod[name], np.asarray(data.obsmap.get(name, ()), dtype=np.int64)  # 1, 2, ...; 0 for none
-    rows = np.flatnonzero(number)
-    if len(number) != data.n_obs or len(rows) != adata.n_obs or number.max(initial=0) > adata.n_obs:
+    adata, number = data.mod[name], np.asarray(data.obsmap.get(name, ()), dtype=np.int64)
+    if len(number) != data.n_obs or np.count_nonzero(number) != adata.n_obs or number.max(initial=0) > adata.n_obs:
         return None
-    at = np.full(adata.n_obs, -1, dtype=np.int64)
-    at[number[rows] - 1] = rows
+    at = rows_by_map(data, name)
     return at if (at >= 0).all() and (data.obs_names[at] == adata.obs_names).all() else None
 
 

@@ -5,19 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Mapping
 
-import numpy as np
 import pandas as pd
 
 from midas.data.cells import Cells, number_cells, obs_of, order_of
 from midas.data.features import check_overlap, own_features
 from midas.data.genes import Genes, genes_said
-from midas.data.how import HowRead
 from midas.data.locate import locate
 from midas.data.mosaic import ModalityRows, Mosaic
 from midas.data.names import CellNames
 from midas.data.odd import odd_parts, odd_rows
 from midas.data.opened import open_parts
 from midas.data.parts import Layer, MosaicData, NoBatchError, called, take_apart
+from midas.data.read_options import ReadOptions
 from midas.data.schema import MosaicSchema
 from midas.data.wanted import name_in, named_as_in, wanted_parts
 from midas.memory import give_back
@@ -39,9 +38,6 @@ def read_mosaic(
     modalities: Mapping[str, Modality] | None = None,
     measured: Mapping[str, pd.DataFrame] | None = None,
     layer: Layer = None,
-    schema: MosaicSchema | None = None,
-    like: MosaicSchema | None = None,
-    told: Collection[str] = (),
 ) -> Mosaic:
     """Read MuData, AnnData, or a dict of them by modality or by batch.
 
@@ -58,12 +54,6 @@ def read_mosaic(
         columns ``measured_<batch>`` of var.
     layer
         Layer that holds the counts, or a dict of layers by modality (X in those left out); None for X.
-    schema
-        Of a trained model, whose features are wanted. None to take the data's own.
-    like
-        Of a trained model, whose names and kinds of modalities are wanted, but not its features alone.
-    told
-        Notes that the user has seen before, not to be logged again.
 
     Raises
     ------
@@ -73,6 +63,39 @@ def read_mosaic(
     Examples
     --------
     >>> midas.read_mosaic(mdata).n_cells
+    300
+    """
+    return read_for_model(data, batch_key=batch_key, modalities=modalities, measured=measured, layer=layer)
+
+
+def read_for_model(
+    data: MosaicData,
+    *,
+    batch_key: str | None = "batch",
+    modalities: Mapping[str, Modality] | None = None,
+    measured: Mapping[str, pd.DataFrame] | None = None,
+    layer: Layer = None,
+    schema: MosaicSchema | None = None,
+    like: MosaicSchema | None = None,
+    seen_notes: Collection[str] = (),
+) -> Mosaic:
+    """Read data as :func:`read_mosaic` does, for a model that is there already.
+
+    Parameters
+    ----------
+    data, batch_key, modalities, measured, layer
+        As there.
+    schema
+        Of a trained model, whose features are wanted. None to take the data's own.
+    like
+        Of a trained model, whose names and kinds of modalities are wanted, but not its features alone.
+    seen_notes
+        Notes that the user has seen before, not to be logged again.
+
+    Examples
+    --------
+    >>> from midas.data.read import read_for_model
+    >>> read_for_model(mdata, schema=model.schema).n_cells
     300
     """
     known = like if schema is None else schema
@@ -109,23 +132,22 @@ def read_mosaic(
         check_overlap(known.modalities, opened, notes, adding=schema is None)
     notes += [*odd_parts(parts, opened), *odd_rows(rows, cells)]
     for note in notes:
-        if note not in told:
+        if note not in seen_notes:
             logger.warning(note)
     if schema is None:
         schema = MosaicSchema(cells.batches, own, _batches_with(rows, cells))
-    at = {name: i for i, name in enumerate(schema.batches)}
     obs = obs_of(data, parts, cells).reset_index(drop=True)
     return Mosaic(
         schema=schema,
         names=CellNames.of(cells.names),
         batches=cells.batches,
         batch=cells.batch,
-        known_batch=np.array([at.get(name, -1) for name in cells.batches], dtype=np.int64),
+        known_batch=schema.batch_codes(cells.batches),
         modalities=rows,
         notes=tuple(notes),
         obs=obs,
         genes=genes,
-        how=HowRead(batch_key, layer, measured, modalities),
+        read_options=ReadOptions(batch_key=batch_key, layer=layer, measured=measured, modalities=modalities),
     )
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from midas.modality import Modality
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from midas.config import NetworkConfig
 
 
@@ -88,6 +91,11 @@ class MosaicSchema:
     def kinds(self) -> dict[str, Modality]:
         """What each modality is, by name."""
         return {name: part.modality for name, part in self.modalities.items()}
+
+    def batch_codes(self, names: Sequence[str]) -> NDArray[np.int64]:
+        """Index of each of these batches in :attr:`batches`, `(len(names),)`; -1 for one that is not among them."""
+        codes = {name: i for i, name in enumerate(self.batches)}
+        return np.array([codes.get(name, -1) for name in names], dtype=np.int64)
 
     def same_features(self, other: MosaicSchema) -> bool:
         """Whether both have the same modalities of the same features, in whatever order."""

@@ -69,7 +69,7 @@ def evaluate(
     if task.labels is None:
         raise ValueError("Expected a task with labels, found one without. Name their column with label_key=.")
     cells = task.truth.obs_names
-    z = result.embedding.of(cells)
+    z = result.embedding.get(cells)
     missing = ~np.isfinite(z).all(1)
     if missing.any():
         msg = f"Expected an embedding of all {len(cells)} cells, found none of {int(missing.sum())}."
@@ -220,7 +220,7 @@ def _corrected_graph(task: Task, result: Result, cells: pd.Index, seed: int) -> 
         return None
     spaces = []
     for modality in wanted:
-        values = result.corrected[modality].of(cells)
+        values = result.corrected[modality].get(cells)
         if not np.isfinite(values).all():
             return None
         spaces.append(feature_space(values, seed=seed))
@@ -241,7 +241,7 @@ def _modality_scores(
         shared = shared[~task.origin.loc[shared].duplicated().to_numpy()]
         labels = None if task.labels is None else task.labels.loc[shared].to_numpy()
         if len(shared) > 1 and labels is not None and known_labels(labels, unlabelled)[1].any():
-            of = {m: values.of(shared) for m, values in zip(modalities, latents, strict=True)}
+            of = {m: values.get(shared) for m, values in zip(modalities, latents, strict=True)}
             aligned = alignment(of, labels, unlabelled=unlabelled)
     translated = {}
     if len(modalities) > 1:

@@ -65,7 +65,7 @@ class Values:
                 msg = f"Expected each {what} once, found repeated names: {repeated}."
                 raise ResultError(msg)
 
-    def of(self, cells: ArrayLike) -> NDArray[np.float64]:
+    def get(self, cells: ArrayLike) -> NDArray[np.float64]:
         """Rows of these cells in this order, `(len(cells), d)`; NaN where the method gave none."""
         at = self.cells.get_indexer(pd.Index(np.asarray(cells).astype(str)))
         found = np.full((len(at), self.array.shape[1]), np.nan)
@@ -145,7 +145,7 @@ class Result:
         cells = self.embedding.cells
         arrays: dict[str, NDArray[Any]] = {"cells": _text(cells), "embedding": _float32(self.embedding.array)}
         if self.technical is not None:
-            arrays["technical"] = _float32(self.technical.of(cells))
+            arrays["technical"] = _float32(self.technical.get(cells))
         for name, values in self.modality_latents.items():
             arrays[f"latent/{name}"] = _float32(values.array)
             arrays |= _rows(f"latent/{name}", values, cells)

@@ -29,10 +29,10 @@ def separation(task: Task, result: Result, unlabelled: tuple[str, ...], seed: in
     NaN for a method without a technical state, and where fewer than two batches or types have five cells. Types that are not
     evenly in all batches can be told from a perfect u too.
     """
-    c = result.embedding.of(task.truth.obs_names)
+    c = result.embedding.get(task.truth.obs_names)
     found = {"batch_in_c": _information(c, task.batch.to_numpy(), seed), "type_in_u": _NAN}
     if result.technical is not None and task.labels is not None:
-        u, (labels, known) = result.technical.of(task.truth.obs_names), known_labels(task.labels, unlabelled)
+        u, (labels, known) = result.technical.get(task.truth.obs_names), known_labels(task.labels, unlabelled)
         kept = np.isfinite(u).all(1) & known
         found["type_in_u"] = _information(u[kept], labels[kept], seed)
     return found
@@ -45,7 +45,7 @@ def known_state(task: Task, result: Result, state_key: str, seed: int) -> dict[s
         return found
     state = np.asarray(task.truth.obsm[state_key], dtype=np.float64)
     kept = np.isfinite(state).all(1)
-    state, c = state[kept], result.embedding.of(task.truth.obs_names)[kept]
+    state, c = state[kept], result.embedding.get(task.truth.obs_names)[kept]
     if len(state) < _FOLDS or not np.ptp(state, axis=0).any():
         return found
     return {"state_r2": recovered(state, c, seed=seed), "state_correlation": canonical_correlation(state, c)}
@@ -62,7 +62,7 @@ def like_full(
     found = {f"full_overlap_{k}": _NAN for k in OVERLAP_KS} | {"full_label_f1": _NAN}
     if full is None or task.labels is None:
         return found
-    z, other = result.embedding.of(task.truth.obs_names), full.embedding.of(task.origin)
+    z, other = result.embedding.get(task.truth.obs_names), full.embedding.get(task.origin)
     kept = np.isfinite(z).all(1) & np.isfinite(other).all(1) & ~task.origin.duplicated().to_numpy()
     if kept.sum() < 2:
         msg = f"Expected that the result with all modalities has cells of the task, found {int(kept.sum())} of {len(kept)}."

@@ -94,9 +94,7 @@ def diagnose(
     >>> found.index.tolist()
     ['batch', 'structure', 'alignment', 'bridges', 'technical', 'training']
     """
-    mosaic = model.mosaic if data is None else model.read(data)
-    if mosaic is None:
-        raise ValueError("Expected data, as this model was loaded without its own; give data=.")
+    mosaic = model.mosaic_of(data)
     obs = mosaic.obs if data is None else all_columns(data)
     name = label_of(obs, label)
     judged = judge(model, mosaic, None if name is None else obs[name], seed=seed)

@@ -17,7 +17,6 @@ from midas.expect import expect
 from midas.likelihoods import LIKELIHOODS
 from midas.tl.discrepancy import model_error
 from midas.tl.inputs import by_cell, column_of, known_names
-from midas.tl.latents import mosaic_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -137,7 +136,7 @@ def differential_features(
     if LIKELIHOODS[model.kinds[modality].likelihood].support != "counts":
         msg = f"Expected a modality of counts, found {modality!r}, which is {model.kinds[modality].likelihood}."
         raise ValueError(msg)
-    mosaic = mosaic_of(model, data)
+    mosaic = model.mosaic_of(data)
     index = mosaic.cells.astype(str)
     # Rows of the mosaic's obs are numbered, so that they are named here.
     of = _column(mosaic, groups).set_axis(index) if isinstance(groups, str) else by_cell(groups, index, "groups")

@@ -6,11 +6,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from midas.data.combine import aligned
-from midas.data.mosaic import Mosaic
-
 if TYPE_CHECKING:
-    from midas.data import MosaicData
+    from midas.data import Mosaic, MosaicData
     from midas.model import MIDAS, Part
 
 JOINT = "joint"
@@ -41,24 +38,7 @@ def latents(model: MIDAS, data: MosaicData | Mosaic | None = None, *, part: Part
     >>> {name: table.shape for name, table in midas.tl.latents(model).items()}
     {'adt': (200, 32), 'atac': (200, 32), 'rna': (200, 32), 'joint': (200, 32)}
     """
-    mosaic = mosaic_of(model, data)
+    mosaic = model.mosaic_of(data)
     found = {name: model.latent(mosaic, modalities=[name], part=part) for name in model.modalities}
     found[JOINT] = model.latent(mosaic, part=part)
     return {name: pd.DataFrame(z, index=mosaic.cells.astype(str)) for name, z in found.items()}
-
-
-def mosaic_of(model: MIDAS, data: MosaicData | Mosaic | None) -> Mosaic:
-    """Read new cells, or take the model's own.
-
-    Raises
-    ------
-    ValueError
-        When there are none, or they were read for another model.
-    """
-    if isinstance(data, Mosaic):
-        return aligned(data, model.schema)
-    if data is not None:
-        return model.read(data)
-    if model.mosaic is None:
-        raise ValueError("Expected data, as this model was loaded without its own; give data=.")
-    return model.mosaic

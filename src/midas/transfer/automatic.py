@@ -17,7 +17,12 @@ if TYPE_CHECKING:
     from midas.model import MIDAS
 
 _MODES: Mapping[Mode, Callable[[MIDAS, Query | MosaicData], Mapped]] = MappingProxyType(
-    {"reciprocal": reciprocal, "query": query_to_reference, "transfer": reference_to_query, "encode": encode}
+    {
+        "reciprocal": reciprocal,
+        "query_to_reference": query_to_reference,
+        "reference_to_query": reference_to_query,
+        "encode": encode,
+    }
 )
 
 
@@ -31,8 +36,8 @@ def map_query(reference: MIDAS, query: Query | MosaicData, *, mode: Mode | None 
     query
         Data, or a :class:`midas.transfer.Query` where they need more than the defaults.
     mode
-        ``reciprocal``, ``query`` (:func:`query_to_reference`), ``transfer`` (:func:`reference_to_query`) or ``encode``. None for
-        the best that the reference allows: ``reciprocal`` where it has counts, ``query`` where it has not.
+        Name of the function that maps: ``reciprocal``, ``query_to_reference``, ``reference_to_query`` or ``encode``. None for the
+        best that the reference allows: ``reciprocal`` where it has counts, ``query_to_reference`` where it has not.
 
     Examples
     --------
@@ -55,10 +60,10 @@ def check_mode(reference: MIDAS, mode: str | None) -> Mode:
     ValueError, NotFittedError
         When there is no such mode, or the reference has not what it needs; before any work is done.
     """
-    best: Mode = "reciprocal" if reference.has_counts else "query"
+    best: Mode = "reciprocal" if reference.has_counts else "query_to_reference"
     for name in _MODES:
         if (mode or best) == name:
-            if name in {"reciprocal", "transfer"}:
+            if name in {"reciprocal", "reference_to_query"}:
                 reference.counts()
             return name
     msg = f"Expected a mode out of {', '.join(_MODES)}, found {mode!r}."

@@ -10,7 +10,7 @@ from midas.config.training import Sampling
 from midas.expect import expect
 
 Tune = Literal["batches", "encoders", "all"]
-Mode = Literal["reciprocal", "query", "transfer", "encode"]
+Mode = Literal["reciprocal", "query_to_reference", "reference_to_query", "encode"]
 # A reference of so many cells holds others' most firmly: 7,000 of blood map blood best with 3,000; 600 of bone marrow, with 100.
 _ENOUGH_CELLS, _MOST_HOLD, _HOLD_GROWTH = 7_000, 3000.0, 1.5
 
@@ -46,7 +46,7 @@ class TransferConfig:
         How cells meet in a minibatch, as :attr:`midas.TrainingConfig.sampling`.
     add_features
         Whether features that the reference lacks are added, which takes ``tune="all"``; they are left out otherwise.
-    settle
+    subtract_shift
         Whether what still sets a batch apart near each of the reference's clusters is taken away from the latents in the end, so
         that they are not where ``mapped.model.latent(query)`` puts them.
     """
@@ -63,7 +63,7 @@ class TransferConfig:
     teach_first: int = 30
     sampling: Sampling = "mixed"
     add_features: bool = True
-    settle: bool = True
+    subtract_shift: bool = True
 
     @classmethod
     def for_model(cls, *, mixed: bool) -> TransferConfig:
@@ -111,7 +111,7 @@ class TransferConfig:
             hold=0.0,
             teach_first=0,
             sampling="by_batch",
-            settle=False,
+            subtract_shift=False,
         )
 
     @property

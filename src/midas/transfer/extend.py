@@ -79,9 +79,10 @@ def named_apart(own: Mosaic, taken: Sequence[str]) -> Mosaic:
     )
     logger.warning(note)
     schema = replace(own.schema, batches=tuple(new.get(name, name) for name in own.schema.batches))
-    said = own.how.measured and {key: table.rename(index=new) for key, table in own.how.measured.items()}
-    how = replace(own.how, renamed=new, measured=said)
-    return replace(own, schema=schema, batches=tuple(names), notes=(*own.notes, note), how=how)
+    options = own.read_options
+    said = options.measured and {key: table.rename(index=new) for key, table in options.measured.items()}
+    options = replace(options, renamed=new, measured=said)
+    return replace(own, schema=schema, batches=tuple(names), notes=(*own.notes, note), read_options=options)
 
 
 def _has(schema: MosaicSchema, modality: str, batch: str) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from types import EllipsisType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import anndata as ad
 import numpy as np
@@ -16,9 +16,9 @@ from anndata import AnnData
 
 from midas import keys
 from midas.columns import alike
-from midas.data import read_mosaic
 from midas.data.combine import joined, recast, without_batch
 from midas.data.parts import Layer, has_column
+from midas.data.read import read_for_model
 from midas.expect import expect_seed
 from midas.inference import encode as encode_cells
 from midas.readings import Readings, read_by_combination
@@ -45,6 +45,8 @@ logger = logging.getLogger(__name__)
 
 _USUAL: Final = "batch"  # column of batches
 
+Model = TypeVar("Model", bound="MIDAS")
+
 
 @dataclass(frozen=True)
 class Mapped:
@@ -58,7 +60,7 @@ class Mapped:
         Reference cells, then query cells in the order of their obs_names: obs columns of both, ``obs["midas_origin"]``
         (``reference`` or ``query``), and the latents in ``obsm["X_midas"]`` and ``obsm["X_midas_u"]``. No counts.
     mode
-        How it was made.
+        Name of the function that made it.
     mosaic
         The query as the model read it.
     readings
@@ -168,13 +170,13 @@ def encode(reference: MIDAS, query: Query | MosaicData) -> Mapped:
     found = encode_cells(reference.vae, mosaic, reference.modalities)
     table = cell_table(mosaic, found, reference.config.network.dim_c)
     readings = _by_panel(reference, reference, mosaic, q.seed) or reference.learned.readings
-    _note_novelty(table, novelty(reference, mosaic, readings))
-    _settle(table, mosaic, _landmarks(reference, q.seed), q.config or TransferConfig())
+    _note_novelty(table, novelty(reference, mosaic, found, readings))
+    _subtract_shift(table, mosaic, _landmarks(reference, q.seed), q.config or TransferConfig())
     leave_out_empty(table, mosaic, reference)
     return Mapped(reference, together(reference.cells, table), "encode", mosaic, readings)
 
 
-def transfer_model(reference: MIDAS, query: Query | MosaicData) -> MIDAS:
+def transfer_model(reference: Model, query: Query | MosaicData) -> Model:
     """Model transfer: a model of the query's batches that starts from the reference's weights.
 
     Needs no reference cells, and takes a twentieth of the steps of a model from scratch, or a tenth where the query's cells
@@ -224,13 +226,13 @@ def query_to_reference(reference: MIDAS, query: Query | MosaicData) -> Mapped:
     >>> mapped.query.obsm["X_midas"].shape
     (75, 32)
     """
-    return _beside_reference(reference, _as_query(query), "query")
+    return _beside_reference(reference, _as_query(query), "query_to_reference")
 
 
 def reciprocal(reference: MIDAS, query: Query | MosaicData) -> Mapped:
     """Reciprocal reference mapping: tune on query and reference cells together, the reference's held where they lay.
 
-    Needs counts of reference cells: the reference's own data, or the sample that ``save(with_cells=)`` put beside it.
+    Needs counts of reference cells: the reference's own data, or the sample that ``save(with_counts=)`` put beside it.
 
     Parameters
     ----------
@@ -272,12 +274,12 @@ def reference_to_query(reference: MIDAS, query: Query | MosaicData) -> Mapped:
     there = cell_table(mosaic, encode_cells(model.vae, mosaic, model.modalities), model.config.network.dim_c)
     there.obs = reference.cells.obs.iloc[rows].copy()
     table = _scored(reference, model, q.seed)
-    _settle(table, model.mosaic, Landmarks.of(there.obsm[keys.LATENT], q.seed), q.config or TransferConfig())
+    _subtract_shift(table, model.mosaic, Landmarks.of(there.obsm[keys.LATENT], q.seed), q.config or TransferConfig())
     leave_out_empty(table, model.mosaic, reference)
     cells = partial(real, mosaic, _latents(there), seed=q.seed)
     readings = reread(model.vae, model.mosaic, reference, cells, seed=q.seed)
     readings = readings or read_by_combination(model.vae, mosaic, seed=q.seed)
-    return Mapped(model, together(there, table), "transfer", model.mosaic, readings)
+    return Mapped(model, together(there, table), "reference_to_query", model.mosaic, readings)
 
 
 def together(reference: AnnData, query: AnnData) -> AnnData:
@@ -305,13 +307,13 @@ def _as_query(query: Query | MosaicData) -> Query:
 
 def _where(reference: MIDAS, q: Query) -> tuple[str | None, Layer]:
     """Column of a query's batches, and layer of its counts."""
-    how = reference.how
-    layer = how.layer if isinstance(q.layer, EllipsisType) else q.layer
+    options = reference.read_options
+    layer = options.layer if isinstance(q.layer, EllipsisType) else q.layer
     if not isinstance(q.batch_key, EllipsisType):
         return q.batch_key, layer
-    if how.batch_key is None and has_column(q.data, _USUAL):  # a reference of one batch says nothing of the query's
+    if options.batch_key is None and has_column(q.data, _USUAL):  # a reference of one batch says nothing of the query's
         return _USUAL, layer
-    return how.batch_key, layer
+    return options.batch_key, layer
 
 
 def _beside_reference(reference: MIDAS, q: Query, mode: Mode) -> Mapped:
@@ -324,7 +326,7 @@ def _beside_reference(reference: MIDAS, q: Query, mode: Mode) -> Mapped:
     landmarks = _landmarks(reference, q.seed)
     tune(reference, model, mosaic, options, Surroundings(progress=q.progress), landmarks=landmarks, replay=replay)
     table = _scored(reference, model, q.seed)
-    _settle(table, mosaic, landmarks, options)  # What the tuned model leaves of the way.
+    _subtract_shift(table, mosaic, landmarks, options)  # What the tuned model leaves of the way.
     leave_out_empty(table, mosaic, reference)
     cells = together(reference.cells, table)
     by_panel = _by_panel(reference, model, mosaic, q.seed)
@@ -345,7 +347,8 @@ def _scored(reference: MIDAS, model: MIDAS, seed: int) -> AnnData:
     assert model.mosaic is not None
     table = model.cells.copy()
     query = recast(model.mosaic, reference.schema)
-    _note_novelty(table, novelty(reference, query, _by_panel(reference, reference, query, seed)))
+    encoded = encode_cells(reference.vae, query, reference.modalities)
+    _note_novelty(table, novelty(reference, query, encoded, _by_panel(reference, reference, query, seed)))
     return table
 
 
@@ -390,20 +393,20 @@ def _landmarks(reference: MIDAS, seed: int) -> Landmarks:
     return Landmarks.of(reference.cells.obsm[keys.LATENT], seed)
 
 
-def _settle(table: AnnData, query: Mosaic, landmarks: Landmarks, options: TransferConfig) -> None:
-    if not options.settle:
+def _subtract_shift(table: AnnData, query: Mosaic, landmarks: Landmarks, options: TransferConfig) -> None:
+    if not options.subtract_shift:
         return
     own = np.asarray(table.obsm[keys.LATENT])
-    settled = landmarks.settle(own, groups_of(query))
-    known = np.isfinite(own).all(1) & np.isfinite(settled).all(1)
+    shifted = landmarks.shift_to_reference(own, groups_of(query))
+    known = np.isfinite(own).all(1) & np.isfinite(shifted).all(1)
     if known.any():
         logger.info(
             "What sets the query's batches apart near the reference's clusters was taken away: cells moved by %.2f (median), "
             "where they lie %.2f from their mean.",
-            np.median(np.linalg.norm(settled[known] - own[known], axis=1)),
+            np.median(np.linalg.norm(shifted[known] - own[known], axis=1)),
             np.median(np.linalg.norm(own[known] - own[known].mean(0), axis=1)),
         )
-    table.obsm[keys.LATENT] = settled
+    table.obsm[keys.LATENT] = shifted
 
 
 def _latents(cells: AnnData) -> NDArray[np.float32]:
@@ -412,7 +415,7 @@ def _latents(cells: AnnData) -> NDArray[np.float32]:
 
 def _read(reference: MIDAS, q: Query, options: TransferConfig, *, keep_batches: bool) -> Mosaic:
     batch_key, layer = _where(reference, q)
-    own = read_mosaic(
+    own = read_for_model(
         q.data,
         batch_key=batch_key,
         modalities=q.modalities,
@@ -433,5 +436,5 @@ def _read(reference: MIDAS, q: Query, options: TransferConfig, *, keep_batches: 
     return recast(own, schema.suited_to(reference.config.network, but=reference.modalities))
 
 
-def _model_of(reference: MIDAS, mosaic: Mosaic, q: Query) -> MIDAS:
-    return type(reference).of_settled(mosaic, reference.config, q.seed)
+def _model_of(reference: Model, mosaic: Mosaic, q: Query) -> Model:
+    return type(reference).from_mosaic(mosaic, reference.config, q.seed)

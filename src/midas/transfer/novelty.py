@@ -11,13 +11,13 @@ import pandas as pd
 from midas import keys
 from midas.data.minibatch import gather
 from midas.decoding import States, decode
-from midas.inference import Encoded, encode
 from midas.neighbours import Index
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from midas.data.mosaic import Mosaic
+    from midas.inference import Encoded
     from midas.model import MIDAS
     from midas.readings import Readings
 
@@ -87,7 +87,7 @@ def far_off(nearness: NDArray[np.float64], c: NDArray[np.float32]) -> NDArray[np
     return far
 
 
-def novelty(reference: MIDAS, query: Mosaic, readings: Readings | None = None) -> Novelty:
+def novelty(reference: MIDAS, query: Mosaic, encoded: Encoded, readings: Readings | None = None) -> Novelty:
     """Score each query cell, from the reference's untuned model: the higher, the less it is like any reference cell.
 
     The mean of two standardised terms: the logarithm of the mean distance of c to its 15 nearest reference cells, and the
@@ -103,12 +103,13 @@ def novelty(reference: MIDAS, query: Mosaic, readings: Readings | None = None) -
         With its table of cells.
     query
         Read by the reference.
+    encoded
+        What the reference's encoders make of it, by all of its modalities.
     readings
         How the reference reads its own cells by the query's modalities; None for what it knows of that.
     """
     dim_c = reference.config.network.dim_c
-    found = encode(reference.vae, query, reference.modalities)
-    z = found.mean
+    z = encoded.mean
     known = np.isfinite(z).all(1)
     score, nearness = np.full(query.n_cells, np.nan), np.full(query.n_cells, np.nan)
     if not known.any():
@@ -121,7 +122,7 @@ def novelty(reference: MIDAS, query: Mosaic, readings: Readings | None = None) -
     terms = [_standardised(np.log(np.maximum(distance, 1e-12)), group, by)]
     misfits = []
     for name in reference.modalities:
-        misfit = _misfit(reference, query, name, found)[known]
+        misfit = _misfit(reference, query, name, encoded)[known]
         if np.isfinite(misfit[by]).any():
             misfits.append(_standardised(misfit, group, by))
     if misfits:
@@ -151,7 +152,7 @@ def _nearness(
     found = np.empty(len(distance))
     for name in np.unique(combination):
         mine = combination == name
-        c = None if readings is None else readings.of(str(name))
+        c = None if readings is None else readings.get(str(name))
         rows = np.arange(len(latent)) if readings is None or c is None else readings.rows
         own = np.sort(_from_other_batches(latent, batch, rows, latent if c is None else c))
         as_near = np.searchsorted(own, distance[mine], side="left")

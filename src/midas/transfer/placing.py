@@ -63,7 +63,7 @@ class Landmarks:
         away = squared_distances(known, centres).min(1)
         return cls(centres, max(float(away.mean()), 1e-12), float(np.quantile(away, _TYPICAL)))
 
-    def settle(self, c: NDArray[np.float32], group: NDArray[np.int64]) -> NDArray[np.float32]:
+    def shift_to_reference(self, c: NDArray[np.float32], group: NDArray[np.int64]) -> NDArray[np.float32]:
         """Move groups of cells, each by what sets it apart from the reference near each landmark.
 
         Parameters
@@ -77,12 +77,12 @@ class Landmarks:
         -------
         The latents, moved, `(n_cells, dim_c)`. Cells keep their places within a group and cluster.
         """
-        settled = c.copy()
+        shifted = c.copy()
         finite = np.isfinite(c).all(1)
         for name in np.unique(group[finite]):
             at = np.flatnonzero(finite & (group == name))
-            settled[at] = self._settled(c[at].astype(np.float64))
-        return settled
+            shifted[at] = self._shifted(c[at].astype(np.float64))
+        return shifted
 
     def known(self, c: NDArray[np.float32]) -> NDArray[np.float32]:
         """Tell cells as near to a landmark as the reference's are (1) from those of types that it lacks (0), `(n_cells,)`."""
@@ -91,7 +91,7 @@ class Landmarks:
         known[finite] = self._typical(c[finite].astype(np.float64))
         return known
 
-    def _settled(self, c: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _shifted(self, c: NDArray[np.float64]) -> NDArray[np.float64]:
         now, softness = c, self._first_softness(c)
         while softness > _SOFTNESS:
             now = self._nearer(now, softness)

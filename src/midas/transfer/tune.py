@@ -67,7 +67,7 @@ def tune(
     _freeze(model.vae, options.tune, new=set(model.schema.modalities) - set(reference.schema.modalities))
     dim_c = model.config.network.dim_c
     mosaic, placed = query, encode(reference.vae, recast(query, reference.schema), reference.modalities).mean
-    c = placed[:, :dim_c] if landmarks is None else landmarks.settle(placed[:, :dim_c], groups_of(query))
+    c = placed[:, :dim_c] if landmarks is None else landmarks.shift_to_reference(placed[:, :dim_c], groups_of(query))
     target = np.pad(
         c, ((0, 0), (0, placed.shape[1] - dim_c)), constant_values=np.nan
     )  # u is free: batches differ in it
@@ -96,7 +96,7 @@ def tune(
         teach_first=options.teach_first if options.adversarial > 0 else 0,
     )
     model.vae.requires_grad_(requires_grad=True)
-    model.settle(trained)
+    model.finish_fit(trained)
 
 
 def tuning_config(config: Config, n_query: int, n_all: int, options: TransferConfig) -> Config:

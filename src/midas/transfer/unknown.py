@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # Distance of the components' means in units of their spread (Ashman et al. 1994). Two Gaussians fitted to a flat score, which has
 # no humps at all, are 3.5 apart; queries without any unknown type gave 0.5 to 3.5, with one 4.4 to 8.
-_SEPARATION = 4.0
+SEPARATION = 4.0
 # Known types that one panel explains better than others make two humps, too (4.2 apart), of like size. So where more than this
 # share would be unknown, the humps must be farther apart, by this factor.
 _MANY, _FARTHER = 1 / 3, 1.25
@@ -40,7 +40,7 @@ class Cut:
     separation: float
 
 
-def cut(score: NDArray[np.float64], *, separation: float = _SEPARATION, seed: int = 0) -> Cut:
+def cut(score: NDArray[np.float64], *, separation: float = SEPARATION, seed: int = 0) -> Cut:
     """Fit two Gaussians to a score and cut where they cross, provided that they are apart.
 
     Parameters

@@ -16,13 +16,14 @@ from midas.expect import expect, expect_seed
 from midas.neighbours import Index
 from midas.sample import by_state
 from midas.transfer.novelty import FAR, enough_near, far_off
-from midas.transfer.unknown import Cut, cut, share_of_query
+from midas.transfer.unknown import SEPARATION, Cut, cut, share_of_query
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
     from sklearn.isotonic import IsotonicRegression
 
+    from midas.readings import Readings
     from midas.transfer.mapping import Mapped
 
 UNKNOWN = "Unknown"
@@ -149,13 +150,13 @@ def label_cells(
     nearness = _column_of(query, keys.NEARNESS)
     found, off = Cut(np.inf, 0.0), np.zeros(len(z), dtype=bool)
     if config.unknown:
-        found = cut(np.where(placed, score, np.nan), seed=seed, **({"separation": 0.0} if by_share else {}))
+        found = cut(np.where(placed, score, np.nan), separation=0.0 if by_share else SEPARATION, seed=seed)
         if not by_share and enough_near(nearness):
             found = replace(found, threshold=min(found.threshold, FAR))
             off = far_off(nearness, z)
     table = pd.DataFrame(index=query.obs_names)
     combination = query.obs[keys.MODALITIES].astype(str).to_numpy()[placed]
-    read = {name: _reading(mapped, name) for name in np.unique(combination)}
+    read = {name: _reading(mapped.readings, reference, name) for name in np.unique(combination)}
     for column, share, codes in zip(labels, shares, picked, strict=True):
         won, confidence = np.where(codes >= 0, share[np.arange(len(codes)), codes], 0.0), np.empty(len(codes))
         for name, reading in read.items():
@@ -269,12 +270,12 @@ def _is_part_of_another(row: NDArray[np.int64], rows: NDArray[np.int64]) -> bool
     return bool(((rows[:, has] == row[has]).all(1) & ((rows >= 0).sum(1) > has.sum())).any())
 
 
-def _reading(mapped: Mapped, combination: str) -> _Reading:
+def _reading(readings: Readings | None, reference: AnnData, combination: str) -> _Reading:
     """Reference cells as they are read by the modalities of a query's cells; by all of their own where that is not known."""
-    c = None if mapped.readings is None else mapped.readings.of(combination)
-    if mapped.readings is not None and c is not None:
-        return _Reading(mapped.readings.rows, c)
-    latent = np.asarray(mapped.reference.obsm[keys.LATENT], dtype=np.float32)
+    c = None if readings is None else readings.get(combination)
+    if readings is not None and c is not None:
+        return _Reading(readings.rows, c)
+    latent = np.asarray(reference.obsm[keys.LATENT], dtype=np.float32)
     return _Reading(np.arange(len(latent)), latent)
 
 

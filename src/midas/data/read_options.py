@@ -11,8 +11,8 @@ from midas.data.parts import Layer
 from midas.modality import Modality
 
 
-@dataclass(frozen=True, eq=False)
-class HowRead:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ReadOptions:
     """What was said when data were read; :func:`midas.read_mosaic` describes the first four.
 
     Attributes
@@ -27,7 +27,7 @@ class HowRead:
     modalities: Mapping[str, Modality] | None = None
     renamed: Mapping[str, str] = field(default_factory=dict)
 
-    def knowing(self, other: HowRead) -> HowRead:
+    def knowing(self, other: ReadOptions) -> ReadOptions:
         """Add what was said elsewhere that batches measured, of batches that nothing is said of here."""
         if not other.measured:
             return self
@@ -41,7 +41,7 @@ class HowRead:
             measured[name] = pd.concat([mine, more]).astype("boolean").fillna(value=True).astype(bool)
         return replace(self, measured=measured)
 
-    def unless_said_otherwise(self, said: HowRead) -> HowRead:
+    def unless_said_otherwise(self, said: ReadOptions) -> ReadOptions:
         """The same, as `said` beside data that were read before can only repeat it.
 
         Raises
@@ -49,7 +49,7 @@ class HowRead:
         ValueError
             When it says something else.
         """
-        usual = HowRead()
+        usual = ReadOptions()
         for name in ("batch_key", "layer", "measured", "modalities"):
             now, before = getattr(said, name), getattr(self, name)
             same = now is before or (name != "measured" and now == before)
