@@ -128,16 +128,8 @@ def embedding(
     return _draw(mdata, columns, z[:, [d - 1 for d in dimensions]], labels, 0, ax, save)
 
 
-def combinations(mdata: MuData | AnnData) -> pd.Series:
-    """Modalities that each cell has, joined by ``+``; modalities that hold decoded counts do not count.
-
-    Examples
-    --------
-    >>> import midas
-    >>> mdata = midas.simulate.mosaic(midas.simulate.SimulationConfig(mosaic=("rna+adt", "rna"), n_cells=20))
-    >>> sorted(set(midas.pl.combinations(mdata)))
-    ['rna', 'rna+adt']
-    """
+def _combinations(mdata: MuData | AnnData) -> pd.Series:
+    """Modalities that each cell has, joined by ``+``; modalities that hold decoded counts do not count."""
     if not isinstance(mdata, MuData):
         return pd.Series("all", index=mdata.obs_names)
     has = {name: mdata.obs_names.isin(part.obs_names) for name, part in measured_parts(mdata).items()}
@@ -161,7 +153,7 @@ def _columns(
         if name in obs.columns:
             found[name] = obs[name]
         elif name == MODALITIES:
-            found[name] = combinations(mdata)
+            found[name] = _combinations(mdata)
         else:
             values = counts_of(mdata, name, batch_key)
             # Below zero there are no counts, but values that someone scaled: drawn as they are.

@@ -257,8 +257,8 @@ def _peaks(
     counted = count_in_batches(fragments, union, kept)
     batches = {**step.batches, **counted}
     notes = [f"Batch {batch!r}: fragments were counted on all {len(union):,} joint peaks." for batch in counted]
-    names, more = select_peaks(batches, cutoffs=cutoffs)
-    return batches, names, [*step.notes, *notes, *more]
+    selection = select_peaks(batches, cutoffs=cutoffs)
+    return batches, selection.peaks, [*step.notes, *notes, *selection.notes]
 
 
 def _binarize(batches: Mapping[str, AnnData]) -> None:
