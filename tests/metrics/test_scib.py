@@ -79,9 +79,11 @@ def test_one_batch_and_unlabelled_cells(example: tuple[np.ndarray, ...]) -> None
     assert np.isnan([found.ilisi, found.kbet, found.graph_connectivity, found.batch]).all()
     assert found.overall == found.bio
     assert "one batch" in found.note
-    named = np.where(labels == 3, "unknown", labels.astype(str))
+    named = labels.astype(str)
     dropped = metrics.scib(x[labels != 3], example[1][labels != 3], named[labels != 3])
-    assert metrics.scib(x, example[1], named).to_series().equals(dropped.to_series())
+    for none in ("unknown", "Unknown", "unassigned"):
+        named = np.where(labels == 3, none, labels.astype(str))
+        assert metrics.scib(x, example[1], named).to_series().equals(dropped.to_series())
     with pytest.raises(ValueError, match="Expected a graph of labelled cells"):
         metrics.scib(metrics.neighbours(x), example[1], named)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from midas import keys
 from midas.metrics.counts import count_scores
 from midas.metrics.embedding import foscttm, label_transfer_f1
 from midas.metrics.inputs import finite_rows
@@ -33,7 +34,7 @@ def evaluate(
     result: Result,
     *,
     full: Result | None = None,
-    unlabelled: tuple[str, ...] = ("unknown",),
+    unlabelled: tuple[str, ...] = keys.NO_LABEL,
     state_key: str = "X_truth",
     n_cells: int = 2_000,
     seed: int = 0,
@@ -50,7 +51,7 @@ def evaluate(
     full
         What it made of the same cells with all modalities (the task ``full`` or ``paired``); None for no comparison.
     unlabelled
-        Labels that are none, beside ``unknown``, which the task calls cells whose label is missing.
+        Labels that are none, whatever their case, beside ``unknown``, which the task calls cells whose label is missing.
     state_key
         Name of the true biological state in the truth's obsm, which simulated data have.
     n_cells

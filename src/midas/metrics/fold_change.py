@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from midas import keys
 from midas.metrics.inputs import same_cells
 from midas.metrics.labels import known_labels
 
@@ -75,14 +76,14 @@ def fold_changes(
     counts: ArrayLike | sp.spmatrix,
     labels: ArrayLike,
     *,
-    unlabelled: Sequence[str] = ("unknown",),
+    unlabelled: Sequence[str] = keys.NO_LABEL,
     pseudocount: float = 0.01,
 ) -> pd.DataFrame:
     r"""Natural log fold change of each feature in each type against the rest, types x features.
 
     :math:`\log \frac{\bar x_{\text{type}} + \varepsilon}{\bar x_{\text{rest}} + \varepsilon}` of mean counts, dense or
-    sparse. Cells whose label is missing (NaN) or one of `unlabelled` take no part, nor do those without a finite count, as
-    cells that a method has no counts of.
+    sparse. Cells whose label is missing (NaN) or, whatever its case, one of `unlabelled` take no part, nor do those without a
+    finite count, as cells that a method has no counts of.
 
     Examples
     --------
@@ -105,7 +106,7 @@ def fold_change_correlation(
     labels: ArrayLike,
     *,
     measured: ArrayLike | None = None,
-    unlabelled: Sequence[str] = ("unknown",),
+    unlabelled: Sequence[str] = keys.NO_LABEL,
     pseudocount: float = 0.01,
 ) -> float:
     """Pearson r of the fold changes of raw with those of batch-corrected counts, over all types and features.

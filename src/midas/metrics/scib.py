@@ -20,6 +20,7 @@ from scipy.sparse.linalg import ArpackError, eigsh
 from scipy.stats import chi2
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
+from midas import keys
 from midas.metrics import scib_package
 from midas.metrics.inputs import dense, same_cells
 from midas.metrics.labels import cells_by_label, complete, known_labels, some_labels
@@ -97,7 +98,7 @@ def scib(
     batch: Sequence[str] | ArrayLike,
     labels: Sequence[str] | ArrayLike,
     *,
-    unlabelled: Sequence[str] = ("unknown",),
+    unlabelled: Sequence[str] = keys.NO_LABEL,
     seed: int = 0,
     engine: Engine = "own",
 ) -> ScibScores:
@@ -113,7 +114,8 @@ def scib(
     batch, labels
         Of each cell.
     unlabelled
-        Labels that are none, as missing ones (NaN) are: their cells are left out. A graph must be made without them.
+        Labels that are none, whatever their case, as missing ones (NaN) are: their cells are left out. A graph must be made
+        without them.
     seed
         Of the clustering.
     engine
