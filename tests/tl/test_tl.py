@@ -188,7 +188,7 @@ def true_change() -> pd.Series:
 def test_features_that_change_are_found(world: tuple[md.MuData, MIDAS], true_change: pd.Series) -> None:
     mdata, model = world
     kinds = mdata.obs["cell_type"].sample(frac=1, random_state=0)  # in another order
-    found = tl.differential_features(model, "rna", kinds, only=["type1"], test=tl.Comparison(draws=25))
+    found = tl.differential_features(model, "rna", kinds, report_groups=["type1"], config=tl.Comparison(draws=25))
     true = true_change[found["feature"]].to_numpy()
     assert np.corrcoef(found["lfc"], true)[0, 1] > 0.9
     called = found["differential"].to_numpy()
@@ -202,8 +202,8 @@ def test_without_the_models_error_intervals_are_too_short(
     world: tuple[md.MuData, MIDAS], true_change: pd.Series
 ) -> None:
     mdata, model = world
-    test = tl.Comparison(draws=25, model_error=False)
-    found = tl.differential_features(model, "rna", mdata.obs["cell_type"], only=["type1"], test=test)
+    config = tl.Comparison(draws=25, model_error=False)
+    found = tl.differential_features(model, "rna", mdata.obs["cell_type"], report_groups=["type1"], config=config)
     true = true_change[found["feature"]].to_numpy()
     assert ((found["low"] <= true) & (true <= found["high"])).mean() < 0.7
 
@@ -212,7 +212,7 @@ def test_random_groups_do_not_differ(world: tuple[md.MuData, MIDAS]) -> None:
     _, model = world
     for seed in range(3):
         groups = np.random.default_rng(seed).permutation(["a", "b"] * 300)
-        found = tl.differential_features(model, "rna", groups, test=tl.Comparison(draws=20, delta=0.25))
+        found = tl.differential_features(model, "rna", groups, config=tl.Comparison(draws=20, delta=0.25))
         assert not found["differential"].any()
         assert ((found["low"] > 0) | (found["high"] < 0)).mean() <= 0.05
 
@@ -228,7 +228,9 @@ def test_a_few_cells_of_a_type_do_not_differ_from_it(
     for seed in range(2):
         groups = kinds.where(kinds == "type1", None)
         groups.iloc[np.random.default_rng(seed).choice(mine, n, replace=False)] = "few"
-        found = tl.differential_features(model, "rna", groups, only=["few"], test=tl.Comparison(draws=20, delta=0.1))
+        found = tl.differential_features(
+            model, "rna", groups, report_groups=["few"], config=tl.Comparison(draws=20, delta=0.1)
+        )
         assert found["differential"].sum() <= 1
         assert (found["probability"] <= 1).all()
     assert (f"Groups of fewer than 5 cells: 'few ({n})'" in caplog.text) == (n < 5)
@@ -248,20 +250,20 @@ def test_a_group_that_was_not_measured_can_be_compared(mdata: md.MuData, fitted:
     """Its counts are imputed, and its error is the largest of the others."""
     inside = mdata.obs_names.isin(mdata["adt"].obs_names)
     groups = np.where(inside, np.where(np.arange(len(inside)) % 2, "a", "b"), "imputed")
-    found = tl.differential_features(fitted, "adt", groups, test=tl.Comparison(draws=5))
+    found = tl.differential_features(fitted, "adt", groups, config=tl.Comparison(draws=5))
     assert np.isfinite(found[["lfc", "low", "high", "probability"]]).all(axis=None)
 
 
 def test_groups_are_matched_by_name(world: tuple[md.MuData, MIDAS]) -> None:
     mdata, model = world
-    kinds, test = mdata.obs["cell_type"], tl.Comparison(draws=5)
-    a, *others = (tl.differential_features(model, "rna", g, test=test) for g in (kinds, kinds[::-1], "cell_type"))
+    kinds, config = mdata.obs["cell_type"], tl.Comparison(draws=5)
+    a, *others = (tl.differential_features(model, "rna", g, config=config) for g in (kinds, kinds[::-1], "cell_type"))
     for other in others:
         pd.testing.assert_frame_equal(a, other)
-    of_new = tl.differential_features(model, "rna", "cell_type", data=mdata[::-1].copy(), test=test)
+    of_new = tl.differential_features(model, "rna", "cell_type", data=mdata[::-1].copy(), config=config)
     assert set(of_new["group"]) == set(a["group"])
     some = pd.Series(np.arange(500) % 2, index=mdata.obs_names[:500])  # numbers that not all cells have
-    assert set(tl.differential_features(model, "rna", some, only=["1"], test=test)["group"]) == {"1"}
+    assert set(tl.differential_features(model, "rna", some, report_groups=["1"], config=config)["group"]) == {"1"}
     with pytest.raises(
         KeyError, match=r"Expected a column 'celltype' in obs, found: .*cell_type.*mdata.obs\['celltype'\]"
     ):

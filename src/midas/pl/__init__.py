@@ -9,7 +9,7 @@ from midas.pl.confusion import confusion
 from midas.pl.counts import imputed
 from midas.pl.dynamics import along_pseudotime, correlation
 from midas.pl.embedding import embedding, umap
-from midas.pl.foldchange import fold_changes
+from midas.pl.fold_change import fold_changes
 from midas.pl.grid import grid
 from midas.pl.overview import mosaic
 from midas.pl.scores import accessibility, unknown_score
