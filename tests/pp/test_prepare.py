@@ -312,7 +312,7 @@ def test_a_missing_library_is_named(folder: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(__import__("sys").modules, "bioframe", None)
     result = prepare()
     assert result.exit_code == 1
-    assert 'Run: pip install "midas-mosaic[prepare]"' in result.stderr
+    assert 'Install it: pip install "midas-mosaic[prepare]"' in result.stderr
 
 
 REAL = {

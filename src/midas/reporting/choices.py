@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from midas.columns import all_columns
+from midas.extras import check_installed
 from midas.files import obstacle
 from midas.plane import is_number
 
@@ -86,13 +86,7 @@ def check_page(path: Path, others: tuple[Path, ...] = ()) -> None:
     if found is not None:
         msg = f"{path}: expected a folder that can be written to, found {found}. Choose another place."
         raise PermissionError(msg)
-    missing = [library for module, library in _LIBRARIES.items() if importlib.util.find_spec(module) is None]
-    if missing:
-        msg = (
-            f"Expected {' and '.join(missing)} for the report, found {'neither' if len(missing) > 1 else 'none'}. "
-            'Install them with: pip install "midas-mosaic[report]".'
-        )
-        raise ModuleNotFoundError(msg)
+    check_installed(_LIBRARIES, "report")
 
 
 def check_choices(data: MuData | AnnData, mosaic: Mosaic, choices: Choices) -> None:
