@@ -184,7 +184,7 @@ def _schema(reference: Path) -> MosaicSchema:
 
 def _check_targets(output: Path, sources: list[str]) -> None:
     """Refuse a file that cannot be written, or that is one of those read."""
-    from midas.io import check_target  # noqa: PLC0415
+    from midas.io.files import check_target  # noqa: PLC0415
     from midas.pp.inputs import named  # noqa: PLC0415
 
     check_target(output)

@@ -28,7 +28,7 @@ def simulate(
     """
     console = Console(stderr=True)
     with errors(console):
-        from midas.io import check_target, write_mudata  # noqa: PLC0415
+        from midas.io.files import check_target, write_mudata  # noqa: PLC0415
         from midas.simulate import SimulationConfig  # noqa: PLC0415
         from midas.simulate import mosaic as make  # noqa: PLC0415
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from midas.columns import all_columns
 from midas.extras import check_installed
-from midas.files import obstacle
+from midas.files import check_writable
 from midas.plane import is_number
 
 if TYPE_CHECKING:
@@ -76,16 +76,10 @@ def check_page(path: Path, others: tuple[Path, ...] = ()) -> None:
     if path.suffix.lower() not in {".html", ".htm"}:
         msg = f"{path}: expected the report to end in .html, found {path.suffix or 'no ending'!r}."
         raise ValueError(msg)
-    if path.is_dir():
-        msg = f"{path}: expected the name of a file, found a folder. Choose another name."
-        raise IsADirectoryError(msg)
     if any(path.absolute() == other.absolute() for other in others):
         msg = f"{path}: expected a report that replaces no other file of this run, found the same name. Choose another name."
         raise ValueError(msg)
-    found = obstacle(path)
-    if found is not None:
-        msg = f"{path}: expected a folder that can be written to, found {found}. Choose another place."
-        raise PermissionError(msg)
+    check_writable(path)
     check_installed(_LIBRARIES, "report")
 
 
