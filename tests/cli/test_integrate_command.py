@@ -43,6 +43,7 @@ def test_convert_and_integrate_from_disk_give_what_memory_gives(folder: Path) ->
     result = midas("convert", "in.h5mu", "-o", "fast.h5mu")
     assert result.exit_code == 0, result.output
     assert "Store: fast.h5mu" in result.stderr
+    assert midas("convert", "in.h5mu", "-o", "again.h5mu", "--quiet").output == ""
     assert integrate("--impute", "--in-memory").exit_code == 0
     backed = integrate("--impute", "--backed", data="fast.h5mu", output="backed.h5mu")
     assert backed.exit_code == 0, backed.output
