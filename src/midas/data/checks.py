@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import scipy.sparse as sp
     from numpy.typing import NDArray
 
+    from midas.data.parts import Part
     from midas.data.sources import Source
     from midas.likelihoods import Support
 
@@ -42,7 +43,7 @@ class Scan:
     detected: NDArray[np.bool_]
 
 
-def scan(source: Source, support: Support, part: Any, group: NDArray[np.int64], n_groups: int) -> Scan:  # noqa: ANN401
+def scan(source: Source, support: Support, part: Part, group: NDArray[np.int64], n_groups: int) -> Scan:
     """Check every value and note empty rows and undetected features.
 
     Parameters
@@ -78,7 +79,7 @@ def scan(source: Source, support: Support, part: Any, group: NDArray[np.int64], 
     return Scan(empty, detected)
 
 
-def _check_values(block: sp.csr_matrix, support: Support, part: Any, start: int) -> None:  # noqa: ANN401
+def _check_values(block: sp.csr_matrix, support: Support, part: Part, start: int) -> None:
     values = block.data
     tests = [(~np.isfinite(values), "NaN or infinite values", "Remove or mend these cells or features.")]
     if values.dtype.kind == "f" and values.dtype.itemsize > _LARGEST.dtype.itemsize:

@@ -24,8 +24,10 @@ from midas.metrics.wnn import weighted_neighbours
 from midas.modality import preset
 
 if TYPE_CHECKING:
+    from anndata import AnnData
     from numpy.typing import NDArray
 
+    from midas.metrics.neighbours import Neighbours
     from midas.model import MIDAS
 
 
@@ -143,7 +145,7 @@ def midas_result(model: MIDAS, task: Task, *, n_cells: int | None = None, seed: 
     )
 
 
-def _table(adata: Any, cells: pd.Index | None) -> Values:  # noqa: ANN401 - an AnnData
+def _table(adata: AnnData, cells: pd.Index | None) -> Values:
     rows = slice(None) if cells is None else np.flatnonzero(adata.obs_names.isin(cells))
     return Values(adata.obs_names[rows], np.asarray(adata.X)[rows].astype(np.float32), adata.var_names)
 
@@ -215,7 +217,7 @@ def _imputed(task: Task, result: Result, cells: pd.Index, seed: int) -> dict[str
     return found
 
 
-def _corrected_graph(task: Task, result: Result, cells: pd.Index, seed: int) -> Any:  # noqa: ANN401 - or None
+def _corrected_graph(task: Task, result: Result, cells: pd.Index, seed: int) -> NDArray[np.float64] | Neighbours | None:
     wanted = [m for m in task.truth.mod if m in result.corrected]
     if set(wanted) != set(task.truth.mod):
         return None
