@@ -941,7 +941,7 @@ class MIDAS:
     def _imputing(self, mosaic: Mosaic, modality: str) -> States:
         """What a modality is decoded from, cell by cell, its batch kept: cells that lack it borrow from others."""
         found, seen = self.posterior(mosaic, part="z"), mosaic.modalities[modality].present
-        k = self.config.inference.neighbours
+        k = self.config.inference.n_neighbors
         if k and not self.has_cells and not (seen.all() and mosaic.modalities[modality].measured.all()):
             logger.warning(
                 "Saved without its cells, the model decodes cells that lack %s, or features of it, from their own state alone.",

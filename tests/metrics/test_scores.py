@@ -122,20 +122,20 @@ def test_calibration() -> None:
 
 
 @pytest.mark.parametrize("classifier", ["knn", "linear"])
-def test_information(classifier: str) -> None:
+def test_label_predictability(classifier: str) -> None:
     z, labels = RNG(8).normal(size=(400, 3)), np.repeat(["a", "b", "c", "d"], 100)
-    assert metrics.information(z, labels, classifier=classifier) < 0.08
+    assert metrics.label_predictability(z, labels, classifier=classifier) < 0.08
     far = z + 30 * np.unique(labels, return_inverse=True)[1][:, None]
-    assert metrics.information(far, labels, classifier=classifier) > 0.98
+    assert metrics.label_predictability(far, labels, classifier=classifier) > 0.98
 
 
 def test_recovery_of_a_known_state() -> None:
     rng = RNG(9)
     truth = rng.normal(size=(500, 3))
     c = truth @ rng.normal(size=(3, 6)) + 5
-    assert metrics.recovered(truth, c) == pytest.approx(1)
+    assert metrics.linear_r2(truth, c) == pytest.approx(1)
     assert metrics.canonical_correlation(truth, c) == pytest.approx(1)
-    assert metrics.recovered(truth, rng.normal(size=(500, 6))) < 0.02
+    assert metrics.linear_r2(truth, rng.normal(size=(500, 6))) < 0.02
     assert metrics.canonical_correlation(truth, rng.normal(size=(500, 6))) < 0.15
 
 

@@ -27,7 +27,7 @@ def test_contributions_of_equal_spaces_are_equal() -> None:
     z[:3] = np.nan  # cells without any modality
     groups = pd.Series(["a"] * 50 + ["b"] * 40, index=[f"c{i}" for i in range(90)])
     frame = pd.DataFrame(z, index=groups.index)
-    found = tl.modality_contributions({"rna": frame, "adt": frame, "joint": frame}, groups[::-1], k=5)
+    found = tl.modality_contributions({"rna": frame, "adt": frame, "joint": frame}, groups[::-1], n_neighbors=5)
     assert (found.share == 0.5).all(axis=None)
     assert (found.recovered == 1).all(axis=None)
     assert found.cells.to_dict() == {"a": 47, "b": 40}
@@ -46,9 +46,9 @@ def test_contributions_match_tables_by_name() -> None:
     mixed = z.sample(frac=1, random_state=0)
     groups = pd.Series(["a"] * 20 + ["b"] * 40, index=z.index)
     for joint in (z, z.iloc[5:]):  # a table may have more cells than the joint one
-        found = tl.modality_contributions({"rna": mixed, "adt": z, "joint": joint}, groups, k=5)
+        found = tl.modality_contributions({"rna": mixed, "adt": z, "joint": joint}, groups, n_neighbors=5)
         assert (found.recovered == 1).all(axis=None)
-    by_place = tl.modality_contributions({"rna": mixed, "adt": mixed, "joint": mixed.to_numpy()}, groups, k=5)
+    by_place = tl.modality_contributions({"rna": mixed, "adt": mixed, "joint": mixed.to_numpy()}, groups, n_neighbors=5)
     assert (by_place.recovered == 1).all(axis=None)
     with pytest.raises(
         KeyError, match="latents of 'rna' with all 60 cells of those of 'joint', found no row for 1: 'c7'"
@@ -61,7 +61,10 @@ def test_contributions_match_tables_by_name() -> None:
 def test_contributions_take_a_column_of_obs_beside_arrays() -> None:
     z = np.random.default_rng(0).normal(size=(40, 3))
     groups = pd.Series(pd.Categorical([True] * 30 + [False] * 10), index=[f"c{i}" for i in range(40)])
-    assert tl.modality_contributions({"rna": z, "joint": z}, groups, k=5).cells.to_dict() == {"False": 10, "True": 30}
+    assert tl.modality_contributions({"rna": z, "joint": z}, groups, n_neighbors=5).cells.to_dict() == {
+        "False": 10,
+        "True": 30,
+    }
 
 
 def test_fold_changes_are_those_of_the_means_and_heed_panels() -> None:
