@@ -24,7 +24,6 @@ from midas.bridging import bridged_by_genes
 from midas.config import Config
 from midas.data import Mosaic, MosaicData, MosaicSchema, read_mosaic
 from midas.data.again import read_again
-from midas.data.checks import counted
 from midas.data.combine import aligned
 from midas.data.how import HowRead
 from midas.data.parts import Layer
@@ -51,6 +50,7 @@ from midas.sample import read_sampled, rows_of, sampled
 from midas.sharing import fetch
 from midas.spread import knowledge
 from midas.storage import StoredModel, has_sample, read_model, read_sample, write_model
+from midas.text import counted
 from midas.training.device import accelerator_or_other
 from midas.training.loop import Logger, Surroundings, Trained, fit
 from midas.training.start import start

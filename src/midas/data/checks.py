@@ -10,7 +10,6 @@ import numpy as np
 from midas import keys
 
 if TYPE_CHECKING:
-    import pandas as pd
     import scipy.sparse as sp
     from numpy.typing import NDArray
 
@@ -117,14 +116,3 @@ def _written(value: Any) -> str:  # noqa: ANN401 - a number of numpy
     """A number in few digits, unless these make it another one."""
     short = f"{value:.6g}"
     return short if value.dtype.type(short) == value or not np.isfinite(value) else str(value)
-
-
-def counted(n: float, one: str, many: str) -> str:
-    """Write a number with its noun: ``1 gene``, ``2,000 genes``."""
-    return f"{n:,} {one if n == 1 else many}"
-
-
-def describe_names(names: pd.Index, most: int = 5) -> str:
-    """List the first few names and how many there are."""
-    shown = ", ".join(repr(str(name)) for name in names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pandas as pd
 
-from midas.data.checks import counted, describe_names
+from midas.text import counted, describe_names
 
 if TYPE_CHECKING:
     from midas.data.mosaic import Mosaic

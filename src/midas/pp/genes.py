@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from midas.data.checks import counted
 from midas.extras import needs
 from midas.pp.cutoffs import Cutoffs
 from midas.pp.samples import Batches, check_batches, csr, listed
+from midas.text import counted
 
 if TYPE_CHECKING:
     import scipy.sparse as sp

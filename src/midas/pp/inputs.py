@@ -16,7 +16,7 @@ from anndata.utils import make_index_unique
 from mudata import MuData
 
 from midas.columns import as_text
-from midas.data.checks import CountsError, counted, scan
+from midas.data.checks import CountsError, scan
 from midas.data.joint import joint
 from midas.data.measured import flags_in
 from midas.data.parts import Layer, Part, counts_of, is_modalities, rows_in
@@ -30,6 +30,7 @@ from midas.pp.mtx import MtxFiles, read_mtx
 from midas.pp.pairing import paired
 from midas.pp.read import by_modality, read_any
 from midas.pp.samples import Sample, csr, listed
+from midas.text import counted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -14,10 +14,10 @@ import pandas as pd
 from anndata import AnnData
 
 from midas.data.blocks import read_peaks
-from midas.data.checks import counted
 from midas.pp.cutoffs import Cutoffs
 from midas.pp.regions import autosomes, merged, names_of, natural_order, overlapping, read_bed, regions
 from midas.pp.samples import Batches, Step, as_texts, check_batches, csr, listed, members
+from midas.text import counted
 
 if TYPE_CHECKING:
     import scipy.sparse as sp

@@ -11,10 +11,10 @@ import pandas as pd
 from scipy.stats import norm
 
 from midas.columns import as_text, group_names
-from midas.data.checks import describe_names
 from midas.decoding import States, decode
 from midas.expect import expect
 from midas.likelihoods import LIKELIHOODS
+from midas.text import describe_names
 from midas.tl.inputs import by_cell, column_of, known_names
 from midas.tl.latents import mosaic_of
 from midas.tl.model_error import model_error

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from midas.data.checks import describe_names
 from midas.extras import needs
+from midas.text import describe_names
 
 
 def read_gmt(path: str | Path) -> dict[str, list[str]]:

@@ -13,11 +13,11 @@ import pandas as pd
 import scipy.sparse as sp
 
 from midas import keys
-from midas.data.checks import describe_names
 from midas.data.joint import joint
 from midas.metrics.tasks.hide import TaskCells
 from midas.metrics.tasks.read import Data, all_obs
 from midas.metrics.tasks.record import Task
+from midas.text import describe_names
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
