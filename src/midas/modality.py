@@ -81,7 +81,13 @@ class Modality:
             raise ValueError(msg)
 
     def encoded(self, counts: NDArray[Any]) -> NDArray[Any]:
-        """Put counts, or what is expected of them, on the scale that the encoder sees; binarized ones are 0 and 1 already."""
+        """Put counts, or what is expected of them, on the scale that the encoder sees; binarized ones are 0 and 1 already.
+
+        Examples
+        --------
+        >>> midas.RNA.encoded(np.array([0.0, 1.0])).round(2).tolist()
+        [0.0, 0.69]
+        """
         return np.log1p(counts) if self.transform == "log1p" else counts
 
     def _check_transform(self) -> None:
