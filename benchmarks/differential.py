@@ -40,8 +40,8 @@ def main() -> None:
         mdata = simulate.mosaic(config)
         model = MIDAS(mdata, seed=seed).fit(progress=False)
         for error in (True, False):
-            test = tl.Comparison(delta=DELTA, pseudocount=PSEUDOCOUNT, model_error=error)
-            found = tl.differential_features(model, "rna", mdata.obs["cell_type"], test=test, seed=seed)
+            comparison = tl.Comparison(delta=DELTA, pseudocount=PSEUDOCOUNT, model_error=error)
+            found = tl.differential_features(model, "rna", mdata.obs["cell_type"], config=comparison, seed=seed)
             true = np.array(
                 [truth.loc[group, gene] for group, gene in zip(found["group"], found["feature"], strict=True)]
             )

@@ -22,7 +22,7 @@ from midas.bench.data import SOURCES
 from midas.bench.environments import interpreter
 from midas.bench.grid import Settings
 from midas.bench.process import measure
-from midas.bench.registry import chosen
+from midas.bench.registry import parse_methods
 from midas.bench.scoring import instrument, score
 from midas.files import replacing
 
@@ -68,7 +68,7 @@ def points(
 
 def run(point: Point, out: Path, environments: Path) -> None:
     """Train, score, and keep the point."""
-    method = chosen(point.method)[0]
+    method = parse_methods(point.method)[0]
     python = interpreter(method, environments)
     if isinstance(python, str):
         sys.exit(f"{point.method}: {python}")

@@ -1,7 +1,7 @@
 """Features that one batch did not measure and others did: ``python benchmarks/panels.py DATA [--sets wnn,citeseq,standin]``.
 
 Half of the genes and half of the proteins of one batch are hidden, by chance. Of its cells, which have the modality, the hidden
-counts are compared with those imputed: by default, from each cell's own state alone (``neighbours = 0``, the same model), and
+counts are compared with those imputed: by default, from each cell's own state alone (``n_neighbors = 0``, the same model), and
 by nearest neighbours of other batches on the features that both measured, brought to the cell's depth.
 """
 
@@ -116,7 +116,7 @@ def main() -> None:
                     model.impute(modality, sample=True, seed=i)[truth.cells, truth.features].X for i in range(DRAWS)
                 ]
                 held = coverage(truth.counts, np.stack(draws))[0.9]
-                model.config = replace(config, inference=midas.InferenceConfig(neighbours=0, spread=False))
+                model.config = replace(config, inference=midas.InferenceConfig(n_neighbors=0, spread=False))
                 found["own state"] = model.impute(modality)[truth.cells, truth.features].X
                 model.config = config
                 found["neighbours"] = by_neighbours(data, modality, truth)

@@ -99,7 +99,7 @@ def test_a_model_keeps_them_and_without_neighbours_does_not_look(
     assert list(fitted.learned.distances.index) == list(fitted.schema.batches)
     fitted.save(tmp_path / "model")
     pd.testing.assert_frame_equal(MIDAS.load(tmp_path / "model").learned.distances, fitted.learned.distances)
-    config = tiny().to_dict() | {"inference": {"neighbours": 0}}
+    config = tiny().to_dict() | {"inference": {"n_neighbors": 0}}
     alone = MIDAS(mdata, config=type(tiny()).from_dict(config)).fit(progress=False)
     assert alone.learned.distances.empty
     alone.save(tmp_path / "alone")

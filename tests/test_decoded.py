@@ -107,7 +107,7 @@ def test_features_that_a_batch_did_not_measure_are_borrowed_at_the_depth_of_its_
     model = MIDAS(mdata, measured={"rna": measured}, config=tiny()).fit(progress=False)
     config = model.config
     found = pd.DataFrame(values(model.impute("rna")), mdata.obs_names, measured.columns)
-    model.config = replace(config, inference=InferenceConfig(neighbours=0, spread=False))
+    model.config = replace(config, inference=InferenceConfig(n_neighbors=0, spread=False))
     own = pd.DataFrame(values(model.impute("rna")), mdata.obs_names, measured.columns)
     model.config = config
     cells = mdata["rna"].obs_names[hidden]

@@ -30,7 +30,7 @@ from midas import datasets, metrics, pl, pp, simulate, tl, transfer
 
 mpl.use("Agg")
 PACKAGES = (tl, pl, pp, metrics, transfer, simulate)
-ALONE = ["model", "config", "io", "convert", "datasets", "data.read", "data.mosaic", "reporting.measures"]
+ALONE = ["model", "modality", "config", "io", "convert", "datasets", "data.read", "data.mosaic", "reporting.measures"]
 MODULES = [f"{p.__name__}.{m.name}" for p in PACKAGES for m in pkgutil.iter_modules(p.__path__)]
 MODULES += [f"midas.{name}" for name in ALONE]
 SMALL = {"n_genes": 60, "n_peaks": 80, "n_proteins": 10}

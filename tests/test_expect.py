@@ -31,8 +31,8 @@ def test_seeds_that_are_small_enough_stay() -> None:
 
 def test_large_seeds_in_metrics() -> None:
     types = np.tile(["a", "b"], 60)
-    assert 0 <= metrics.information(Z, types, seed=LARGE) <= 1
-    assert metrics.recovered(Z, Z, seed=LARGE) == pytest.approx(1)
+    assert 0 <= metrics.label_predictability(Z, types, seed=LARGE) <= 1
+    assert metrics.linear_r2(Z, Z, seed=LARGE) == pytest.approx(1)
     assert feature_space(Z, n_components=2, seed=LARGE).shape == (120, 2)
 
 

@@ -15,7 +15,8 @@ import scipy.sparse as sp
 
 from helpers import by_name, files_under, joined, names, one, table, tiny
 from midas import MIDAS
-from midas.io import DataFileError, bytes_in_memory, check_target, read_file, too_large, write_mudata, write_result
+from midas.io import DataFileError, read_file, write_mudata, write_result
+from midas.io.files import bytes_in_memory, check_target, too_large
 
 
 @pytest.fixture
@@ -114,7 +115,7 @@ def test_a_place_for_the_result_is_looked_at_and_left_alone(h5mu: Path) -> None:
         ("folder.h5mu", "expected the name of a file, found a folder. Choose another name"),
         (
             "in.h5mu/out.h5mu",
-            "expected a folder that can be written to, found .*which is no folder. Choose another place",
+            "expected a place that can be written to, found .*which is no folder. Choose another place",
         ),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from midas import ADT, ATAC, RNA, Modality
@@ -47,3 +48,10 @@ def test_presets_are_found_by_name_and_alias(name: str, expected: Modality | Non
 def test_impossible_modalities_are_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Modality(**{"likelihood": "poisson", "transform": "log1p", **values})
+
+
+def test_the_scale_of_the_encoder() -> None:
+    counts = np.array([0.0, 1.0, 3.0])
+    assert ADT.encoded(counts).tolist() == np.log1p(counts).tolist()
+    assert ATAC.encoded(counts[:2]).tolist() == [0, 1]
+    assert Modality("gaussian", "identity").encoded(-counts).tolist() == (-counts).tolist()

@@ -109,7 +109,8 @@ def test_a_damaged_archive_is_said_to_be_one(name: str, kept: float, web: tuple[
 def test_the_hub_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(
-        ImportError, match=r'huggingface_hub, found none\. Install it with pip install "midas-mosaic\[hub\]"'
+        ImportError,
+        match=r'huggingface-hub to be installed, found none.*\. Install it: pip install "midas-mosaic\[hub\]"',
     ):
         MIDAS.load("hf://somebody/model")
 

@@ -75,7 +75,7 @@ def test_intervals_hold_as_many_counts_as_they_say(rough: MIDAS) -> None:
 
 
 def test_a_model_that_was_told_not_to_draws_from_its_likelihood_alone() -> None:
-    config = Config.from_dict({**tiny().to_dict(), "inference": {"spread": False, "neighbours": 0}})
+    config = Config.from_dict({**tiny().to_dict(), "inference": {"spread": False, "n_neighbors": 0}})
     model = MIDAS(simulated(), config=config).fit(progress=False)
     assert model.learned.spread == {}
     expected = np.asarray(model.impute("rna").X)

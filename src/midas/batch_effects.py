@@ -14,6 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from midas.data.rows import measured_counts
+from midas.draw import at_most
 from midas.neighbours import Index
 
 if TYPE_CHECKING:
@@ -58,16 +59,11 @@ def batch_distances(mosaic: Mosaic, c: NDArray[np.float32], *, seed: int) -> NDA
     for name, rows in mosaic.modalities.items():
         there = order[rows.present[order]]
         members = {int(code): there[mosaic.batch[there] == code] for code in np.unique(mosaic.batch[there])}
-        members = {
-            code: cells if len(cells) <= most else cells[np.sort(rng.choice(len(cells), most, replace=False))]
-            for code, cells in members.items()
-        }
+        members = {code: cells[at_most(len(cells), most, rng)] for code, cells in members.items()}
         if len(members) < 2:
             continue
         codes = np.array(list(members))
-        features = np.arange(rows.measured.shape[1])
-        if len(features) > _MOST_FEATURES:
-            features = np.sort(rng.choice(features, _MOST_FEATURES, replace=False))
+        features = at_most(rows.measured.shape[1], _MOST_FEATURES, rng)
         effects.append((codes, _effects(mosaic, name, c, members, features)))
     return _on_one_scale(effects, n)
 
@@ -139,6 +135,5 @@ def _effects(
 
 def _on_encoder_scale(mosaic: Mosaic, modality: str, cells: NDArray[np.int64]) -> sp.csr_matrix:
     x = measured_counts(mosaic, modality, cells)
-    if mosaic.schema.modalities[modality].modality.transform == "log1p":
-        x.data = np.log1p(x.data)
+    x.data = mosaic.schema.modalities[modality].modality.encoded(x.data)
     return x

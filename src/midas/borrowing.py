@@ -17,6 +17,7 @@ import pandas as pd
 
 from midas import keys
 from midas.data.rows import measured_counts
+from midas.draw import at_most
 from midas.neighbours import Index
 
 if TYPE_CHECKING:
@@ -90,9 +91,7 @@ class Lenders:
         # Sorted by state, so that the input's order decides nothing.
         at = np.flatnonzero(usable)
         at = at[np.lexsort(z[at].T)]
-        n = min(most, _MOST_VALUES // measured.shape[1])
-        if len(at) > n:
-            at = at[np.sort(np.random.default_rng(seed).choice(len(at), n, replace=False))]
+        at = at[at_most(len(at), min(most, _MOST_VALUES // measured.shape[1]), np.random.default_rng(seed))]
         batch = pd.Index(cells.obs[keys.BATCH].iloc[at].astype(str))
         of_batches = measured.reindex(batch.unique(), fill_value=True)
         return cls(z[at], c.shape[1], cells.obs_names[at].astype(str), batch, distances, of_batches)

@@ -13,7 +13,7 @@ from anndata.io import sparse_dataset
 from midas.data.csr_file import ROWS_AT_ONCE, write_csr
 from midas.data.sources import BackedSource
 from midas.files import replacing
-from midas.io import DataFileError, check_rewritable, check_source
+from midas.io.files import DataFileError, check_rewritable, check_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

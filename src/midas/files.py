@@ -25,6 +25,30 @@ def obstacle(target: Path) -> str | None:
         return f"{place}, where nothing can be written ({error.strerror})"
 
 
+def check_writable(target: Path, *, folder: bool = False, error: type[Exception] | None = None) -> None:
+    """Refuse a name that could not be written to, before the work whose result it is for.
+
+    Parameters
+    ----------
+    folder
+        Whether a folder of that name is no fault.
+    error
+        What is raised, in place of the errors below.
+
+    Raises
+    ------
+    IsADirectoryError, PermissionError
+        When it is a folder, or when nothing can be written in its place.
+    """
+    if target.is_dir() and not folder:
+        msg = f"{target}: expected the name of a file, found a folder. Choose another name."
+        raise (error or IsADirectoryError)(msg)
+    found = obstacle(target)
+    if found is not None:
+        msg = f"{target}: expected a place that can be written to, found {found}. Choose another place."
+        raise (error or PermissionError)(msg)
+
+
 def holds_only(*names: str) -> Callable[[Path], bool]:
     """Tell whether a folder holds nothing but these, so that nobody's work is lost when it is replaced."""
     return lambda folder: {path.name for path in folder.iterdir()} <= set(names)

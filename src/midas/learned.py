@@ -167,14 +167,14 @@ def learn(
         measured=_panels(mosaic),
         readings=read_by_combination(vae, mosaic, seed=seed),
     )
-    if config.neighbours:
+    if config.n_neighbors:
         learned = replace(learned, distances=compared(mosaic, c, seed=seed))
     if not config.spread:
         return learned
 
     def borrowing(modality: str, some: Mosaic) -> Borrowing | None:
         everyone = np.ones(some.n_cells, dtype=bool)
-        return learned.borrowing(modality, some, everyone, k=config.neighbours, seed=seed, most=_LENDERS_FOR_SPREAD)
+        return learned.borrowing(modality, some, everyone, k=config.n_neighbors, seed=seed, most=_LENDERS_FOR_SPREAD)
 
     return replace(learned, spread=find_spread(vae, mosaic, borrowing, seed=seed))
 

@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
 
 from midas.likelihoods import LIKELIHOODS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 Transform = Literal["log1p", "binarize", "identity"]
 Blocks = Literal["none", "chromosome"]
@@ -74,6 +79,16 @@ class Modality:
         if not self.weight >= 0:
             msg = f"Expected a weight of 0 or more, found {self.weight}."
             raise ValueError(msg)
+
+    def encoded(self, counts: NDArray[Any]) -> NDArray[Any]:
+        """Put counts, or what is expected of them, on the scale that the encoder sees; binarized ones are 0 and 1 already.
+
+        Examples
+        --------
+        >>> midas.RNA.encoded(np.array([0.0, 1.0])).round(2).tolist()
+        [0.0, 0.69]
+        """
+        return np.log1p(counts) if self.transform == "log1p" else counts
 
     def _check_transform(self) -> None:
         likelihood = LIKELIHOODS[self.likelihood]

@@ -24,7 +24,6 @@ from midas.bridging import bridged_by_genes
 from midas.config import Config
 from midas.data import Mosaic, MosaicData, MosaicSchema, read_mosaic
 from midas.data.again import read_again
-from midas.data.checks import counted
 from midas.data.combine import aligned
 from midas.data.parts import Layer
 from midas.data.read_options import ReadOptions
@@ -51,6 +50,7 @@ from midas.sample import read_sampled, rows_of, sampled
 from midas.sharing import fetch
 from midas.spread import knowledge
 from midas.storage import StoredModel, has_sample, read_model, read_sample, weights_in, write_model
+from midas.text import counted
 from midas.training.device import accelerator_or_other
 from midas.training.loop import Logger, Surroundings, Trained, fit
 from midas.training.start import start
@@ -967,7 +967,7 @@ class MIDAS:
     def _imputing(self, mosaic: Mosaic, modality: str) -> States:
         """What a modality is decoded from, cell by cell, its batch kept: cells that lack it borrow from others."""
         found, seen = self.posterior(mosaic, part="z"), mosaic.modalities[modality].present
-        k = self.config.inference.neighbours
+        k = self.config.inference.n_neighbors
         if k and not self.has_cells and not (seen.all() and mosaic.modalities[modality].measured.all()):
             logger.warning(
                 "Saved without its cells, the model decodes cells that lack %s, or features of it, from their own state alone.",

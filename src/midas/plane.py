@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from midas.expect import sklearn_seed
+from midas.extras import needs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,7 +23,8 @@ def umap_of(z: NDArray[Any], seed: int) -> NDArray[np.float32]:
     logger.info(
         "Laying out %s cells; the first time in a process takes up to a minute while code is compiled.", f"{n:,}"
     )
-    import umap  # noqa: PLC0415 - optional, and slow to import
+    with needs("umap-learn", "plots"):
+        import umap  # noqa: PLC0415 - optional, and slow to import
 
     reducer = umap.UMAP(
         n_neighbors=min(30, n - 1),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from midas.draw import at_most
 from midas.inference import encode
 
 if TYPE_CHECKING:
@@ -64,8 +65,7 @@ def read_by_combination(vae: VAE, mosaic: Mosaic, rows: NDArray[np.int64] | None
         Of the choice of cells.
     """
     order = mosaic.canonical_order()
-    if len(order) > MOST_CELLS:
-        order = order[np.sort(np.random.default_rng([seed, 15]).choice(len(order), MOST_CELLS, replace=False))]
+    order = order[at_most(len(order), MOST_CELLS, np.random.default_rng([seed, 15]))]
     some = mosaic.load(order)
     present = {name: part.present for name, part in some.modalities.items()}
     found = {}

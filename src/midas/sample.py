@@ -11,7 +11,7 @@ from mudata import MuData
 from numpy.typing import NDArray
 
 from midas import keys
-from midas.data.combine import chosen
+from midas.data.combine import take_cells
 from midas.data.joint import joint
 from midas.data.mosaic import Mosaic
 from midas.data.read import read_for_model
@@ -78,7 +78,7 @@ def sampled(mosaic: Mosaic, rows: NDArray[np.int64], cells: AnnData, n: int, see
         Latents and batches.
     """
     at = representative(cells, rows, n, seed)
-    some = chosen(mosaic, at)
+    some = take_cells(mosaic, at)
     obs = pd.DataFrame(
         {keys.BATCH: np.asarray(some.batches)[some.batch], _ROW: rows[at]},
         index=pd.Index([f"cell-{row}" for row in rows[at]], dtype=object),

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pooch
 
+from midas.extras import needs
 from midas.storage import ModelFileError
 
 _HUB = "hf://"
@@ -78,10 +79,7 @@ def _unpacked(file: str, action: str, where: object) -> list[str]:
 
 
 def _from_hub(name: str, cache: str | Path | None) -> Path:
-    try:
+    with needs("huggingface-hub", "hub"):
         from huggingface_hub import snapshot_download  # noqa: PLC0415 - optional
-    except ImportError as error:
-        msg = 'Expected the package huggingface_hub, found none. Install it with pip install "midas-mosaic[hub]".'
-        raise ImportError(msg) from error
     repository, _, revision = name.partition("@")
     return Path(snapshot_download(repository, revision=revision or None, cache_dir=cache))

@@ -28,7 +28,7 @@ from midas.data.joint import joining
 from midas.data.measured import flags_in
 from midas.data.read_options import ReadOptions
 from midas.data.schema import MosaicSchema
-from midas.files import holds_only, obstacle, replacing, share
+from midas.files import check_writable, holds_only, replacing, share
 from midas.learned import Learned
 from midas.readings import Readings
 from midas.spread import Spread
@@ -90,10 +90,7 @@ def check_folder(folder: Path) -> None:
         found = f"{len(strangers)} other files, such as {strangers[0]}" if strangers else "a file"
         msg = f"{folder}: expected a new folder, or one that holds a midas model alone, found {found}. Choose another place."
         raise FileExistsError(msg)
-    found = obstacle(folder) or ""
-    if found:
-        msg = f"{folder}: expected a place that can be written to, found {found}. Choose another place."
-        raise PermissionError(msg)
+    check_writable(folder, folder=True)
 
 
 def write_model(folder: Path, model: StoredModel) -> None:

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from helpers import simulated
-from midas.bench import Method, Source, data, registry, scoring, table
+from midas.bench import BenchmarkDataset, Method, data, registry, scoring, table
 from midas.cli import app
 
 SCRIPT = """
@@ -34,7 +34,7 @@ def _toys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert folder == tmp_path
         return simulated()
 
-    def score(source: Source, task: str, folder: Path, result: Path) -> Mapping[str, float]:
+    def score(source: BenchmarkDataset, task: str, folder: Path, result: Path) -> Mapping[str, float]:
         assert result.is_file()
         return {scoring.OVERALL: 0.25}
 
@@ -46,7 +46,7 @@ def _toys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "bad": Method("bad", "bad.py", "fails", folder=tmp_path),
         "never": Method("never", "good.py", "refuses", refuses=lambda _: "is not in the mood", folder=tmp_path),
     }
-    sources = {"toy": Source("toy", load, ("given",), "It shows nothing.")}
+    sources = {"toy": BenchmarkDataset("toy", load, ("given",), "It shows nothing.")}
     for module in (registry, table):
         monkeypatch.setattr(module, "METHODS", MappingProxyType(methods))
     for module in (data, table):
@@ -67,7 +67,7 @@ def test_from_command_to_table(tmp_path: Path) -> None:
     assert "- never: cannot; is not in the mood" in text
     assert "- toy: It shows nothing." in text
     assert {p.name for p in out.glob("*.png")} == {"heat_toy_given.png", "quality_over_seconds.png", "memory.png"}
-    assert bench(*command).exit_code == 0  # nothing left to do
+    assert bench(*command, "--quiet").output == ""  # nothing left to do
     other = bench(*command[:-1], "80")
     assert other.exit_code == 1
     assert "Choose another folder" in other.output

@@ -15,7 +15,7 @@ from typing import Any
 import mudata as md
 import pytest
 
-from midas.bench import Method, Settings, Shape, Source, run_grid
+from midas.bench import BenchmarkDataset, Method, Settings, Shape, run_grid
 from midas.bench.grid import Instrument, Key
 from midas.bench.registry import Environment
 from midas.bench.table import runs
@@ -42,7 +42,7 @@ def never(folder: Path | None) -> md.MuData:
     raise AssertionError(folder)
 
 
-SOURCE = Source("toy", never, ("easy", "hard"), "nothing")
+SOURCE = BenchmarkDataset("toy", never, ("easy", "hard"), "nothing")
 
 
 class Fakes:
@@ -52,14 +52,14 @@ class Fakes:
         self.made: list[str] = []
         self.scored: list[Path] = []
 
-    def make(self, source: Source, task: str, settings: Settings, folder: Path) -> Shape:
+    def make(self, source: BenchmarkDataset, task: str, settings: Settings, folder: Path) -> Shape:
         assert (source, settings.cells) == (SOURCE, 10)
         for name in ("task.h5mu", "truth.h5mu"):
             (folder / name).write_text("")
         self.made.append(task)
         return SHAPE
 
-    def score(self, source: Source, task: str, folder: Path, result: Path) -> Mapping[str, float]:
+    def score(self, source: BenchmarkDataset, task: str, folder: Path, result: Path) -> Mapping[str, float]:
         assert (folder / "truth.h5mu").is_file()
         assert result.read_bytes() == b"result"
         self.scored.append(result)
@@ -135,7 +135,7 @@ def test_a_result_that_cannot_be_scored_fails_alone_and_is_repeated_on_request(t
     out, score = tmp_path / "out", fakes.score
     methods = method(tmp_path, "bad"), method(tmp_path, "good")
 
-    def refuse(source: Source, task: str, folder: Path, result: Path) -> Mapping[str, float]:
+    def refuse(source: BenchmarkDataset, task: str, folder: Path, result: Path) -> Mapping[str, float]:
         if result.parts[-3] == "bad":
             raise ValueError("Expected an embedding\nof all cells.")
         return score(source, task, folder, result)

@@ -11,7 +11,7 @@ import pytest
 from helpers import simulated
 from midas.bench import METHODS, SOURCES, Shape, data, environments
 from midas.bench.data import grid
-from midas.bench.registry import SCRIPTS, Environment, Method, chosen
+from midas.bench.registry import SCRIPTS, Environment, Method, parse_methods
 
 
 def shape(*combinations: str) -> Shape:
@@ -52,10 +52,10 @@ def test_every_method_has_its_script_in_the_package_and_pins_what_it_installs() 
 
 
 def test_methods_are_chosen_by_name_in_the_order_they_depend_on_each_other() -> None:
-    assert [m.name for m in chosen("scmidas-equal-time, midas")] == ["midas", "scmidas-equal-time"]
-    assert len(chosen(None)) == len(METHODS)
+    assert [m.name for m in parse_methods("scmidas-equal-time, midas")] == ["midas", "scmidas-equal-time"]
+    assert len(parse_methods(None)) == len(METHODS)
     with pytest.raises(ValueError, match=r"Expected methods out of midas, .*, found magic\."):
-        chosen("midas,magic")
+        parse_methods("midas,magic")
 
 
 def test_tasks_are_chosen_by_name() -> None:

@@ -132,7 +132,7 @@ def test_label_writes_a_table(folder: Path, saved: Path) -> None:
     [
         (("-o", "labels.csv"), "Expected --labels, the columns of the reference's obs to transfer, found none"),
         (("-o", "labels.xlsx", "--labels", "cell_type"), "expected a table that ends in .csv or .tsv, found '.xlsx'"),
-        (("-o", "in.h5mu/labels.csv", "--labels", "cell_type"), "expected a file that can be written"),
+        (("-o", "in.h5mu/labels.csv", "--labels", "cell_type"), "expected a place that can be written to"),
         (("-o", "labels.csv", "--labels", "cell_type", "--config", "bad.toml"), "Unknown in [transfer]: held"),
     ],
 )

@@ -10,7 +10,6 @@ import scipy.sparse as sp
 
 from helpers import joined, names, one
 from midas import CountsError, Modality, read_mosaic
-from midas.data.checks import describe_names
 
 
 def with_value(value: float, form: str) -> ad.AnnData:
@@ -80,8 +79,3 @@ def test_what_is_no_number_is_refused(values: np.ndarray) -> None:
     adata = ad.AnnData(values, obs=pd.DataFrame({"batch": ["b"]}, index=["c"]))
     with pytest.raises(CountsError, match=r"modality 'rna'.*expected numbers, found values of type (object|complex)"):
         read_mosaic(adata)
-
-
-def test_long_lists_of_names_are_cut() -> None:
-    assert describe_names(pd.Index(["a", "b"])) == "'a', 'b'"
-    assert describe_names(pd.Index(names("c", 1007))) == "'c0', 'c1', 'c2', 'c3', 'c4' and 1,002 more"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from helpers import dense, joined, names, one
 from midas import MIDAS, read_mosaic
-from midas.data.combine import aligned, chosen, measured_like, recast, without_batch
+from midas.data.combine import aligned, measured_like, recast, take_cells, without_batch
 from midas.data.combine import joined as put_together
 from midas.data.minibatch import gather
 from midas.data.mosaic import Mosaic
@@ -69,7 +69,7 @@ def test_a_modality_that_the_data_lack_has_no_cells(fitted: MIDAS) -> None:
 def test_joined_is_concatenation(mdata: md.MuData) -> None:
     mosaic = read_mosaic(mdata)
     first, second = np.arange(0, 120, 2), np.arange(119, 0, -3)
-    both = put_together(chosen(mosaic, first), chosen(mosaic, second))
+    both = put_together(take_cells(mosaic, first), take_cells(mosaic, second))
     at = np.concatenate([first, second])
     assert both.cells.tolist() == mosaic.cells[at].tolist()
     assert both.batches == mosaic.batches * 2  # of one name, yet apart

@@ -46,6 +46,8 @@ def test_counts() -> None:
             r"No cell bridges adt\+rna \| atac",
         ),
         ({"rna": (0, 70), "adt": (60, 120)}, "Only 10 cells have both adt and rna: a weak bridge"),
+        ({"rna": (0, 70), "adt": (60, 120)}, r"Fewer than 20 cells bridge adt \| rna: only genes"),
+        ({"rna": (0, 80), "adt": (60, 120)}, "Only 20 cells have both adt and rna: a weak bridge"),
         ({"rna": (0, 65)}, "Batch 'b1' has only 5 cells"),
         ({"rna": (0, 60)}, "There is one batch: nothing to correct"),
     ],

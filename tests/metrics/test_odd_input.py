@@ -55,7 +55,7 @@ def test_a_missing_label_is_none_and_no_type(none: object) -> None:
     assert metrics.modality_asw(latents, missing) == metrics.modality_asw(
         {name: x[~gone] for name, x in latents.items()}, types[~gone]
     )
-    assert metrics.information(z, missing) == metrics.information(z[~gone], types[~gone])
+    assert metrics.label_predictability(z, missing) == metrics.label_predictability(z[~gone], types[~gone])
     assert metrics.label_micro_f1(missing, types) == 1
     assert metrics.label_agreement(z, missing) == 1
     assert metrics.label_transfer_f1(z, missing, z, missing) == 1
@@ -177,8 +177,8 @@ def test_series_and_tables_of_cells_in_another_order_are_refused() -> None:
         lambda: metrics.mixing(z, turned),
         lambda: metrics.scib(z, labels, turned),
         lambda: metrics.alignment({"rna": z, "adt": z}, turned),
-        lambda: metrics.information(z, turned),
-        lambda: metrics.recovered(z, z[::-1]),
+        lambda: metrics.label_predictability(z, turned),
+        lambda: metrics.linear_r2(z, z[::-1]),
         lambda: metrics.count_scores(z, z[::-1]),
         lambda: metrics.fold_changes(z, turned),
         lambda: metrics.fold_change_correlation(z, z[::-1], labels),

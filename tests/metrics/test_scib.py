@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import sys
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -35,6 +36,22 @@ def test_what_is_missing_can_be_installed_as_it_is_said(
     monkeypatch.setitem(sys.modules, "igraph", None)
     with pytest.raises(ImportError, match=r'Install it: pip install "midas-mosaic\[metrics\]"'):
         leiden(metrics.neighbours(example[0], 15))
+
+
+def test_clustering_that_fails_leaves_no_seed_behind(
+    example: tuple[np.ndarray, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    igraph = pytest.importorskip("igraph")
+
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError
+
+    generators: list[object] = []
+    monkeypatch.setattr(igraph.Graph, "community_leiden", broken)
+    monkeypatch.setattr(igraph, "set_random_number_generator", generators.append)
+    with pytest.raises(RuntimeError):
+        leiden(metrics.neighbours(example[0], 15))
+    assert generators[-1] is random
 
 
 def test_scib_agrees_with_scib_metrics(example: tuple[np.ndarray, ...]) -> None:
@@ -79,9 +96,11 @@ def test_one_batch_and_unlabelled_cells(example: tuple[np.ndarray, ...]) -> None
     assert np.isnan([found.ilisi, found.kbet, found.graph_connectivity, found.batch]).all()
     assert found.overall == found.bio
     assert "one batch" in found.note
-    named = np.where(labels == 3, "unknown", labels.astype(str))
+    named = labels.astype(str)
     dropped = metrics.scib(x[labels != 3], example[1][labels != 3], named[labels != 3])
-    assert metrics.scib(x, example[1], named).to_series().equals(dropped.to_series())
+    for none in ("unknown", "Unknown", "unassigned"):
+        named = np.where(labels == 3, none, labels.astype(str))
+        assert metrics.scib(x, example[1], named).to_series().equals(dropped.to_series())
     with pytest.raises(ValueError, match="Expected a graph of labelled cells"):
         metrics.scib(metrics.neighbours(x), example[1], named)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
+from scipy.spatial.distance import cdist
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from midas import metrics
-from midas.metrics import modality_weights, neighbours, wnn
 
 RNG = np.random.default_rng
 
@@ -96,8 +96,8 @@ def test_overlap_and_labels() -> None:
 def test_fold_changes() -> None:
     counts, labels = np.array([[4.0, 1], [4, 1], [1, 1], [9, 9]]), ["a", "a", "b", "unknown"]
     table = metrics.fold_changes(counts, labels, pseudocount=0)
-    assert table.loc["a"].tolist() == pytest.approx([np.log(4), 0])
-    assert table.loc["b"].tolist() == pytest.approx([-np.log(4), 0])
+    assert table.loc["a"].tolist() == pytest.approx([2, 0])
+    assert table.loc["b"].tolist() == pytest.approx([-2, 0])
     assert metrics.fold_change_correlation(counts, counts * 3, labels, pseudocount=0) == pytest.approx(1)
     assert metrics.fold_change_correlation(counts, 1 / counts, labels, pseudocount=1e-9) < -0.9
     sparse = metrics.group_fold_changes(csr_matrix(counts), np.array([0, 0, 1, -1]), 2, pseudocount=0)
@@ -122,26 +122,48 @@ def test_calibration() -> None:
 
 
 @pytest.mark.parametrize("classifier", ["knn", "linear"])
-def test_information(classifier: str) -> None:
+def test_label_predictability(classifier: str) -> None:
     z, labels = RNG(8).normal(size=(400, 3)), np.repeat(["a", "b", "c", "d"], 100)
-    assert metrics.information(z, labels, classifier=classifier) < 0.08
+    assert metrics.label_predictability(z, labels, classifier=classifier) < 0.08
     far = z + 30 * np.unique(labels, return_inverse=True)[1][:, None]
-    assert metrics.information(far, labels, classifier=classifier) > 0.98
+    assert metrics.label_predictability(far, labels, classifier=classifier) > 0.98
 
 
 def test_recovery_of_a_known_state() -> None:
     rng = RNG(9)
     truth = rng.normal(size=(500, 3))
     c = truth @ rng.normal(size=(3, 6)) + 5
-    assert metrics.recovered(truth, c) == pytest.approx(1)
+    assert metrics.linear_r2(truth, c) == pytest.approx(1)
     assert metrics.canonical_correlation(truth, c) == pytest.approx(1)
-    assert metrics.recovered(truth, rng.normal(size=(500, 6))) < 0.02
+    assert metrics.linear_r2(truth, rng.normal(size=(500, 6))) < 0.02
     assert metrics.canonical_correlation(truth, rng.normal(size=(500, 6))) < 0.15
 
 
-def test_modality_weights_are_those_that_joint_neighbours_are_found_with() -> None:
-    rng = np.random.default_rng(0)
-    spaces = [rng.normal(size=(150, 3)), rng.normal(size=(150, 5))]
-    unit = wnn._unit(spaces)
-    near = [neighbours(x, 60) for x in unit]
-    np.testing.assert_allclose(modality_weights(spaces), wnn._weights(unit, near, 20)[0])
+def weights_by_the_formula(spaces: list[np.ndarray], k: int) -> np.ndarray:
+    """Cell by cell, as :func:`midas.metrics.modality_weights` defines them."""
+    unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in spaces]
+    between = [cdist(x, x) for x in unit]
+    order = [np.argsort(distance, axis=1) for distance in between]  # each cell is the first of its own
+    found = np.empty((len(unit[0]), len(unit)))
+    for i in range(len(found)):
+        for m, (x, distance) in enumerate(zip(unit, between, strict=True)):
+            circles = [set(near[:k]) for near in order[m]]
+            shared = {j: len(circles[i] & circles[j]) for j in range(len(x)) if j != i}
+            fewest = sorted((n, -distance[i, j]) for j, n in shared.items() if n)[:k]
+            first, sigma = distance[i, order[m][i, 1]], np.mean([-away for _, away in fewest])
+            away = [np.linalg.norm(x[i] - x[near[i, 1 : k + 1]].mean(0)) for near in order]
+            theta = [np.exp(-max(distance - first, 0) / (sigma - first)) for distance in away]
+            others = np.mean([value for other, value in enumerate(theta) if other != m])
+            found[i, m] = min(theta[m] / (others + 1e-4), 200)
+    power = np.exp(found - found.max(1, keepdims=True))
+    return power / power.sum(1, keepdims=True)
+
+
+def test_modality_weights_are_those_of_the_formula() -> None:
+    rng = RNG(0)
+    types = np.repeat(np.eye(3), 20, axis=0)
+    spaces = [types + 0.3 * rng.normal(size=(60, 3)), rng.normal(size=(60, 5)), rng.normal(size=(60, 4))]
+    for some in (spaces[:2], spaces):
+        found = metrics.modality_weights(some, k_local=6)
+        np.testing.assert_allclose(found, weights_by_the_formula(some, 6), atol=1e-10)
+        assert found[:, 0].mean() > 0.8

@@ -75,6 +75,11 @@ def test_batches_within_an_object_and_their_masks() -> None:
     assert [(s.batch, s.adata.shape) for s in found] == [("a", (2, 1)), ("b", (4, 2))]
     assert batches({"all": adata}) == [("all", "rna", 6)]
     assert batches([adata[:, :1].copy()], batch_key="batch")[0] == ("a", "rna", 2)
+    assert batches([adata], batch_key=None) == [("batch1", "rna", 6)]
+    adata.obs["donor"] = "x"
+    (sample,) = collect({"all": adata}, batch_key=None)
+    assert sample.adata.obs["batch_of_input"].tolist() == ["a"] * 2 + ["b"] * 4
+    assert sample.notes == ("object 1: its column 'batch' is kept as 'batch_of_input', as it names other batches.",)
 
 
 def test_a_batch_column_that_no_input_has_is_refused() -> None:

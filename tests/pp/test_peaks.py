@@ -139,8 +139,8 @@ def test_accessibility_is_over_four_percent_of_some_batch() -> None:
     values[:4, 0] = 7
     values[:5, 1] = 7
     a, b = atac("chr1:1-90", "chr1:200-290", values=values), atac("chr1:200-290", values=np.zeros((50, 1)))
-    assert pp.select_peaks({"a": a, "b": b})[0].tolist() == ["chr1:200-290"]
-    assert len(pp.select_peaks({"a": a, "b": b}, cutoffs=pp.Cutoffs(min_accessibility=0.039))[0]) == 2
+    assert pp.select_peaks({"a": a, "b": b}).peaks.tolist() == ["chr1:200-290"]
+    assert len(pp.select_peaks({"a": a, "b": b}, cutoffs=pp.Cutoffs(min_accessibility=0.039)).peaks) == 2
 
 
 def test_sparse_data_are_told_which_cutoff_would_do() -> None:
@@ -150,7 +150,7 @@ def test_sparse_data_are_told_which_cutoff_would_do() -> None:
     batches = {"a": atac("chr1:1-90", "chr1:200-290", values=values)}
     with pytest.raises(ValueError, match=r"lower min_accessibility, for example to 0.025\."):
         pp.select_peaks(batches)
-    assert len(pp.select_peaks(batches, cutoffs=pp.Cutoffs(min_accessibility=0.025))[0]) == 2
+    assert len(pp.select_peaks(batches, cutoffs=pp.Cutoffs(min_accessibility=0.025)).peaks) == 2
     values = np.zeros((1000, 3), dtype=np.float32)
     values[:20] = 1
     with pytest.raises(

@@ -85,6 +85,8 @@ def test_a_mosaic_of_another_batch_column_is_integrated_as_it_is(folder: Path) -
     assert result.exit_code == 0, result.output
     assert "3 batches" in result.stderr
     assert "measured_" not in result.stderr
+    assert midas("prepare", "two.h5ad", "-o", "whole.h5mu", "--batch-key", "none").exit_code == 0
+    assert set(read_file("whole.h5mu").obs["batch"]) == {"two"}
 
 
 def test_the_layer_of_one_modality_may_be_named(folder: Path) -> None:
@@ -312,7 +314,7 @@ def test_a_missing_library_is_named(folder: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(__import__("sys").modules, "bioframe", None)
     result = prepare()
     assert result.exit_code == 1
-    assert 'Run: pip install "midas-mosaic[prepare]"' in result.stderr
+    assert 'Install it: pip install "midas-mosaic[prepare]"' in result.stderr
 
 
 REAL = {

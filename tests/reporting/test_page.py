@@ -232,7 +232,7 @@ def test_a_page_that_cannot_be_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
     for path, message in (
         (tmp_path / "r.pdf", "expected the report to end in .html, found '.pdf'"),
         (tmp_path / "d.html", "found a folder"),
-        (tmp_path / "file" / "r.html", "expected a folder that can be written to"),
+        (tmp_path / "file" / "r.html", "expected a place that can be written to"),
     ):
         with pytest.raises((ValueError, OSError), match=message):
             check_page(path)

@@ -27,7 +27,7 @@ def test_contributions_of_equal_spaces_are_equal() -> None:
     z[:3] = np.nan  # cells without any modality
     groups = pd.Series(["a"] * 50 + ["b"] * 40, index=[f"c{i}" for i in range(90)])
     frame = pd.DataFrame(z, index=groups.index)
-    found = tl.modality_contributions({"rna": frame, "adt": frame, "joint": frame}, groups[::-1], k=5)
+    found = tl.modality_contributions({"rna": frame, "adt": frame, "joint": frame}, groups[::-1], n_neighbors=5)
     assert (found.share == 0.5).all(axis=None)
     assert (found.recovered == 1).all(axis=None)
     assert found.cells.to_dict() == {"a": 47, "b": 40}
@@ -46,9 +46,9 @@ def test_contributions_match_tables_by_name() -> None:
     mixed = z.sample(frac=1, random_state=0)
     groups = pd.Series(["a"] * 20 + ["b"] * 40, index=z.index)
     for joint in (z, z.iloc[5:]):  # a table may have more cells than the joint one
-        found = tl.modality_contributions({"rna": mixed, "adt": z, "joint": joint}, groups, k=5)
+        found = tl.modality_contributions({"rna": mixed, "adt": z, "joint": joint}, groups, n_neighbors=5)
         assert (found.recovered == 1).all(axis=None)
-    by_place = tl.modality_contributions({"rna": mixed, "adt": mixed, "joint": mixed.to_numpy()}, groups, k=5)
+    by_place = tl.modality_contributions({"rna": mixed, "adt": mixed, "joint": mixed.to_numpy()}, groups, n_neighbors=5)
     assert (by_place.recovered == 1).all(axis=None)
     with pytest.raises(
         KeyError, match="latents of 'rna' with all 60 cells of those of 'joint', found no row for 1: 'c7'"
@@ -61,7 +61,10 @@ def test_contributions_match_tables_by_name() -> None:
 def test_contributions_take_a_column_of_obs_beside_arrays() -> None:
     z = np.random.default_rng(0).normal(size=(40, 3))
     groups = pd.Series(pd.Categorical([True] * 30 + [False] * 10), index=[f"c{i}" for i in range(40)])
-    assert tl.modality_contributions({"rna": z, "joint": z}, groups, k=5).cells.to_dict() == {"False": 10, "True": 30}
+    assert tl.modality_contributions({"rna": z, "joint": z}, groups, n_neighbors=5).cells.to_dict() == {
+        "False": 10,
+        "True": 30,
+    }
 
 
 def test_fold_changes_are_those_of_the_means_and_heed_panels() -> None:
@@ -188,7 +191,7 @@ def true_change() -> pd.Series:
 def test_features_that_change_are_found(world: tuple[md.MuData, MIDAS], true_change: pd.Series) -> None:
     mdata, model = world
     kinds = mdata.obs["cell_type"].sample(frac=1, random_state=0)  # in another order
-    found = tl.differential_features(model, "rna", kinds, only=["type1"], test=tl.Comparison(draws=25))
+    found = tl.differential_features(model, "rna", kinds, report_groups=["type1"], config=tl.Comparison(draws=25))
     true = true_change[found["feature"]].to_numpy()
     assert np.corrcoef(found["lfc"], true)[0, 1] > 0.9
     called = found["differential"].to_numpy()
@@ -202,8 +205,8 @@ def test_without_the_models_error_intervals_are_too_short(
     world: tuple[md.MuData, MIDAS], true_change: pd.Series
 ) -> None:
     mdata, model = world
-    test = tl.Comparison(draws=25, model_error=False)
-    found = tl.differential_features(model, "rna", mdata.obs["cell_type"], only=["type1"], test=test)
+    config = tl.Comparison(draws=25, model_error=False)
+    found = tl.differential_features(model, "rna", mdata.obs["cell_type"], report_groups=["type1"], config=config)
     true = true_change[found["feature"]].to_numpy()
     assert ((found["low"] <= true) & (true <= found["high"])).mean() < 0.7
 
@@ -212,7 +215,7 @@ def test_random_groups_do_not_differ(world: tuple[md.MuData, MIDAS]) -> None:
     _, model = world
     for seed in range(3):
         groups = np.random.default_rng(seed).permutation(["a", "b"] * 300)
-        found = tl.differential_features(model, "rna", groups, test=tl.Comparison(draws=20, delta=0.25))
+        found = tl.differential_features(model, "rna", groups, config=tl.Comparison(draws=20, delta=0.25))
         assert not found["differential"].any()
         assert ((found["low"] > 0) | (found["high"] < 0)).mean() <= 0.05
 
@@ -228,7 +231,9 @@ def test_a_few_cells_of_a_type_do_not_differ_from_it(
     for seed in range(2):
         groups = kinds.where(kinds == "type1", None)
         groups.iloc[np.random.default_rng(seed).choice(mine, n, replace=False)] = "few"
-        found = tl.differential_features(model, "rna", groups, only=["few"], test=tl.Comparison(draws=20, delta=0.1))
+        found = tl.differential_features(
+            model, "rna", groups, report_groups=["few"], config=tl.Comparison(draws=20, delta=0.1)
+        )
         assert found["differential"].sum() <= 1
         assert (found["probability"] <= 1).all()
     assert (f"Groups of fewer than 5 cells: 'few ({n})'" in caplog.text) == (n < 5)
@@ -248,20 +253,20 @@ def test_a_group_that_was_not_measured_can_be_compared(mdata: md.MuData, fitted:
     """Its counts are imputed, and its error is the largest of the others."""
     inside = mdata.obs_names.isin(mdata["adt"].obs_names)
     groups = np.where(inside, np.where(np.arange(len(inside)) % 2, "a", "b"), "imputed")
-    found = tl.differential_features(fitted, "adt", groups, test=tl.Comparison(draws=5))
+    found = tl.differential_features(fitted, "adt", groups, config=tl.Comparison(draws=5))
     assert np.isfinite(found[["lfc", "low", "high", "probability"]]).all(axis=None)
 
 
 def test_groups_are_matched_by_name(world: tuple[md.MuData, MIDAS]) -> None:
     mdata, model = world
-    kinds, test = mdata.obs["cell_type"], tl.Comparison(draws=5)
-    a, *others = (tl.differential_features(model, "rna", g, test=test) for g in (kinds, kinds[::-1], "cell_type"))
+    kinds, config = mdata.obs["cell_type"], tl.Comparison(draws=5)
+    a, *others = (tl.differential_features(model, "rna", g, config=config) for g in (kinds, kinds[::-1], "cell_type"))
     for other in others:
         pd.testing.assert_frame_equal(a, other)
-    of_new = tl.differential_features(model, "rna", "cell_type", data=mdata[::-1].copy(), test=test)
+    of_new = tl.differential_features(model, "rna", "cell_type", data=mdata[::-1].copy(), config=config)
     assert set(of_new["group"]) == set(a["group"])
     some = pd.Series(np.arange(500) % 2, index=mdata.obs_names[:500])  # numbers that not all cells have
-    assert set(tl.differential_features(model, "rna", some, only=["1"], test=test)["group"]) == {"1"}
+    assert set(tl.differential_features(model, "rna", some, report_groups=["1"], config=config)["group"]) == {"1"}
     with pytest.raises(
         KeyError, match=r"Expected a column 'celltype' in obs, found: .*cell_type.*mdata.obs\['celltype'\]"
     ):

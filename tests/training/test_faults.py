@@ -99,7 +99,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_the_model(
 def test_a_checkpoint_that_cannot_be_written_is_refused_at_once(mdata: md.MuData, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     for place, found in ((tmp_path, "a folder"), (tmp_path / "file" / "run.ckpt", "which is no folder")):
-        with pytest.raises(OSError, match=rf"expected a checkpoint file that can be written, found .*{found}"):
+        with pytest.raises(OSError, match=rf"expected .* found .*{found}"):
             MIDAS(mdata, config=tiny(epochs=1)).fit(progress=False, checkpoint=place)
 
 

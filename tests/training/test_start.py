@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from helpers import joined, names, one, tiny
-from midas import MIDAS, Config, read_mosaic
+from midas import MIDAS, Config, Mosaic
+from midas.data.minibatch import Minibatch, gather
 from midas.decoding import States, decode
 from midas.training import start as module
 from midas.training.start import start
@@ -52,15 +53,34 @@ def test_features_that_a_batch_lacks_do_not_count_there() -> None:
     np.testing.assert_allclose(expected(model, "rna", zeros(model)), 4.0, atol=0.8)
 
 
-def test_many_cells_are_represented_by_runs_from_all_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_RUN", 5)
-    cells = np.arange(1000) * 3
-    some = module._some(cells, 20)
-    assert len(some) == len(np.unique(some)) == 20
-    assert np.isin(some, cells).all()
-    assert some[0] == 0
-    assert some[-1] == 2997
-    np.testing.assert_array_equal(module._some(cells[:20], 20), cells[:20])
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
+    """Cells whose counts are read, as they are asked for."""
+    asked: list[np.ndarray] = []
+
+    def noted(mosaic: Mosaic, cells: np.ndarray, only: frozenset[str]) -> Minibatch:
+        asked.append(cells)
+        return gather(mosaic, cells, only)
+
+    monkeypatch.setattr(module, "gather", noted)
+    return asked
+
+
+def test_many_cells_are_represented_by_runs_from_all_over(
+    read: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("_RUN", 5), ("_MOST", 20), ("_FEWEST", 5)):
+        monkeypatch.setattr(module, name, value)
+    rna = one([f"c{i:04}" for i in range(1_000)], names("g", 3))
+    rna.X = np.tile(np.arange(1.0, 1_001)[:, None], 3)  # rises from the first cell to the last
+    model = MIDAS(joined({"rna": rna}), config=tiny())
+    assert model.mosaic is not None
+    start(model.vae, model.mosaic, "means", {"rna": np.ones(3, dtype=bool)})
+    (cells,) = read
+    assert len(cells) == len(np.unique(cells)) == 20
+    assert (np.diff(cells.reshape(4, 5)) == 1).all()
+    assert (cells[0], cells[-1]) == (0, 999)
+    np.testing.assert_allclose(expected(model, "rna", zeros(model)), rna.X.mean(), rtol=1e-3)
 
 
 @pytest.mark.parametrize("name", ["rna", "atac"])
@@ -98,11 +118,18 @@ def test_what_no_batch_measured_starts_rare() -> None:
     np.testing.assert_allclose(depth.profile.numpy(), found, rtol=1e-4)
 
 
-def test_cells_on_disk_that_are_read_in_the_order_of_storage_are_sampled_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    mosaic = read_mosaic(one([f"c{i:02}" for i in range(10)][::-1], names("g", 3), ["b", "a"] * 5))
-    assert mosaic.cells[module._order(mosaic)].tolist() == [f"c{i:02}" for i in (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)]
+def test_cells_on_disk_that_are_read_in_the_order_of_storage_are_sampled_in_it(
+    read: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rna = one([f"c{i:02}" for i in range(10)][::-1], names("g", 3), ["b", "a"] * 5)
+    model = MIDAS(joined({"rna": rna}), config=tiny())
+    assert model.mosaic is not None
+    start(model.vae, model.mosaic, "random")
+    assert model.mosaic.cells[np.concatenate(read)].tolist() == [f"c{i:02}" for i in (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)]
+    read.clear()
     monkeypatch.setattr(module, "scattered", lambda *_: True)
-    assert module._order(mosaic).tolist() == [1, 3, 5, 7, 9, 0, 2, 4, 6, 8]
+    start(model.vae, model.mosaic, "random")
+    assert np.concatenate(read).tolist() == [1, 3, 5, 7, 9, 0, 2, 4, 6, 8]
 
 
 def test_training_from_the_means_is_ahead_from_the_first_epoch(mdata: md.MuData) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import anndata as ad
 import mudata as md
 import numpy as np
 import pandas as pd
@@ -10,8 +11,7 @@ import pytest
 from helpers import simulated
 from midas import MIDAS, Mosaic, keys, transfer
 from midas.inference import encode
-from midas.transfer import novelty as module
-from midas.transfer.novelty import FAR, Novelty, enough_near, mostly_far, novelty
+from midas.transfer.novelty import FAR, NEAR, Novelty, enough_near, far_off, mostly_far, novelty
 
 
 def judged(reference: MIDAS, query: Mosaic) -> Novelty:
@@ -41,18 +41,24 @@ def test_of_a_handful_of_cells_the_share_tells(near: int, far: int, doubt: bool)
     assert mostly_far(np.r_[np.full(near, 0.9), np.full(far, 0.1), np.nan]) == doubt
 
 
-def test_cells_are_measured_by_those_that_lie_near(
-    fitted: MIDAS, query: md.MuData, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A type of its own for most of the query does not move the scale."""
-    mosaic = fitted.read(query)
-    plain = module._distances
-    new = np.arange(mosaic.n_cells) >= 30
-    monkeypatch.setattr(module, "_distances", lambda *given: plain(*given) * np.where(new, 1e6, 1e-3))
-    monkeypatch.setattr(module, "_misfit", lambda *_: np.where(new, 9.0, np.linspace(0.1, 0.2, len(new))))
-    found = judged(fitted, mosaic)
-    assert (found.nearness > 0.5).tolist() == (~new).tolist()
-    assert found.score[new].min() > FAR > found.score[~new].max()
+def test_cells_are_measured_by_those_that_lie_near(fitted: MIDAS) -> None:
+    """Cells of a type of their own, nearly half of the query, do not move the scale."""
+
+    def scores(rna: ad.AnnData) -> Novelty:
+        return judged(fitted, fitted.read({"rna": rna}))
+
+    known = simulated()["rna"]
+    new = known.copy()
+    new.X = new.X[:, ::-1].copy()
+    new.obs_names = "new_" + new.obs_names
+    known, new = known[scores(known).nearness > NEAR], new[scores(new).nearness < NEAR / 2]
+    n = known.n_obs
+    assert n >= 20
+    assert new.n_obs > n / 2
+    alone, both = scores(known.copy()), scores(ad.concat([known, new]))
+    np.testing.assert_array_equal(both.nearness[:n], alone.nearness)
+    np.testing.assert_allclose(both.score[:n], alone.score, atol=1e-5)
+    assert both.score[n:].min() > FAR > both.score[:n].max()
 
 
 def test_far_cells_are_unknown_where_others_lie_near_and_warned_of_where_none_do(
@@ -96,7 +102,7 @@ def test_cells_beyond_the_reference_are_told_where_they_are_a_group(together: bo
     far = np.arange(330) < 30
     c[far & together] += 20
     c[-1] = np.nan
-    found = module.far_off(np.where(far, 0.01, 0.5), c)
+    found = far_off(np.where(far, 0.01, 0.5), c)
     assert found.sum() == told
     assert (found <= far).all()
-    assert not module.far_off(np.array([0.01, np.nan]), c[:2]).any()
+    assert not far_off(np.array([0.01, np.nan]), c[:2]).any()

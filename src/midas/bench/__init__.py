@@ -1,6 +1,6 @@
 """The benchmark: data sets x tasks x methods x seeds, one method at a time, resumable, ending in one table and figures."""
 
-from midas.bench.data import SOURCES, Source
+from midas.bench.data import SOURCES, BenchmarkDataset
 from midas.bench.environments import prepare
 from midas.bench.grid import Settings, run_grid
 from midas.bench.registry import METHODS, Method, Shape
@@ -9,10 +9,10 @@ from midas.bench.table import summarise, write_tables
 __all__ = [
     "METHODS",
     "SOURCES",
+    "BenchmarkDataset",
     "Method",
     "Settings",
     "Shape",
-    "Source",
     "prepare",
     "run_grid",
     "summarise",

@@ -23,7 +23,7 @@ GIVEN: Final = "given"  # the mosaic as it was measured; nothing is hidden from 
 
 
 @dataclass(frozen=True)
-class Source:
+class BenchmarkDataset:
     """A data set of the benchmark.
 
     Attributes
@@ -117,12 +117,12 @@ TRIMODAL: Final = (
 )  # fmt: skip
 
 
-def _registry(*sources: Source) -> Mapping[str, Source]:
+def _registry(*sources: BenchmarkDataset) -> Mapping[str, BenchmarkDataset]:
     return MappingProxyType({source.name: source for source in sources})
 
 
 SOURCES: Final = _registry(
-    Source(
+    BenchmarkDataset(
         "wnn",
         _named("pbmc_wnn_mosaic_1600"),
         (GIVEN, "split"),
@@ -130,14 +130,14 @@ SOURCES: Final = _registry(
         "pairing of one of the two paired batches, so alignment and imputation are of cells whose pairing no method "
         "saw.",
     ),
-    Source(
+    BenchmarkDataset(
         "citeseq",
         _named("pbmc_citeseq_10x_2batch"),
         ("paired", "rna+paired", "adt+paired", "diagonal+paired", "diagonal"),
         "PBMC CITE-seq of two experiments; 15 of 29 proteins were measured in one of them only. Labels come partly "
         "from the proteins.",
     ),
-    Source(
+    BenchmarkDataset(
         "standin",
         standin,
         TRIMODAL,
@@ -147,14 +147,14 @@ SOURCES: Final = _registry(
         "well real accessibility is aligned or imputed (expression is less sparse and closer to RNA), nor how strong "
         "batch effects between technologies are removed.",
     ),
-    Source(
+    BenchmarkDataset(
         "snareseq",
         _named("mouse_cortex_snareseq"),
         ("paired", "unpaired", "diagonal+paired"),
         "Mouse cortex with real, very sparse ATAC (about 99 peaks a cell). Batches differ little. Labels come from "
         "the RNA alone.",
     ),
-    Source(
+    BenchmarkDataset(
         "bmmc",
         bone_marrow,
         (GIVEN,),
@@ -162,13 +162,13 @@ SOURCES: Final = _registry(
         "genes. No cell has all three, so translation between proteins and ATAC has no truth; its 600 peaks carry "
         "next to no type signal.",
     ),
-    Source(
+    BenchmarkDataset(
         "asap",
         _named("pbmc_asap_cite_adt_only_4batch"),
         (GIVEN,),
         "Proteins only, of two technologies and two conditions: batch correction of one modality.",
     ),
-    Source(
+    BenchmarkDataset(
         "sim",
         simulated,
         ("paired+full", "diagonal"),
@@ -189,7 +189,7 @@ QUICK: Final = (
 )
 
 
-def chosen(names: str | None) -> list[Source]:
+def parse_datasets(names: str | None) -> list[BenchmarkDataset]:
     """Data sets by comma-separated names; None for all.
 
     Raises
@@ -205,7 +205,7 @@ def chosen(names: str | None) -> list[Source]:
     return [SOURCES[name] for name in wanted]
 
 
-def grid(datasets_: str | None, tasks: str | None, *, quick: bool) -> list[tuple[Source, str]]:
+def grid(datasets_: str | None, tasks: str | None, *, quick: bool) -> list[tuple[BenchmarkDataset, str]]:
     """Data sets with one task each, by comma-separated names.
 
     Parameters
@@ -220,7 +220,7 @@ def grid(datasets_: str | None, tasks: str | None, *, quick: bool) -> list[tuple
     ValueError
         When a name is unknown, or none of the data sets has such a task.
     """
-    sources = chosen(datasets_)
+    sources = parse_datasets(datasets_)
     wanted = None if tasks is None else [name.strip() for name in tasks.split(",") if name.strip()]
     there = [(s, t) for s in sources for t in s.tasks if not quick or tasks is not None or (s.name, t) in QUICK]
     found = [(s, t) for s, t in there if wanted is None or t in wanted]

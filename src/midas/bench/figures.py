@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from midas.bench.table import lower_is_better
+from midas.extras import needs
 from midas.files import replacing
 
 if TYPE_CHECKING:
@@ -158,9 +159,6 @@ def _saved(figure: Figure, file: Path) -> Path:
 
 
 def _check_matplotlib() -> None:
-    try:
+    with needs("matplotlib", "plots"):
         import matplotlib as mpl  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        msg = 'Expected matplotlib for the figures, found none. Install it with: pip install "midas-mosaic[plots]".'
-        raise ValueError(msg) from error
     mpl.use("Agg")

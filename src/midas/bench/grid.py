@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import midas
-from midas.bench.data import Source
+from midas.bench.data import BenchmarkDataset
 from midas.bench.environments import interpreter
 from midas.bench.process import measure
 from midas.bench.registry import Method, Shape
@@ -78,13 +78,13 @@ class TaskFiles:
 class Instrument:
     """How tasks are made, and how results are scored; :mod:`midas.bench.scoring` has the real one."""
 
-    make: Callable[[Source, str, Settings, Path], Shape]
-    score: Callable[[Source, str, Path, Path], Mapping[str, float]]
+    make: Callable[[BenchmarkDataset, str, Settings, Path], Shape]
+    score: Callable[[BenchmarkDataset, str, Path, Path], Mapping[str, float]]
 
 
 def run_grid(
     out: Path,
-    cells: Iterable[tuple[Source, str]],
+    cells: Iterable[tuple[BenchmarkDataset, str]],
     methods: Iterable[Method],
     *,
     seeds: Iterable[int],
@@ -128,7 +128,7 @@ def run_grid(
             _score(out, key, source, files, instrument)
 
 
-def _runs(source: Source, task: str, methods: list[Method], seeds: list[int]) -> Iterator[tuple[Key, Method]]:
+def _runs(source: BenchmarkDataset, task: str, methods: list[Method], seeds: list[int]) -> Iterator[tuple[Key, Method]]:
     for seed in seeds:
         for method in methods:
             yield Key(source.name, task, method.name, seed), method
@@ -153,7 +153,9 @@ def _own(folder: Path) -> bool:
     return not any(folder.iterdir()) or (folder / "run.json").is_file() or (folder / "task.h5mu").is_file()
 
 
-def _task_files(out: Path, source: Source, task: str, settings: Settings, instrument: Instrument) -> TaskFiles:
+def _task_files(
+    out: Path, source: BenchmarkDataset, task: str, settings: Settings, instrument: Instrument
+) -> TaskFiles:
     folder = out / "tasks" / source.name / task
     card = folder / "shape.json"
     if not card.is_file():
@@ -241,7 +243,7 @@ def _environment(method: Method, threads: int) -> dict[str, str]:
     return found
 
 
-def _score(out: Path, key: Key, source: Source, files: TaskFiles, instrument: Instrument) -> None:
+def _score(out: Path, key: Key, source: BenchmarkDataset, files: TaskFiles, instrument: Instrument) -> None:
     folder = key.folder(out)
     if _status(folder) != "ok" or (folder / "scores.json").is_file():
         return

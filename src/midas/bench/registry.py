@@ -227,7 +227,7 @@ METHODS: Final = _registry(
 )
 
 
-def chosen(names: str | None) -> list[Method]:
+def parse_methods(names: str | None) -> list[Method]:
     """Methods by comma-separated names; None for all.
 
     Raises

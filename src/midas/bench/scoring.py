@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
-from midas.bench.data import Source
+from midas.bench.data import BenchmarkDataset
 from midas.bench.grid import Instrument, Settings
 from midas.bench.registry import Shape
 from midas.bench.tasks import read_task, write_task
@@ -42,13 +42,13 @@ COLUMNS: Final = tuple(TITLES)
 def instrument(data: Path | None) -> Instrument:
     """Tasks from the files in a folder, and the scores of this module."""
 
-    def make(source: Source, task: str, settings: Settings, folder: Path) -> Shape:
+    def make(source: BenchmarkDataset, task: str, settings: Settings, folder: Path) -> Shape:
         return write_task(source.load(data), task, settings.cells, folder)
 
     return Instrument(make, score)
 
 
-def score(_: Source, task: str, folder: Path, file: Path) -> dict[str, float]:
+def score(_: BenchmarkDataset, task: str, folder: Path, file: Path) -> dict[str, float]:
     """Score one result.
 
     Parameters

@@ -13,6 +13,7 @@ from midas.bridging.groups import components, composed, one_sided, untied, with_
 from midas.bridging.matching import Links, compare, match
 from midas.bridging.profile import Profile, profile
 from midas.data.rows import measured_counts
+from midas.draw import at_most
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -100,9 +101,7 @@ def _bridge(mosaic: Mosaic, first: str, second: str, seed: int) -> Bridge | None
 
 
 def _some(groups: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    if len(groups) <= _MOST_GROUPS:
-        return groups
-    return groups[np.sort(np.random.default_rng([seed, 6]).choice(len(groups), _MOST_GROUPS, replace=False))]
+    return groups[at_most(len(groups), _MOST_GROUPS, np.random.default_rng([seed, 6]))]
 
 
 def _profile(mosaic: Mosaic, name: str, cells: NDArray[np.int64], gene: NDArray[np.object_], seed: int) -> Profile:

@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 
 from midas.data.names import CellNames
+from midas.data.summary import TYING_CELLS
+from midas.draw import at_most
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
     from midas.data.mosaic import Mosaic
 
 _MOST_CELLS: Final = 2_000  # of each side; to match more takes long
-_ENOUGH: Final = 20  # cells with both modalities, from which on those tie them better than anything guessed
 
 
 def components(mosaic: Mosaic) -> dict[str, int]:
@@ -25,7 +26,7 @@ def components(mosaic: Mosaic) -> dict[str, int]:
     group = {name: i for i, name in enumerate(mosaic.modalities)}
     for a, b in combinations(mosaic.modalities, 2):
         both = mosaic.modalities[a].present & mosaic.modalities[b].present
-        if both.sum() >= _ENOUGH:
+        if both.sum() >= TYING_CELLS:
             old, new = group[b], group[a]
             group = {name: new if number == old else number for name, number in group.items()}
     return group
@@ -43,10 +44,7 @@ def one_sided(mosaic: Mosaic, having: str, lacking: str, seed: int) -> NDArray[n
     order = mosaic.canonical_order()
     wanted = mosaic.modalities[having].present & ~mosaic.modalities[lacking].present
     order = order[wanted[order]]
-    if len(order) <= _MOST_CELLS:
-        return order
-    drawn = np.random.default_rng([seed, 5]).choice(len(order), _MOST_CELLS, replace=False)
-    return order[np.sort(drawn)]
+    return order[at_most(len(order), _MOST_CELLS, np.random.default_rng([seed, 5]))]
 
 
 def composed(pairs: list[NDArray[np.int64]]) -> NDArray[np.int64]:

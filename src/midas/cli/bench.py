@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from midas.cli.common import errors, escape, log_to
+from midas.cli.common import Quiet, errors, escape, log_to
 from midas.cli.options import grouped
 
 if TYPE_CHECKING:
@@ -97,6 +97,7 @@ def bench(
     retry: Annotated[
         bool, typer.Option("--retry", help="Repeat runs that failed, took too long, or could not be scored.")
     ] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Run data sets x tasks x methods x seeds, one at a time, and write a table and figures.
 
@@ -105,16 +106,16 @@ def bench(
 
     Example: `midas bench results/ --data DATA --quick --setup`
     """
-    console = Console(stderr=True)
+    console = Console(stderr=True, quiet=quiet)
     with errors(console):
         from midas.bench.data import grid  # noqa: PLC0415
         from midas.bench.grid import run_grid  # noqa: PLC0415
-        from midas.bench.registry import chosen  # noqa: PLC0415
+        from midas.bench.registry import parse_methods  # noqa: PLC0415
         from midas.bench.scoring import instrument  # noqa: PLC0415
 
         log_to(console)
         cases = grid(wanted.datasets, wanted.tasks, quick=quick)
-        methods = chosen(wanted.methods if wanted.methods is not None or quick else _FULL_METHODS)
+        methods = parse_methods(wanted.methods if wanted.methods is not None or quick else _FULL_METHODS)
         place = tools.folder(console, methods)
         run_grid(
             out,

@@ -8,12 +8,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from midas.cli.common import Data, errors, log_to
+from midas.cli.common import Data, Quiet, errors, log_to
 
 
 def convert(
     data: Data,
     output: Annotated[Path, typer.Option("--output", "-o", help="An .h5mu or .h5ad file, as the input.")],
+    quiet: Quiet = False,
 ) -> None:
     """Write the same data so that cells can be read fast in portions, for training that leaves the counts on disk.
 
@@ -22,7 +23,7 @@ def convert(
 
     Example: `midas convert atlas.h5mu -o fast.h5mu && midas integrate fast.h5mu -o result.h5mu --backed`
     """
-    console = Console(stderr=True)
+    console = Console(stderr=True, quiet=quiet)
     with errors(console):
         from midas.convert import convert as run  # noqa: PLC0415
 

@@ -52,8 +52,8 @@ def inspect(data: Data, batch_key: BatchKey = "batch", layer: Layer = None, conf
 
 
 def _print_mosaic(console: Console, mosaic: Mosaic) -> None:
-    from midas.data.checks import counted  # noqa: PLC0415
     from midas.data.summary import summarise  # noqa: PLC0415
+    from midas.text import counted  # noqa: PLC0415
 
     summary = summarise(mosaic)
     table = Table(
@@ -92,8 +92,8 @@ def _print_frame(console: Console, frame: pd.DataFrame, title: str) -> None:
 
 
 def _print_card(console: Console, folder: Path) -> None:
-    from midas.data.checks import counted  # noqa: PLC0415
     from midas.storage import ModelFileError, read_card  # noqa: PLC0415
+    from midas.text import counted  # noqa: PLC0415
 
     try:
         description = read_card(folder)

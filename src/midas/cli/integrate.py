@@ -170,7 +170,7 @@ def integrate(
 
 def _check_targets(results: Results, source: DataOptions, training: Training, page: Page) -> None:
     """Refuse what could not be written, before hours of training."""
-    from midas.io import check_target  # noqa: PLC0415
+    from midas.io.files import check_target  # noqa: PLC0415
     from midas.reporting import check_page  # noqa: PLC0415
     from midas.storage import check_folder  # noqa: PLC0415
     from midas.training.checkpoint import check_checkpoint  # noqa: PLC0415
@@ -193,7 +193,7 @@ def _check_targets(results: Results, source: DataOptions, training: Training, pa
 
 
 def _read(console: Console, source: DataOptions, training: Training) -> MuData | AnnData:
-    from midas.io import read_file, too_large  # noqa: PLC0415
+    from midas.io.files import read_file, too_large  # noqa: PLC0415
 
     backed = training.backed
     if backed is None and source.data.is_file() and too_large(source.data):

@@ -167,22 +167,19 @@ def _columns(given: list[str] | None) -> list[str]:
 
 
 def _check_table(output: Path, labels: list[str]) -> None:
-    from midas.files import obstacle  # noqa: PLC0415
+    from midas.files import check_writable  # noqa: PLC0415
 
     if not labels:
         raise ValueError("Expected --labels, the columns of the reference's obs to transfer, found none.")
     if output.suffix not in {".csv", ".tsv"}:
         msg = f"{output}: expected a table that ends in .csv or .tsv, found {output.suffix or 'no ending'!r}."
         raise ValueError(msg)
-    found = obstacle(output)
-    if found is not None or output.is_dir():
-        msg = f"{output}: expected a file that can be written, found {found or 'a folder'}. Choose another place."
-        raise ValueError(msg)
+    check_writable(output)
 
 
 def _check_targets(results: Results, source: QueryOptions, reference: str) -> None:
     """Refuse what could not be written, before the tuning."""
-    from midas.io import check_target  # noqa: PLC0415
+    from midas.io.files import check_target  # noqa: PLC0415
     from midas.storage import check_folder  # noqa: PLC0415
 
     check_target(results.output, source.data)

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from midas.cli.common import Layer, Quiet, errors, escape, layer_of, names_of
+from midas.cli.common import Layer, Quiet, errors, escape, key_of, layer_of, names_of
 from midas.cli.options import grouped
 
 if TYPE_CHECKING:
@@ -25,9 +25,12 @@ _RNA, _PROTEINS, _PEAKS = "RNA", "Proteins", "Peaks"
 class Input:
     """How the input is read, and what it is to be alike."""
 
-    batch_key: Annotated[str, typer.Option(help="Column of obs that names batches, in .h5ad and .h5mu files.")] = (
-        "batch"
-    )
+    batch_key: Annotated[
+        str,
+        typer.Option(
+            help="Column of obs that names batches, in .h5ad and .h5mu files; 'none' when each file is one batch."
+        ),
+    ] = "batch"
     layer: Layer = None
     reference: Annotated[
         Path | None,
@@ -161,7 +164,7 @@ def prepare(
         mdata = pp.prepare(
             sources,
             cutoffs=cutoffs,
-            batch_key=given.batch_key,
+            batch_key=key_of(given.batch_key),
             layer=layer_of(given.layer),
             proteins=adt.proteins,
             fragments=_pairs(peaks.fragments or []),
@@ -184,7 +187,7 @@ def _schema(reference: Path) -> MosaicSchema:
 
 def _check_targets(output: Path, sources: list[str]) -> None:
     """Refuse a file that cannot be written, or that is one of those read."""
-    from midas.io import check_target  # noqa: PLC0415
+    from midas.io.files import check_target  # noqa: PLC0415
     from midas.pp.inputs import named  # noqa: PLC0415
 
     check_target(output)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from midas.cli.common import Seed, errors
+from midas.cli.common import Quiet, Seed, errors
 
 
 def simulate(
@@ -21,14 +21,15 @@ def simulate(
         str, typer.Option(help="Modalities of each batch, batches separated by commas.")
     ] = "rna+adt+atac,rna+adt,rna+atac,adt+atac",
     seed: Seed = 0,
+    quiet: Quiet = False,
 ) -> None:
     """Make a mosaic with known truth: cell types in a tree, a continuous branch, batch effects, linked features.
 
     Example: `midas simulate -o mosaic.h5mu --cells 3000 --mosaic rna+adt,rna,adt`
     """
-    console = Console(stderr=True)
+    console = Console(stderr=True, quiet=quiet)
     with errors(console):
-        from midas.io import check_target, write_mudata  # noqa: PLC0415
+        from midas.io.files import check_target, write_mudata  # noqa: PLC0415
         from midas.simulate import SimulationConfig  # noqa: PLC0415
         from midas.simulate import mosaic as make  # noqa: PLC0415
 

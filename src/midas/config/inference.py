@@ -14,7 +14,7 @@ class InferenceConfig:
 
     Attributes
     ----------
-    neighbours
+    n_neighbors
         A cell without the modality gets the mean over so many nearest cells in c that were measured in it, each decoded from its
         own state; cells of batches that measure alike come first. Where a cell's batch merely lacks some features, half of their
         value comes from the neighbours and half from the cell itself. 0: from the cell's own state alone.
@@ -23,9 +23,9 @@ class InferenceConfig:
         leaves no room for that.
     """
 
-    neighbours: int = 40
+    n_neighbors: int = 40
     spread: bool = True
 
     def __post_init__(self) -> None:
         check_types(self)
-        expect(self, "neighbours", self.neighbours >= 0, "0 or more")
+        expect(self, "n_neighbors", self.n_neighbors >= 0, "0 or more")

@@ -94,7 +94,7 @@ class Config:
                 gradient_clip=None,
                 precision="32",
             ),
-            inference=InferenceConfig(neighbours=0, spread=False),
+            inference=InferenceConfig(n_neighbors=0, spread=False),
         )
 
     @classmethod

@@ -8,13 +8,13 @@ from types import EllipsisType
 
 import pandas as pd
 
-from midas.data.checks import describe_names
 from midas.data.combine import renamed
 from midas.data.mosaic import Mosaic
 from midas.data.parts import Layer, MosaicData, batches_in
 from midas.data.read import read_for_model
 from midas.data.read_options import ReadOptions
 from midas.data.schema import MosaicSchema
+from midas.text import describe_names
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ import pandas as pd
 from mudata import MuData
 
 from midas.columns import Table, as_text, merged
-from midas.data.checks import counted, describe_names
 from midas.data.parts import MosaicData, Part
+from midas.text import counted, describe_names
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

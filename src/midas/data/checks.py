@@ -10,10 +10,10 @@ import numpy as np
 from midas import keys
 
 if TYPE_CHECKING:
-    import pandas as pd
     import scipy.sparse as sp
     from numpy.typing import NDArray
 
+    from midas.data.parts import Part
     from midas.data.sources import Source
     from midas.likelihoods import Support
 
@@ -42,7 +42,7 @@ class Scan:
     detected: NDArray[np.bool_]
 
 
-def scan(source: Source, support: Support, part: Any, group: NDArray[np.int64], n_groups: int) -> Scan:  # noqa: ANN401
+def scan(source: Source, support: Support, part: Part, group: NDArray[np.int64], n_groups: int) -> Scan:
     """Check every value and note empty rows and undetected features.
 
     Parameters
@@ -78,7 +78,7 @@ def scan(source: Source, support: Support, part: Any, group: NDArray[np.int64], 
     return Scan(empty, detected)
 
 
-def _check_values(block: sp.csr_matrix, support: Support, part: Any, start: int) -> None:  # noqa: ANN401
+def _check_values(block: sp.csr_matrix, support: Support, part: Part, start: int) -> None:
     values = block.data
     tests = [(~np.isfinite(values), "NaN or infinite values", "Remove or mend these cells or features.")]
     if values.dtype.kind == "f" and values.dtype.itemsize > _LARGEST.dtype.itemsize:
@@ -116,14 +116,3 @@ def _written(value: Any) -> str:  # noqa: ANN401 - a number of numpy
     """A number in few digits, unless these make it another one."""
     short = f"{value:.6g}"
     return short if value.dtype.type(short) == value or not np.isfinite(value) else str(value)
-
-
-def counted(n: float, one: str, many: str) -> str:
-    """Write a number with its noun: ``1 gene``, ``2,000 genes``."""
-    return f"{n:,} {one if n == 1 else many}"
-
-
-def describe_names(names: pd.Index, most: int = 5) -> str:
-    """List the first few names and how many there are."""
-    shown = ", ".join(repr(str(name)) for name in names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"

@@ -103,7 +103,7 @@ def joined(first: Mosaic, second: Mosaic) -> Mosaic:
     )
 
 
-def chosen(mosaic: Mosaic, cells: NDArray[np.int64]) -> Mosaic:
+def take_cells(mosaic: Mosaic, cells: NDArray[np.int64]) -> Mosaic:
     """Keep some cells of a mosaic, `(n,)`, in that order."""
     return replace(
         mosaic,

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 
 from midas.data.blocks import chromosomes, order_and_blocks
-from midas.data.checks import describe_names
 from midas.data.opened import Opened
 from midas.data.parts import Part
 from midas.data.schema import ModalitySchema
 from midas.modality import Modality, preset
+from midas.text import describe_names
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 
 from midas.data.cells import Cells
-from midas.data.checks import CountsError, Scan, counted, scan
+from midas.data.checks import CountsError, Scan, scan
 from midas.data.features import as_in_input
 from midas.data.measured import measured_features
 from midas.data.mosaic import ModalityRows
 from midas.data.opened import Opened
 from midas.data.schema import ModalitySchema
 from midas.likelihoods import LIKELIHOODS
+from midas.text import counted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,7 +9,8 @@ import pandas as pd
 
 from midas import keys
 from midas.data.blocks import peak_keys
-from midas.data.checks import Scan, describe_names
+from midas.data.checks import Scan
+from midas.text import describe_names
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from midas.data.checks import counted
 from midas.data.names import CellNames
 from midas.data.read_options import ReadOptions
 from midas.data.schema import MosaicSchema
 from midas.data.sources import MemorySource, Source
+from midas.text import counted
 
 if TYPE_CHECKING:
     from midas.config import NetworkConfig

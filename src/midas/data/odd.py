@@ -13,11 +13,11 @@ from midas.antibodies import protein_arrays, tagged_antibodies
 from midas.barcodes import bases
 from midas.data.blocks import read_peaks
 from midas.data.cells import Cells
-from midas.data.checks import counted, describe_names
 from midas.data.features import letters_of
 from midas.data.mosaic import ModalityRows
 from midas.data.opened import Opened
 from midas.data.parts import Part
+from midas.text import counted, describe_names
 
 _SMALL_PANEL = 1_000  # features, of which the names of an antibody panel and of some genes can be taken for each other
 _SEVERAL = 5  # antibodies among genes that are more than a gene with an odd name

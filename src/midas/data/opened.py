@@ -10,9 +10,9 @@ import pandas as pd
 
 from midas.data.blocks import peak_keys, read_peaks
 from midas.data.cells import Cells
-from midas.data.checks import describe_names
 from midas.data.parts import Layer, Part, counts_of, layer_in
 from midas.data.sources import BackedSource, ColumnsSource, Source, open_source
+from midas.text import describe_names
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -15,9 +15,10 @@ from mudata import MuData
 from midas.antibodies import looks_like_proteins
 from midas.columns import as_text, rows_by_map
 from midas.data.blocks import read_peaks
-from midas.data.checks import CountsError, describe_names
+from midas.data.checks import CountsError
 from midas.data.joint import joint
 from midas.modality import canonical, preset
+from midas.text import describe_names
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

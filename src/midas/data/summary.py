@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pandas as pd
 
-from midas.data.checks import counted, describe_names
+from midas.text import counted, describe_names
 
 if TYPE_CHECKING:
     from midas.data.mosaic import Mosaic
+
+TYING_CELLS: Final = 20
+"""Cells with two modalities, from which on these tie them better than anything guessed."""
+
+WEAK_BRIDGE: Final = 50
+"""Fewer cells with two modalities tie them weakly."""
 
 # Below this many cells a batch adds noise rather than knowledge of its batch effect.
 _TINY_BATCH = 50
@@ -69,11 +75,13 @@ def _warnings(cells: pd.DataFrame, bridges: dict[tuple[str, str], int]) -> list[
     islands = _islands(modalities, bridges)
     if len(islands) > 1:
         groups = " | ".join("+".join(group) for group in islands)
+        few = any(0 < n < TYING_CELLS for n in bridges.values())
         found.append(
-            f"No cell bridges {groups}: only genes that their features stand for can tie them, or their cells will not align."
+            (f"Fewer than {TYING_CELLS} cells bridge" if few else "No cell bridges")
+            + f" {groups}: only genes that their features stand for can tie them, or their cells will not align."
         )
     for (a, b), n in bridges.items():
-        if 0 < n < _TINY_BATCH:
+        if 0 < n < WEAK_BRIDGE:
             found.append(f"Only {counted(n, 'cell has', 'cells have')} both {a} and {b}: a weak bridge.")
     tiny = cells["all"][cells["all"] < _TINY_BATCH]
     if len(tiny) == 1:
@@ -90,10 +98,10 @@ def _warnings(cells: pd.DataFrame, bridges: dict[tuple[str, str], int]) -> list[
 
 
 def _islands(modalities: list[str], bridges: dict[tuple[str, str], int]) -> list[list[str]]:
-    """Groups of modalities that cells connect, directly or through others."""
+    """Groups of modalities that enough cells tie, directly or through others."""
     groups = [{name} for name in modalities]
     for (a, b), n in bridges.items():
-        if n:
+        if n >= TYING_CELLS:
             joined = [group for group in groups if a in group or b in group]
             groups = [group for group in groups if group not in joined] + [set().union(*joined)]
     return sorted(sorted(group) for group in groups)

@@ -19,7 +19,7 @@ from mudata import MuData
 from midas.columns import writable
 from midas.data.joint import joining
 from midas.data.parts import own_index, rows_in
-from midas.files import obstacle, replacing
+from midas.files import check_writable, replacing
 from midas.memory import give_back
 
 _READERS: dict[str, str] = {".h5mu": "a MuData", ".h5ad": "an AnnData", ".zarr": "an AnnData or a MuData"}
@@ -125,10 +125,7 @@ def check_rewritable(source: Path, target: Path) -> None:
     if target.exists() and target.samefile(source):
         msg = f"{target}: expected a file that is not the input, found the same file. Choose another name."
         raise DataFileError(msg)
-    found = obstacle(target)
-    if found is not None:
-        msg = f"{target}: expected a folder that can be written to, found {found}. Choose another place."
-        raise DataFileError(msg)
+    check_writable(target, folder=True, error=DataFileError)
 
 
 def bytes_in_memory(path: Path) -> int:
@@ -166,20 +163,14 @@ def check_target(target: Path, source: Path | None = None) -> None:
     if target.suffix != ".h5mu":
         msg = f"{target}: expected the result to end in .h5mu, found {target.suffix or 'no ending'!r}."
         raise DataFileError(msg)
-    if target.is_dir():
-        msg = f"{target}: expected the name of a file, found a folder. Choose another name."
-        raise DataFileError(msg)
     if source is not None and target.exists() and source.exists() and target.samefile(source):
         msg = f"{target}: expected a result file that is not the input, found the same file. Choose another name."
         raise DataFileError(msg)
-    found = obstacle(target)
-    if found is not None:
-        msg = f"{target}: expected a folder that can be written to, found {found}. Choose another place."
-        raise DataFileError(msg)
+    check_writable(target, error=DataFileError)
 
 
-def write_mudata(target: str | Path, mdata: MuData) -> None:
-    """Write a MuData, whole or not at all.
+def write_mudata(path: str | Path, mdata: MuData) -> None:
+    """Write a MuData to an ``.h5mu`` file, whole or not at all.
 
     Examples
     --------
@@ -187,7 +178,7 @@ def write_mudata(target: str | Path, mdata: MuData) -> None:
     >>> Path("mosaic.h5mu").is_file()
     True
     """
-    with replacing(Path(target)) as scratch, joining():
+    with replacing(Path(path)) as scratch, joining():
         write_h5mu(scratch, mdata)
 
 

@@ -16,7 +16,6 @@ from anndata import AnnData
 from mudata import MuData
 
 from midas import keys
-from midas.data.checks import describe_names
 from midas.data.csr_file import ROWS_AT_ONCE, write_csr
 from midas.data.joint import joining, joint
 from midas.data.parts import modalities_in
@@ -25,6 +24,7 @@ from midas.data.wanted import name_in
 from midas.files import replacing
 from midas.io.files import check_target, is_text, named_by_text, write_h5mu
 from midas.results import all_layout, check_rows, frame, of_another, own_layout, write_dense
+from midas.text import describe_names
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

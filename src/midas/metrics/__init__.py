@@ -13,7 +13,7 @@ from midas.metrics.embedding import (
 )
 from midas.metrics.evaluate import evaluate, midas_result
 from midas.metrics.fold_change import fold_change_correlation, fold_changes, group_fold_changes, pearson
-from midas.metrics.information import canonical_correlation, information, recovered
+from midas.metrics.information import canonical_correlation, label_predictability, linear_r2
 from midas.metrics.links import LinkRecovery, link_recovery
 from midas.metrics.neighbours import Neighbours, neighbours
 from midas.metrics.result import Result, ResultError, Values
@@ -42,10 +42,11 @@ __all__ = [
     "fold_changes",
     "foscttm",
     "group_fold_changes",
-    "information",
     "label_agreement",
     "label_micro_f1",
+    "label_predictability",
     "label_transfer_f1",
+    "linear_r2",
     "link_recovery",
     "midas_result",
     "mixing",
@@ -54,7 +55,6 @@ __all__ = [
     "neighbourhood_overlap",
     "neighbours",
     "pearson",
-    "recovered",
     "reliability",
     "scib",
     "tasks",

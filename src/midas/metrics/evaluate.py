@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from midas import keys
 from midas.metrics.counts import count_scores
 from midas.metrics.embedding import foscttm, label_transfer_f1
 from midas.metrics.inputs import finite_rows
@@ -23,8 +24,10 @@ from midas.metrics.wnn import weighted_neighbours
 from midas.modality import preset
 
 if TYPE_CHECKING:
+    from anndata import AnnData
     from numpy.typing import NDArray
 
+    from midas.metrics.neighbours import Neighbours
     from midas.model import MIDAS
 
 
@@ -33,7 +36,7 @@ def evaluate(
     result: Result,
     *,
     full: Result | None = None,
-    unlabelled: tuple[str, ...] = ("unknown",),
+    unlabelled: tuple[str, ...] = keys.NO_LABEL,
     state_key: str = "X_truth",
     n_cells: int = 2_000,
     seed: int = 0,
@@ -50,7 +53,7 @@ def evaluate(
     full
         What it made of the same cells with all modalities (the task ``full`` or ``paired``); None for no comparison.
     unlabelled
-        Labels that are none, beside ``unknown``, which the task calls cells whose label is missing.
+        Labels that are none, whatever their case, beside ``unknown``, which the task calls cells whose label is missing.
     state_key
         Name of the true biological state in the truth's obsm, which simulated data have.
     n_cells
@@ -142,7 +145,7 @@ def midas_result(model: MIDAS, task: Task, *, n_cells: int | None = None, seed: 
     )
 
 
-def _table(adata: Any, cells: pd.Index | None) -> Values:  # noqa: ANN401 - an AnnData
+def _table(adata: AnnData, cells: pd.Index | None) -> Values:
     rows = slice(None) if cells is None else np.flatnonzero(adata.obs_names.isin(cells))
     return Values(adata.obs_names[rows], np.asarray(adata.X)[rows].astype(np.float32), adata.var_names)
 
@@ -214,7 +217,7 @@ def _imputed(task: Task, result: Result, cells: pd.Index, seed: int) -> dict[str
     return found
 
 
-def _corrected_graph(task: Task, result: Result, cells: pd.Index, seed: int) -> Any:  # noqa: ANN401 - or None
+def _corrected_graph(task: Task, result: Result, cells: pd.Index, seed: int) -> NDArray[np.float64] | Neighbours | None:
     wanted = [m for m in task.truth.mod if m in result.corrected]
     if set(wanted) != set(task.truth.mod):
         return None

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from midas import keys
 from midas.metrics.inputs import same_cells
 from midas.metrics.labels import known_labels
 
@@ -25,7 +26,7 @@ def group_fold_changes(
     measured: NDArray[np.bool_] | None = None,
     pseudocount: float = 0.01,
 ) -> NDArray[np.float64]:
-    """Natural log fold change of the mean counts of each group against all other cells, `(n_groups, n_features)`.
+    """Log2 fold change of the mean counts of each group against all other cells, `(n_groups, n_features)`.
 
     Parameters
     ----------
@@ -39,7 +40,7 @@ def group_fold_changes(
         Batch of each cell, `(n_cells,)`, and the features that each batch measured, `(n_batches, n_features)`: a feature
         counts in those alone. None when all measured all.
     pseudocount
-        Added to the means.
+        Added to the means; less than in :mod:`midas.tl`, as published scores were made with it.
 
     Returns
     -------
@@ -49,8 +50,8 @@ def group_fold_changes(
     --------
     >>> import midas, numpy as np
     >>> counts = np.array([[4.0, 1], [4, 1], [1, 1]])
-    >>> np.exp(midas.metrics.group_fold_changes(counts, np.array([0, 0, 1]), 2, pseudocount=0)).tolist()
-    [[4.0, 1.0], [0.25, 1.0]]
+    >>> midas.metrics.group_fold_changes(counts, np.array([0, 0, 1]), 2, pseudocount=0).tolist()
+    [[2.0, 0.0], [-2.0, 0.0]]
     """
     batch = np.zeros(len(groups), dtype=np.int64) if batch is None else batch
     measured = np.ones((1, counts.shape[1]), dtype=np.bool_) if measured is None else measured
@@ -67,7 +68,7 @@ def group_fold_changes(
     cells = (number * measured).sum(1).astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean, rest = total / cells, (total.sum(0) - total) / (cells.sum(0) - cells)
-        change: NDArray[np.float64] = np.log((mean + pseudocount) / (rest + pseudocount))
+        change: NDArray[np.float64] = np.log2((mean + pseudocount) / (rest + pseudocount))
     return change
 
 
@@ -75,20 +76,20 @@ def fold_changes(
     counts: ArrayLike | sp.spmatrix,
     labels: ArrayLike,
     *,
-    unlabelled: Sequence[str] = ("unknown",),
+    unlabelled: Sequence[str] = keys.NO_LABEL,
     pseudocount: float = 0.01,
 ) -> pd.DataFrame:
-    r"""Natural log fold change of each feature in each type against the rest, types x features.
+    r"""Log2 fold change of each feature in each type against the rest, types x features.
 
-    :math:`\log \frac{\bar x_{\text{type}} + \varepsilon}{\bar x_{\text{rest}} + \varepsilon}` of mean counts, dense or
-    sparse. Cells whose label is missing (NaN) or one of `unlabelled` take no part, nor do those without a finite count, as
-    cells that a method has no counts of.
+    :math:`\log_2 \frac{\bar x_{\text{type}} + \varepsilon}{\bar x_{\text{rest}} + \varepsilon}` of mean counts, dense or
+    sparse. Cells whose label is missing (NaN) or, whatever its case, one of `unlabelled` take no part, nor do those without a
+    finite count, as cells that a method has no counts of.
 
     Examples
     --------
     >>> import midas
     >>> midas.metrics.fold_changes([[4, 1], [4, 1], [1, 1]], ["a", "a", "b"], pseudocount=0).round(2).loc["a"].tolist()
-    [1.39, 0.0]
+    [2.0, 0.0]
     """
     types, known = known_labels(_with_counts(counts, labels), unlabelled)
     names = np.unique(types[known])
@@ -105,7 +106,7 @@ def fold_change_correlation(
     labels: ArrayLike,
     *,
     measured: ArrayLike | None = None,
-    unlabelled: Sequence[str] = ("unknown",),
+    unlabelled: Sequence[str] = keys.NO_LABEL,
     pseudocount: float = 0.01,
 ) -> float:
     """Pearson r of the fold changes of raw with those of batch-corrected counts, over all types and features.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 
-def information(
+def label_predictability(
     x: ArrayLike, labels: ArrayLike, *, classifier: Literal["knn", "linear"] = "knn", folds: int = 5, seed: int = 0
 ) -> float:
     r"""How well labels can be told from an embedding: 1 for always, 0 for chance or worse.
@@ -44,7 +44,7 @@ def information(
     Examples
     --------
     >>> x, labels = np.repeat([[0.0], [9.0]], 50, axis=0), ["B"] * 50 + ["T"] * 50
-    >>> bool(midas.metrics.information(x, labels) > 0.9)
+    >>> bool(midas.metrics.label_predictability(x, labels) > 0.9)
     True
     """
     same_cells(x, labels)
@@ -69,7 +69,7 @@ def information(
     return float(max((balanced_accuracy_score(names[kept], guess) - chance) / (1 - chance), 0.0))
 
 
-def recovered(truth: ArrayLike, c: ArrayLike, *, folds: int = 5, seed: int = 0) -> float:
+def linear_r2(truth: ArrayLike, c: ArrayLike, *, folds: int = 5, seed: int = 0) -> float:
     """Cross-validated R^2 of a known state predicted linearly from c, over all its dimensions together: 1 is all of it.
 
     0 is no better than the mean, and less than 0 can be had by chance.
@@ -78,7 +78,7 @@ def recovered(truth: ArrayLike, c: ArrayLike, *, folds: int = 5, seed: int = 0) 
     --------
     >>> rng = np.random.default_rng(0)
     >>> truth = rng.normal(size=(200, 2))
-    >>> bool(midas.metrics.recovered(truth, truth @ rng.normal(size=(2, 4))) > 0.9)
+    >>> bool(midas.metrics.linear_r2(truth, truth @ rng.normal(size=(2, 4))) > 0.9)
     True
     """
     y, x = _matched(truth, c)

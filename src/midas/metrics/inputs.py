@@ -9,7 +9,7 @@ import pandas as pd
 import scipy.sparse as sp
 from anndata import AnnData
 
-from midas.data.checks import describe_names
+from midas.text import describe_names
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

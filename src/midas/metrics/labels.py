@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
 
 def known_labels(labels: ArrayLike, unlabelled: Sequence[str] = ()) -> tuple[NDArray[np.str_], NDArray[np.bool_]]:
-    """Labels as text, and which cells have one, both `(n_cells,)`: not those with NaN, None or one of `unlabelled`.
+    """Labels as text, and which cells have one, both `(n_cells,)`: not those with NaN, None or one of `unlabelled` in any case.
 
     Numbers are written as :func:`midas.columns.as_text` does, so that 1, 1.0 and "1" are one label.
 
     Examples
     --------
     >>> from midas.metrics.labels import known_labels
-    >>> known_labels(["B", float("nan"), "unknown", "T"], ["unknown"])[1].tolist()
+    >>> known_labels(["B", float("nan"), "Unknown", "T"], ["unknown"])[1].tolist()
     [True, False, False, True]
     """
     # As objects, since among texts numpy would make the type "nan" of NaN.
     values = pd.Series(np.asarray(labels, dtype=object))
     text: NDArray[np.str_] = as_text(values).astype(str)
-    return text, ~(values.isna().to_numpy() | np.isin(text, list(unlabelled)))
+    return text, ~(values.isna().to_numpy() | np.isin(np.char.lower(text), [name.lower() for name in unlabelled]))
 
 
 def some_labels(labels: ArrayLike, unlabelled: Sequence[str] = ()) -> tuple[NDArray[np.str_], NDArray[np.bool_]]:
@@ -41,7 +41,8 @@ def some_labels(labels: ArrayLike, unlabelled: Sequence[str] = ()) -> tuple[NDAr
     """
     text, known = known_labels(labels, unlabelled)
     if not known.any():
-        why = " or ".join(["missing", *map(repr, unlabelled)])
+        found = np.unique(text[~pd.isna(np.asarray(labels, dtype=object))]).tolist()
+        why = " or ".join(["missing", *map(repr, found)])
         msg = f"Expected cells with a label, found none among {len(text):,}: all are {why}. Give the labels of some."
         raise ValueError(msg)
     return text, known

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 import numpy as np
 import pandas as pd
 
-from midas.data.checks import describe_names
 from midas.files import replacing
+from midas.text import describe_names
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

@@ -20,6 +20,8 @@ from scipy.sparse.linalg import ArpackError, eigsh
 from scipy.stats import chi2
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
+from midas import keys
+from midas.extras import needs
 from midas.metrics import scib_package
 from midas.metrics.inputs import dense, same_cells
 from midas.metrics.labels import cells_by_label, complete, known_labels, some_labels
@@ -97,7 +99,7 @@ def scib(
     batch: Sequence[str] | ArrayLike,
     labels: Sequence[str] | ArrayLike,
     *,
-    unlabelled: Sequence[str] = ("unknown",),
+    unlabelled: Sequence[str] = keys.NO_LABEL,
     seed: int = 0,
     engine: Engine = "own",
 ) -> ScibScores:
@@ -113,7 +115,8 @@ def scib(
     batch, labels
         Of each cell.
     unlabelled
-        Labels that are none, as missing ones (NaN) are: their cells are left out. A graph must be made without them.
+        Labels that are none, whatever their case, as missing ones (NaN) are: their cells are left out. A graph must be made
+        without them.
     seed
         Of the clustering.
     engine
@@ -277,11 +280,15 @@ def leiden(graph: Neighbours, *, resolutions: Sequence[float] = RESOLUTIONS, see
     edges = np.column_stack([weights.row, weights.col]).tolist()
     network = igraph.Graph(n=graph.n_cells, edges=edges)
     found = []
-    for resolution in resolutions:
-        igraph.set_random_number_generator(random.Random(seed))
-        parts = network.community_leiden(objective_function="modularity", weights=weights.data, resolution=resolution)
-        found.append(parts.membership)
-    igraph.set_random_number_generator(random)
+    try:
+        for resolution in resolutions:
+            igraph.set_random_number_generator(random.Random(seed))
+            parts = network.community_leiden(
+                objective_function="modularity", weights=weights.data, resolution=resolution
+            )
+            found.append(parts.membership)
+    finally:  # the generator is igraph's own, of the whole process
+        igraph.set_random_number_generator(random)
     return np.asarray(found, dtype=np.int64)
 
 
@@ -355,11 +362,8 @@ def _accepted(near: NDArray[np.int64], batches: NDArray[np.int64], alpha: float)
 
 
 def _igraph() -> Any:  # noqa: ANN401 - the module
-    try:
+    with needs("igraph", "metrics"):
         import igraph  # noqa: PLC0415 - optional
-    except ImportError as error:
-        msg = 'Expected the package igraph for clustering, found none. Install it: pip install "midas-mosaic[metrics]".'
-        raise ImportError(msg) from error
     return igraph
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from midas.extras import needs
 from midas.metrics.neighbours import Neighbours
 
 if TYPE_CHECKING:
@@ -42,12 +43,6 @@ def _first(graph: Neighbours, k: int) -> Any:  # noqa: ANN401 - a type of the pa
 
 
 def _package() -> Any:  # noqa: ANN401 - the module
-    try:
+    with needs("scib-metrics", "scib", otherwise=", or use engine='own'."):
         import scib_metrics  # noqa: PLC0415 - optional, and slow to import
-    except ImportError as error:
-        msg = (
-            'Expected the package scib-metrics, found none. Install it: pip install "midas-mosaic[scib]", or use '
-            "engine='own'."
-        )
-        raise ImportError(msg) from error
     return scib_metrics

@@ -12,6 +12,7 @@ import pandas as pd
 from sklearn.decomposition import PCA
 from sklearn.metrics import silhouette_samples
 
+from midas import keys
 from midas.expect import sklearn_seed
 from midas.metrics.embedding import foscttm, label_transfer_f1
 from midas.metrics.inputs import finite_rows, same_cells
@@ -126,7 +127,7 @@ def modality_asw(latents: Mapping[str, ArrayLike], labels: ArrayLike) -> float:
 
 
 def alignment(
-    latents: Mapping[str, ArrayLike], labels: ArrayLike, *, unlabelled: Sequence[str] = ("unknown",)
+    latents: Mapping[str, ArrayLike], labels: ArrayLike, *, unlabelled: Sequence[str] = keys.NO_LABEL
 ) -> dict[str, float]:
     """Score how cells seen through single modalities lie to each other.
 
@@ -138,7 +139,7 @@ def alignment(
     labels
         Of the cells.
     unlabelled
-        Labels that are none, as missing ones (NaN) are; such cells count for FOSCTTM alone.
+        Labels that are none, whatever their case, as missing ones (NaN) are; such cells count for FOSCTTM alone.
 
     Returns
     -------

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from midas.metrics.embedding import label_micro_f1, neighbourhood_overlap
-from midas.metrics.information import canonical_correlation, information, recovered
+from midas.metrics.information import canonical_correlation, label_predictability, linear_r2
 from midas.metrics.labels import known_labels
 from midas.metrics.neighbours import neighbours
 from midas.metrics.result import Result
@@ -24,17 +24,17 @@ _FOLDS: Final = 5
 
 
 def separation(task: Task, result: Result, unlabelled: tuple[str, ...], seed: int) -> dict[str, float]:
-    """``batch_in_c`` and ``type_in_u``, the information of :func:`~midas.metrics.information`: both should be 0.
+    """``batch_in_c`` and ``type_in_u``, the score of :func:`~midas.metrics.label_predictability`: both should be 0.
 
     NaN for a method without a technical state, and where fewer than two batches or types have five cells. Types that are not
     evenly in all batches can be told from a perfect u too.
     """
     c = result.embedding.get(task.truth.obs_names)
-    found = {"batch_in_c": _information(c, task.batch.to_numpy(), seed), "type_in_u": _NAN}
+    found = {"batch_in_c": _predictability(c, task.batch.to_numpy(), seed), "type_in_u": _NAN}
     if result.technical is not None and task.labels is not None:
         u, (labels, known) = result.technical.get(task.truth.obs_names), known_labels(task.labels, unlabelled)
         kept = np.isfinite(u).all(1) & known
-        found["type_in_u"] = _information(u[kept], labels[kept], seed)
+        found["type_in_u"] = _predictability(u[kept], labels[kept], seed)
     return found
 
 
@@ -48,7 +48,7 @@ def known_state(task: Task, result: Result, state_key: str, seed: int) -> dict[s
     state, c = state[kept], result.embedding.get(task.truth.obs_names)[kept]
     if len(state) < _FOLDS or not np.ptp(state, axis=0).any():
         return found
-    return {"state_r2": recovered(state, c, seed=seed), "state_correlation": canonical_correlation(state, c)}
+    return {"state_r2": linear_r2(state, c, seed=seed), "state_correlation": canonical_correlation(state, c)}
 
 
 def like_full(
@@ -86,7 +86,7 @@ def _named(z: NDArray[np.float64], types: NDArray[np.str_], seed: int) -> NDArra
     return named
 
 
-def _information(x: ArrayLike, labels: NDArray[np.str_], seed: int) -> float:
+def _predictability(x: ArrayLike, labels: NDArray[np.str_], seed: int) -> float:
     """NaN where there is nothing to tell apart."""
     sizes = np.unique(labels, return_counts=True)[1]
-    return information(x, labels, folds=_FOLDS, seed=seed) if (sizes >= _FOLDS).sum() > 1 else _NAN
+    return label_predictability(x, labels, folds=_FOLDS, seed=seed) if (sizes >= _FOLDS).sum() > 1 else _NAN

@@ -8,8 +8,8 @@ from midas.pl.bars import contributions
 from midas.pl.confusion import confusion
 from midas.pl.counts import imputed
 from midas.pl.dynamics import along_pseudotime, correlation
-from midas.pl.embedding import combinations, embedding, umap
-from midas.pl.foldchange import fold_changes
+from midas.pl.embedding import embedding, umap
+from midas.pl.fold_change import fold_changes
 from midas.pl.grid import grid
 from midas.pl.overview import mosaic
 from midas.pl.scores import accessibility, unknown_score
@@ -18,7 +18,6 @@ from midas.pl.training import history
 __all__ = [
     "accessibility",
     "along_pseudotime",
-    "combinations",
     "confusion",
     "contributions",
     "correlation",

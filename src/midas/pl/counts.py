@@ -11,6 +11,7 @@ import scipy.sparse as sp
 from sklearn.metrics import roc_auc_score
 
 from midas import keys
+from midas.draw import at_most
 from midas.pl.figure import LINE, axes_for, bare, panels, write
 from midas.tl.inputs import known_names, panels_of, values_of
 
@@ -97,7 +98,7 @@ def _values(
     """Pairs of values that were measured and imputed; whole rows are chosen, so that no matrix is made dense."""
     rows = max(1, _MAX_VALUES // max(1, before.shape[1]))
     if rows < before.shape[0]:
-        chosen = np.sort(rng.choice(before.shape[0], rows, replace=False))
+        chosen = at_most(before.shape[0], rows, rng)
         before, after, measured = before[chosen], after[chosen], measured[chosen]
     x, y = (np.asarray(v.toarray() if bool(sp.issparse(v)) else v, dtype=np.float64).ravel() for v in (before, after))
     both = measured.ravel() & np.isfinite(x) & np.isfinite(y)

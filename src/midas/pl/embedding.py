@@ -37,7 +37,7 @@ _LAYOUTS: Final = "midas_layouts"  # uns: of which rows, with which seed, each l
 
 
 def umap(
-    mdata: MuData | AnnData,
+    data: MuData | AnnData,
     color: str | Sequence[str],
     *,
     basis: str = keys.LATENT,
@@ -50,7 +50,7 @@ def umap(
 
     Parameters
     ----------
-    mdata
+    data
         With ``obsm[basis]``. The coordinates are kept in ``obsm["X_midas_umap"]`` (or the like), and used again for as long as
         the embedding and the seed are those that they were made of, which ``uns["midas_layouts"]`` tells. Coordinates of which
         it tells nothing are used as they are.
@@ -85,12 +85,12 @@ def umap(
     >>> axes[0].get_title(), adata.obsm["X_midas_umap"].shape
     ('batch', (40, 2))
     """
-    columns = _columns(mdata, color, basis, batch_key)
-    return _draw(mdata, columns, _layout(mdata, basis, seed), ("UMAP 1", "UMAP 2"), seed, ax, save)
+    columns = _columns(data, color, basis, batch_key)
+    return _draw(data, columns, _layout(data, basis, seed), ("UMAP 1", "UMAP 2"), seed, ax, save)
 
 
 def embedding(
-    mdata: MuData | AnnData,
+    data: MuData | AnnData,
     color: str | Sequence[str],
     *,
     basis: str = keys.TECHNICAL,
@@ -105,7 +105,7 @@ def embedding(
 
     Parameters
     ----------
-    mdata, color, basis, batch_key, ax, save
+    data, color, basis, batch_key, ax, save
         As in :func:`umap`.
     dimensions
         Which two, counted from 1.
@@ -123,51 +123,43 @@ def embedding(
     >>> midas.pl.embedding(adata, "batch")[0].get_xlabel()
     'X_midas_u 1'
     """
-    columns = _columns(mdata, color, basis, batch_key)
-    z = np.asarray(mdata.obsm[basis])
+    columns = _columns(data, color, basis, batch_key)
+    z = np.asarray(data.obsm[basis])
     if not all(1 <= d <= z.shape[1] for d in dimensions):
         msg = f"Expected dimensions from 1 to {z.shape[1]}, found {dimensions}."
         raise ValueError(msg)
     labels = (f"{basis} {dimensions[0]}", f"{basis} {dimensions[1]}")
-    return _draw(mdata, columns, z[:, [d - 1 for d in dimensions]], labels, 0, ax, save)
+    return _draw(data, columns, z[:, [d - 1 for d in dimensions]], labels, 0, ax, save)
 
 
-def combinations(mdata: MuData | AnnData) -> pd.Series:
-    """Modalities that each cell has, joined by ``+``; modalities that hold decoded counts do not count.
-
-    Examples
-    --------
-    >>> import midas
-    >>> mdata = midas.simulate.mosaic(midas.simulate.SimulationConfig(mosaic=("rna+adt", "rna"), n_cells=20))
-    >>> sorted(set(midas.pl.combinations(mdata)))
-    ['rna', 'rna+adt']
-    """
-    if not isinstance(mdata, MuData):
-        return pd.Series("all", index=mdata.obs_names)
-    has = {name: mdata.obs_names.isin(part.obs_names) for name, part in measured_parts(mdata).items()}
+def _combinations(data: MuData | AnnData) -> pd.Series:
+    """Modalities that each cell has, joined by ``+``; modalities that hold decoded counts do not count."""
+    if not isinstance(data, MuData):
+        return pd.Series("all", index=data.obs_names)
+    has = {name: data.obs_names.isin(part.obs_names) for name, part in measured_parts(data).items()}
     text = [
         "+".join(name for name, there in zip(has, row, strict=True) if there) for row in zip(*has.values(), strict=True)
     ]
-    return pd.Series([name or np.nan for name in text], index=mdata.obs_names)
+    return pd.Series([name or np.nan for name in text], index=data.obs_names)
 
 
 def _columns(
-    mdata: MuData | AnnData, color: str | Sequence[str], basis: str, batch_key: str | None
+    data: MuData | AnnData, color: str | Sequence[str], basis: str, batch_key: str | None
 ) -> dict[str, pd.Series]:
     """Values of each panel, by its title."""
-    if basis not in mdata.obsm:
-        msg = f"Expected an embedding {basis!r} in obsm, found: {', '.join(map(str, mdata.obsm)) or 'none'}."
+    if basis not in data.obsm:
+        msg = f"Expected an embedding {basis!r} in obsm, found: {', '.join(map(str, data.obsm)) or 'none'}."
         raise KeyError(msg)
     found: dict[str, pd.Series] = {}
     # A MuData that nobody updated has its columns in the modalities' obs.
-    obs = all_columns(mdata).set_axis(mdata.obs_names)
+    obs = all_columns(data).set_axis(data.obs_names)
     for name in [color] if isinstance(color, str) else color:
         if name in obs.columns:
             found[name] = obs[name]
         elif name == MODALITIES:
-            found[name] = combinations(mdata)
+            found[name] = _combinations(data)
         else:
-            values = counts_of(mdata, name, batch_key)
+            values = counts_of(data, name, batch_key)
             # Below zero there are no counts, but values that someone scaled: drawn as they are.
             found |= {name: values} if (values < 0).any() else {f"{name}, log1p": np.log1p(values)}
     return found
@@ -185,22 +177,22 @@ def layout(z: NDArray[Any], seed: int) -> NDArray[np.float32]:
     return xy
 
 
-def _layout(mdata: MuData | AnnData, basis: str, seed: int) -> NDArray[np.float32]:
+def _layout(data: MuData | AnnData, basis: str, seed: int) -> NDArray[np.float32]:
     key = basis + keys.LAYOUT
-    z, kept = np.asarray(mdata.obsm[basis]), mdata.uns.get(_LAYOUTS, {})
+    z, kept = np.asarray(data.obsm[basis]), data.uns.get(_LAYOUTS, {})
     rows = pd.util.hash_pandas_object(pd.DataFrame(z.astype(np.float64)), index=False).to_numpy()
     made = kept.get(key)
     # Row by row, since some of the cells keep their places.
     stale = made is not None and (int(made["seed"]) != sklearn_seed(seed) or not np.isin(rows, made["rows"]).all())
-    if key not in mdata.obsm or stale:
-        mdata.obsm[key] = layout(z, seed)
-        mdata.uns[_LAYOUTS] = {**kept, key: {"seed": sklearn_seed(seed), "rows": np.unique(rows)}}
-    found: NDArray[np.float32] = np.asarray(mdata.obsm[key])
+    if key not in data.obsm or stale:
+        data.obsm[key] = layout(z, seed)
+        data.uns[_LAYOUTS] = {**kept, key: {"seed": sklearn_seed(seed), "rows": np.unique(rows)}}
+    found: NDArray[np.float32] = np.asarray(data.obsm[key])
     return found
 
 
 def _draw(
-    mdata: MuData | AnnData,
+    data: MuData | AnnData,
     columns: dict[str, pd.Series],
     xy: NDArray[Any],
     labels: tuple[str, str],
@@ -213,7 +205,7 @@ def _draw(
     # Drawn in random order, so that no group lies on top of the others.
     order = np.random.default_rng(seed).permutation(np.flatnonzero(np.isfinite(xy).all(1)))
     for (name, values), panel in zip(columns.items(), axes, strict=True):
-        palette = {} if is_number(values) else palette_of(mdata.uns, name, values)
+        palette = {} if is_number(values) else palette_of(data.uns, name, values)
         points(panel, xy[order], values.iloc[order], palette, legend_too=True)
         panel.set(title=name, xlabel=labels[0], ylabel=labels[1])
         if len(palette) > MAX_LEGEND:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from midas.columns import as_text, group_names
+from midas.extras import needs
 from midas.files import replacing
 
 if TYPE_CHECKING:
@@ -26,10 +27,8 @@ _PALEST = 0.05  # difference of the channels, from 0 to 1, below which a colour 
 
 def plotter() -> Any:  # noqa: ANN401 - the module matplotlib.pyplot
     """Import pyplot, which is optional and slow to import."""
-    try:
+    with needs("matplotlib", "plots"):
         import matplotlib.pyplot as plt  # noqa: PLC0415
-    except ImportError as error:
-        raise ImportError('Pictures need matplotlib: pip install "midas-mosaic[plots]".') from error
     return plt
 
 

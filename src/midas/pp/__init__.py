@@ -7,7 +7,7 @@ from midas.pp.genes import GeneSelection, select_genes
 from midas.pp.join import join_batches
 from midas.pp.links import link_peaks, read_genes
 from midas.pp.names import match_genes
-from midas.pp.peaks import merge_peaks, select_peaks
+from midas.pp.peaks import PeakSelection, merge_peaks, select_peaks
 from midas.pp.prepare import Genome, prepare, report_of
 from midas.pp.proteins import harmonise_proteins, protein_table
 from midas.pp.quality import Quality, check_cells
@@ -22,6 +22,7 @@ __all__ = [
     "GeneSelection",
     "Genome",
     "PartReport",
+    "PeakSelection",
     "PrepareReport",
     "ProteinTable",
     "Quality",

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from midas.data.checks import counted
+from midas.extras import needs
 from midas.pp.cutoffs import Cutoffs
-from midas.pp.extra import needs
 from midas.pp.samples import Batches, check_batches, csr, listed
+from midas.text import counted
 
 if TYPE_CHECKING:
     import scipy.sparse as sp
@@ -164,7 +164,7 @@ def _variability(adata: AnnData, n: int) -> tuple[pd.Series, bool]:
 
 def _seurat_rank(counts: sp.csr_matrix, names: pd.Index, n: int) -> pd.Series | None:
     """Ranks by variance over its trend; None when the trend cannot be fitted."""
-    with needs("scanpy and scikit-misc"):
+    with needs("scanpy and scikit-misc", "prepare"):
         import scanpy as sc  # noqa: PLC0415 - optional, and slow to import
         import skmisc.loess  # noqa: F401, PLC0415 - what seurat_v3 needs
 

@@ -16,7 +16,7 @@ from anndata.utils import make_index_unique
 from mudata import MuData
 
 from midas.columns import as_text
-from midas.data.checks import CountsError, counted, scan
+from midas.data.checks import CountsError, scan
 from midas.data.joint import joint
 from midas.data.measured import flags_in
 from midas.data.parts import Layer, Part, counts_of, is_modalities, rows_in
@@ -30,11 +30,12 @@ from midas.pp.mtx import MtxFiles, read_mtx
 from midas.pp.pairing import paired
 from midas.pp.read import by_modality, read_any
 from midas.pp.samples import Sample, csr, listed
+from midas.text import counted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Source: TypeAlias = str | Path | AnnData | MuData
+PrepareInput: TypeAlias = str | Path | AnnData | MuData
 
 BATCH_KEY = "batch"  # the column where none is named, and that of the mosaic
 OWN_KEY = "batch_of_input"  # where the input's own column of that name is kept, if it says something else
@@ -54,7 +55,10 @@ _GENERIC = {
 
 
 def collect(
-    sources: Mapping[str, Source] | Iterable[Source], *, batch_key: str = "batch", layer: Layer = None
+    sources: Mapping[str, PrepareInput] | Iterable[PrepareInput],
+    *,
+    batch_key: str | None = "batch",
+    layer: Layer = None,
 ) -> list[Sample]:
     """Read everything; one sample for each modality of each batch.
 
@@ -67,7 +71,7 @@ def collect(
         is what ``obs[batch_key]`` says, or else is called like the file.
     batch_key
         Column of obs that names batches, in ``.h5ad`` and ``.h5mu`` files and objects. Any but the usual ``batch`` must be in
-        some of them.
+        some of them. None when each file or object is one batch.
     layer
         Layer that holds the counts in these, or a dict of layers by modality (X in those left out); X where there is no such
         layer.
@@ -95,7 +99,7 @@ def collect(
             layers |= opened.layers
             columns |= opened.columns
             samples += _samples(opened, name, batch_key, wanted)
-    if batch_key not in {BATCH_KEY, *columns}:
+    if batch_key is not None and batch_key not in {BATCH_KEY, *columns}:
         there = listed(sorted(columns), 20) or "none"
         msg = f"Expected a column {batch_key!r} in obs of some of the input, found the columns: {there}."
         raise ValueError(msg)
@@ -126,7 +130,7 @@ def _by_modality(layer: Layer) -> dict[str, str]:
     return {canonical(name): key for name, key in named.items() if key is not None and key != "X"}
 
 
-def named(source: Source) -> tuple[str | None, Source]:
+def named(source: PrepareInput) -> tuple[str | None, PrepareInput]:
     """Split ``name=path``; a path that exists is never split."""
     if isinstance(source, str) and "=" in source and not Path(source).exists():
         name, path = source.split("=", 1)
@@ -173,7 +177,7 @@ class _Opened:
         return list(self.data.mod.values()) if isinstance(self.data, MuData) else [self.data]
 
 
-def _open(source: Source, number: int) -> list[_Opened]:
+def _open(source: PrepareInput, number: int) -> list[_Opened]:
     if isinstance(source, AnnData | MuData):
         return [_Opened(source, f"object {number}", type(source).__name__, f"batch{number}")]
     if not isinstance(source, str | Path):
@@ -209,7 +213,7 @@ def _batch_name(path: Path) -> str:
     return "batch1"
 
 
-def _samples(opened: _Opened, name: str | None, batch_key: str, layers: Mapping[str, str]) -> list[Sample]:
+def _samples(opened: _Opened, name: str | None, batch_key: str | None, layers: Mapping[str, str]) -> list[Sample]:
     """Cut one object by modality and batch, and check its counts, which are in `layers` of some modalities."""
     data, label, kind, notes = opened.data, opened.label, opened.kind, list(opened.notes)
     if isinstance(data, AnnData) and not opened.layers.intersection(layers.values()):
@@ -259,7 +263,7 @@ def _modalities(
 
 
 def _with_batch(
-    obs: pd.DataFrame, batch: NDArray[np.object_], batch_key: str, label: str, notes: list[str], *, named: bool
+    obs: pd.DataFrame, batch: NDArray[np.object_], batch_key: str | None, label: str, notes: list[str], *, named: bool
 ) -> pd.DataFrame:
     """Columns of the cells, the batch in `batch_key`; the mosaic's own column of batches is left free."""
     told = obs.copy()
@@ -268,7 +272,7 @@ def _with_batch(
         if (as_text(own) != batch).any():
             told[OWN_KEY] = own
             notes.append(f"{label}: its column {BATCH_KEY!r} is kept as {OWN_KEY!r}, as it names other batches.")
-    if batch_key != BATCH_KEY and not (named and batch_key in told.columns):
+    if batch_key not in {None, BATCH_KEY} and not (named and batch_key in told.columns):
         told[batch_key] = [_written(one) for one in batch]
     return told
 
@@ -333,9 +337,11 @@ def _obs(data: AnnData | MuData, adata: AnnData) -> pd.DataFrame:
     return own
 
 
-def _batch(obs: pd.DataFrame, name: str | None, fallback: str, batch_key: str, label: str) -> NDArray[np.object_]:
+def _batch(
+    obs: pd.DataFrame, name: str | None, fallback: str, batch_key: str | None, label: str
+) -> NDArray[np.object_]:
     """Name of each cell's batch."""
-    if name is not None or batch_key not in obs.columns:
+    if name is not None or batch_key is None or batch_key not in obs.columns:
         return np.full(len(obs), name or fallback, dtype=object)
     batch = as_text(obs[batch_key])
     missing = obs[batch_key].isna().to_numpy() | (batch == "")  # files may write a missing text as ""
@@ -357,7 +363,7 @@ def _measured(adata: AnnData, batch: str) -> np.ndarray:
     return flags_in(adata.var[flag], f"var[{flag!r}]") if flag in adata.var.columns else whole
 
 
-def _check_once(samples: list[Sample], batch_key: str) -> None:
+def _check_once(samples: list[Sample], batch_key: str | None) -> None:
     batches: dict[str, set[str]] = {}
     for sample in samples:
         batches.setdefault(sample.source, set()).add(sample.batch)

@@ -11,7 +11,6 @@ from anndata import AnnData
 from numpy.typing import NDArray
 
 from midas.antibodies import ProteinTable
-from midas.data.checks import counted
 from midas.data.features import letters_of
 from midas.data.schema import MosaicSchema
 from midas.pp.fragments import check_batches_of, count_in_batches
@@ -20,6 +19,7 @@ from midas.pp.peaks import without_odd
 from midas.pp.proteins import harmonise_proteins
 from midas.pp.regions import natural_order, regions, spelled_like
 from midas.pp.samples import Batches, Step, csr, listed, members, summed
+from midas.text import counted
 
 _FEW = 0.1  # share of the features that could be the model's, under which they may be something else
 _MODEL = "the model"  # stands among the batches, so that names are matched with its own, too

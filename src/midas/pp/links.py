@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from midas.extras import needs
 from midas.io import DataFileError
-from midas.pp.extra import needs
 from midas.pp.regions import regions, spelled_like
 from midas.pp.samples import listed
 from midas.pp.tables import unreadable
@@ -121,7 +121,7 @@ def nearest_gene(peaks: pd.Index, links: pd.DataFrame) -> list[str]:
 
 def _given(peaks: pd.Index, table: pd.DataFrame) -> pd.DataFrame:
     """Links of a table, whose peaks may be those of one batch: they go to the joint peaks that they overlap."""
-    with needs("bioframe"):
+    with needs("bioframe", "prepare"):
         import bioframe  # noqa: PLC0415 - optional
     own = regions(pd.Index(table["peak"].astype(str)), "links")
     pairs = bioframe.overlap(regions(peaks), own, how="inner", return_index=True, suffixes=("", "_link"))
@@ -137,7 +137,7 @@ def _given(peaks: pd.Index, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _by_place(peaks: pd.Index, genes: pd.DataFrame, upstream: int, downstream: int) -> pd.DataFrame:
-    with needs("bioframe"):
+    with needs("bioframe", "prepare"):
         import bioframe  # noqa: PLC0415 - optional
     place = regions(peaks)
     genes = genes.reset_index(drop=True)

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from midas.data.checks import counted
 from midas.data.features import letters_of
 from midas.pp.samples import Batches, Step, check_batches, listed, summed
+from midas.text import counted
 
 _ENSEMBL = re.compile(r"^(?P<id>ENS(?P<species>[A-Z]*)G\d{6,})(?:\.\d+)?(?P<par>_PAR_Y)?$")
 ANY_SPELLING = "without regard to case and punctuation"

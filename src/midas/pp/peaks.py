@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection
+from dataclasses import dataclass
 from decimal import ROUND_FLOOR, Context
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,10 +14,10 @@ import pandas as pd
 from anndata import AnnData
 
 from midas.data.blocks import read_peaks
-from midas.data.checks import counted
 from midas.pp.cutoffs import Cutoffs
 from midas.pp.regions import autosomes, merged, names_of, natural_order, overlapping, read_bed, regions
 from midas.pp.samples import Batches, Step, as_texts, check_batches, csr, listed, members
+from midas.text import counted
 
 if TYPE_CHECKING:
     import scipy.sparse as sp
@@ -26,6 +27,22 @@ if TYPE_CHECKING:
 _FEW_PEAKS = 2000
 # What is advised is never above what it was rounded from, or it would keep fewer peaks than it promises.
 _TWO_DIGITS = Context(prec=2, rounding=ROUND_FLOOR)
+
+
+@dataclass(frozen=True)
+class PeakSelection:
+    """Which peaks were chosen.
+
+    Attributes
+    ----------
+    peaks
+        The chosen ones, in the order of the genome.
+    notes
+        One sentence each.
+    """
+
+    peaks: pd.Index
+    notes: tuple[str, ...]
 
 
 def merge_peaks(
@@ -110,17 +127,13 @@ def merge_peaks(
     return Step(out, (*notes, *_strangers(out)))
 
 
-def select_peaks(batches: Batches, *, cutoffs: Cutoffs | None = None) -> tuple[pd.Index, tuple[str, ...]]:
+def select_peaks(batches: Batches, *, cutoffs: Cutoffs | None = None) -> PeakSelection:
     """Choose the peaks that are accessible in over 4% (``min_accessibility``) of the cells of some batch.
 
     Parameters
     ----------
     batches
         With peaks named alike (:func:`merge_peaks`).
-
-    Returns
-    -------
-    The chosen peaks in the order of the genome, and notes.
 
     Raises
     ------
@@ -132,7 +145,7 @@ def select_peaks(batches: Batches, *, cutoffs: Cutoffs | None = None) -> tuple[p
     >>> import anndata, numpy, midas
     >>> a = anndata.AnnData(numpy.eye(10, 2))  # each peak in one cell of ten
     >>> a.var_names = ["chr1:900-1400", "chr1:100-600"]
-    >>> midas.pp.select_peaks({"a": a}, cutoffs=midas.pp.Cutoffs(min_accessibility=0.09))[0].tolist()
+    >>> midas.pp.select_peaks({"a": a}, cutoffs=midas.pp.Cutoffs(min_accessibility=0.09)).peaks.tolist()
     ['chr1:100-600', 'chr1:900-1400']
     """
     check_batches(batches)
@@ -160,7 +173,7 @@ def select_peaks(batches: Batches, *, cutoffs: Cutoffs | None = None) -> tuple[p
     )
     if not n:
         raise ValueError("Expected peaks that are accessible often enough, found that " + msg)
-    return names[keep], (msg,) if n < min(_FEW_PEAKS, len(values) / 10) else ()
+    return PeakSelection(names[keep], (msg,) if n < min(_FEW_PEAKS, len(values) / 10) else ())
 
 
 def without_odd(batches: Batches) -> tuple[dict[str, AnnData], list[str]]:

@@ -24,7 +24,7 @@ from midas.keys import PREPARATION
 from midas.pp.cutoffs import Cutoffs
 from midas.pp.fragments import check_batches_of, count_in_batches
 from midas.pp.genes import select_genes
-from midas.pp.inputs import BATCH_KEY, Source, collect
+from midas.pp.inputs import BATCH_KEY, PrepareInput, collect
 from midas.pp.join import join_batches
 from midas.pp.like import named_as_model
 from midas.pp.links import link_peaks, nearest_gene, read_genes
@@ -66,10 +66,10 @@ class Genome:
 
 @repeats_are_summed()
 def prepare(
-    sources: Mapping[str, Source] | Iterable[Source],
+    sources: Mapping[str, PrepareInput] | Iterable[PrepareInput],
     *,
     cutoffs: Cutoffs | None = None,
-    batch_key: str = BATCH_KEY,
+    batch_key: str | None = BATCH_KEY,
     layer: Layer = None,
     proteins: ProteinTable | str | Path | pd.DataFrame | Mapping[str, str] | None = None,
     fragments: Mapping[str, str | Path] | None = None,
@@ -87,7 +87,8 @@ def prepare(
     cutoffs
         Every number that decides what is kept; the defaults when None.
     batch_key
-        Column of obs that names batches in the input. In the result they are in ``obs["batch"]``, and in this column, too.
+        Column of obs that names batches in the input; None when each file or object is one. In the result they are in
+        ``obs["batch"]``, and in this column, too.
     layer
         Layer that holds the counts of AnnData and MuData, or a dict of layers by modality (X in those left out).
     proteins
@@ -257,8 +258,8 @@ def _peaks(
     counted = count_in_batches(fragments, union, kept)
     batches = {**step.batches, **counted}
     notes = [f"Batch {batch!r}: fragments were counted on all {len(union):,} joint peaks." for batch in counted]
-    names, more = select_peaks(batches, cutoffs=cutoffs)
-    return batches, names, [*step.notes, *notes, *more]
+    selection = select_peaks(batches, cutoffs=cutoffs)
+    return batches, selection.peaks, [*step.notes, *notes, *selection.notes]
 
 
 def _binarize(batches: Mapping[str, AnnData]) -> None:

@@ -9,9 +9,9 @@ import pandas as pd
 from anndata import AnnData
 
 from midas.antibodies import ProteinTable, is_control, own_table, split_names, squeeze
-from midas.data.checks import counted
 from midas.pp.samples import Batches, Step, as_texts, check_batches, listed, summed
 from midas.pp.tables import read_table
+from midas.text import counted
 
 _COLUMNS = ("protein", "genes", "aliases")
 

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from midas.antibodies import is_control
-from midas.data.checks import counted
 from midas.modality import PRESETS, canonical
 from midas.pp.cutoffs import Cutoffs
 from midas.pp.samples import csr
+from midas.text import counted
 
 if TYPE_CHECKING:
     from anndata import AnnData

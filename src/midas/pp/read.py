@@ -13,9 +13,9 @@ from mudata import MuData
 from midas.antibodies import looks_like_proteins
 from midas.data.blocks import read_peaks
 from midas.data.parts import types_in
+from midas.extras import needs
 from midas.io import DataFileError, read_file
 from midas.modality import canonical
-from midas.pp.extra import needs
 from midas.pp.mtx import find_mtx, read_mtx
 from midas.pp.samples import repeats_are_summed
 
@@ -71,7 +71,7 @@ def read_10x_h5(file: Path) -> AnnData:
     if not file.is_file():
         msg = f"{file}: expected a file or folder, found none."
         raise DataFileError(msg)
-    with needs("scanpy"):
+    with needs("scanpy", "prepare"):
         import scanpy as sc  # noqa: PLC0415 - optional, and slow to import
     try:
         with repeats_are_summed():

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from midas.data.blocks import read_peaks
+from midas.extras import needs
 from midas.natural import natural
-from midas.pp.extra import needs
 from midas.pp.samples import listed
 from midas.pp.tables import unreadable
 
@@ -86,7 +86,7 @@ def natural_order(table: pd.DataFrame) -> NDArray[np.int64]:
 
 def merged(table: pd.DataFrame) -> pd.DataFrame:
     """Join regions that overlap; those that only touch stay apart. Sorted by chromosome and place."""
-    with needs("bioframe"):
+    with needs("bioframe", "prepare"):
         import bioframe  # noqa: PLC0415 - optional
     joined: pd.DataFrame = bioframe.merge(table[["chrom", "start", "end"]], min_dist=None)[["chrom", "start", "end"]]
     joined = joined.astype({"chrom": str, "start": np.int64, "end": np.int64})
@@ -95,7 +95,7 @@ def merged(table: pd.DataFrame) -> pd.DataFrame:
 
 def overlapping(table: pd.DataFrame, others: pd.DataFrame) -> NDArray[np.bool_]:
     """Which regions overlap any of the others."""
-    with needs("bioframe"):
+    with needs("bioframe", "prepare"):
         import bioframe  # noqa: PLC0415 - optional
     hit = np.zeros(len(table), dtype=bool)
     if len(table) and len(others):

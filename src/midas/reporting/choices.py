@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +9,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from midas.columns import all_columns
-from midas.files import obstacle
+from midas.extras import check_installed
+from midas.files import check_writable
 from midas.plane import is_number
 
 if TYPE_CHECKING:
@@ -76,23 +76,11 @@ def check_page(path: Path, others: tuple[Path, ...] = ()) -> None:
     if path.suffix.lower() not in {".html", ".htm"}:
         msg = f"{path}: expected the report to end in .html, found {path.suffix or 'no ending'!r}."
         raise ValueError(msg)
-    if path.is_dir():
-        msg = f"{path}: expected the name of a file, found a folder. Choose another name."
-        raise IsADirectoryError(msg)
     if any(path.absolute() == other.absolute() for other in others):
         msg = f"{path}: expected a report that replaces no other file of this run, found the same name. Choose another name."
         raise ValueError(msg)
-    found = obstacle(path)
-    if found is not None:
-        msg = f"{path}: expected a folder that can be written to, found {found}. Choose another place."
-        raise PermissionError(msg)
-    missing = [library for module, library in _LIBRARIES.items() if importlib.util.find_spec(module) is None]
-    if missing:
-        msg = (
-            f"Expected {' and '.join(missing)} for the report, found {'neither' if len(missing) > 1 else 'none'}. "
-            'Install them with: pip install "midas-mosaic[report]".'
-        )
-        raise ModuleNotFoundError(msg)
+    check_writable(path)
+    check_installed(_LIBRARIES, "report")
 
 
 def check_choices(data: MuData | AnnData, mosaic: Mosaic, choices: Choices) -> None:

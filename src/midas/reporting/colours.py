@@ -206,8 +206,7 @@ def _markers(mosaic: Mosaic, modality: str, cells: NDArray[np.int64], groups: ND
     if n < 1 or not mine.any():
         return []
     x = measured_counts(mosaic, modality, cells[mine]).astype(np.float64)
-    if mosaic.schema.modalities[modality].modality.transform == "log1p":
-        x = x.log1p()
+    x.data = mosaic.schema.modalities[modality].modality.encoded(x.data)
     member = np.eye(int(groups.max()) + 1)[groups[mine]]
     # What was measured depends on the batch alone: an array of cells x features may not fit in memory.
     measured = mosaic.modalities[modality].measured

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from midas.data.summary import WEAK_BRIDGE
 from midas.reporting import measures
 from midas.reporting.finding import Finding, Level, Sampled, Space, percent, some
 from midas.reporting.mixing import batch_left
@@ -35,7 +36,7 @@ def findings_of(
         structure_kept(sampled, spaces, mixed=batch.level != "poor" if len(mosaic.batches) > 1 else None),
         alignment(sampled),
         bridges(mosaic, summary),
-        technical(mosaic, sampled),
+        technical(sampled),
         training(history),
     ]
 
@@ -92,7 +93,7 @@ def bridges(mosaic: Mosaic, summary: MosaicSummary) -> Finding:
             "are of one type at best, so hold the result against known markers."
         )
         return Finding(key, title, "poor", said, rows)
-    weak = [f"{a} and {b} ({n:,} cells)" for (a, b), n in summary.bridges.items() if 0 < n < 50]
+    weak = [f"{a} and {b} ({n:,} cells)" for (a, b), n in summary.bridges.items() if 0 < n < WEAK_BRIDGE]
     if weak:
         return Finding(
             key, title, "look", f"Every batch is tied to the others, but weakly between {'; '.join(weak)}.", rows
@@ -102,7 +103,7 @@ def bridges(mosaic: Mosaic, summary: MosaicSummary) -> Finding:
     )
 
 
-def technical(mosaic: Mosaic, sampled: Sampled) -> Finding:
+def technical(sampled: Sampled) -> Finding:
     """Whether u, the technical noise, holds the batch."""
     key, title = "technical", "Technical noise holds the batch"
     if len(np.unique(sampled.batch)) < 2 or len(sampled.cells) < measures.FEW:

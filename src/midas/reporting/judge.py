@@ -10,7 +10,7 @@ import pandas as pd
 
 from midas import keys
 from midas.columns import all_columns, as_text, group_names
-from midas.data.combine import chosen
+from midas.data.combine import take_cells
 from midas.data.summary import MosaicSummary, summarise
 from midas.plane import is_number
 from midas.reporting.advise import Advice, advise
@@ -166,7 +166,7 @@ def _sampled(
 ) -> Sampled:
     dim_c = model.config.network.dim_c
     single = {}
-    some = chosen(mosaic, cells)  # the whole would take long where there are many
+    some = take_cells(mosaic, cells)  # the whole would take long where there are many
     for name in model.modalities if len(model.modalities) > 1 else ():
         single[name] = model.posterior(some, modalities=[name], part="c").mean
     return Sampled(

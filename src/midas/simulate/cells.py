@@ -16,7 +16,7 @@ FORK: Final = 0.4  # position on the branch at which the two mature ends part
 
 
 @dataclass(frozen=True)
-class Cells:
+class SimulatedCells:
     """All cells in order: `obs`, state (cells x latent), and for each modality which cells have it (cells,)."""
 
     obs: pd.DataFrame
@@ -25,7 +25,7 @@ class Cells:
     starts: NDArray[np.int64]  # first cell of each batch, and the end
 
 
-def rows_of(batches: list[int], cells: Cells) -> NDArray[np.bool_]:
+def rows_of(batches: list[int], cells: SimulatedCells) -> NDArray[np.bool_]:
     """Whether each cell is of one of the batches, `(n_cells,)`."""
     return np.isin(cells.obs["batch"].cat.codes.to_numpy(), batches)
 
@@ -48,7 +48,7 @@ def type_centres(config: SimulationConfig, seed: int) -> NDArray[np.float64]:
     return np.stack(centres)
 
 
-def make_cells(config: SimulationConfig, seed: int) -> Cells:
+def make_cells(config: SimulationConfig, seed: int) -> SimulatedCells:
     """Draw every cell's batch, type, place on the branch, state and modalities."""
     centres, types, sizes = type_centres(config, seed), config.types, config.batch_sizes
     world = generator(seed, WORLD, 1)
@@ -85,7 +85,7 @@ def make_cells(config: SimulationConfig, seed: int) -> Cells:
         },
         index=pd.Index([f"cell{i + 1:0{width}d}" for i in range(config.n_cells)]),
     )
-    return Cells(obs, np.concatenate(states).astype(np.float32), has, starts)
+    return SimulatedCells(obs, np.concatenate(states).astype(np.float32), has, starts)
 
 
 def _along_branch(

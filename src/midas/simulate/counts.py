@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from midas.simulate.cells import Cells
+from midas.simulate.cells import SimulatedCells
 from midas.simulate.config import COUNTS, EFFECT, MODALITIES, SimulationConfig, generator
 from midas.simulate.features import Features
 
@@ -17,7 +17,7 @@ BLOCK_ENTRIES: Final = 8_000_000  # dense entries of a block of rows, 32 MB in f
 
 
 def draw_counts(
-    features: Features, cells: Cells, batches: Iterable[int], config: SimulationConfig, seed: int
+    features: Features, cells: SimulatedCells, batches: Iterable[int], config: SimulationConfig, seed: int
 ) -> sp.csr_matrix:
     """Draw the counts of all cells of `batches` (cells x features)."""
     m, n_features = MODALITIES.index(features.name), len(features.base)

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from midas.data.joint import joint
 from midas.keys import MEASURED_PREFIX
-from midas.simulate.cells import Cells, make_cells, rows_of
+from midas.simulate.cells import SimulatedCells, make_cells, rows_of
 from midas.simulate.config import MODALITIES, PANEL, SimulationConfig, batches_with, generator
 from midas.simulate.counts import draw_counts
 from midas.simulate.features import Features, make_features
@@ -103,7 +103,9 @@ def mosaic_with_truth(config: SimulationConfig | None = None, *, seed: int = 0) 
     return Simulation(_mudata(parts, cells, config, seed), _mudata(full, cells, config, seed))
 
 
-def _hide(counts: sp.csr_matrix, features: Features, cells: Cells, config: SimulationConfig, seed: int) -> ad.AnnData:
+def _hide(
+    counts: sp.csr_matrix, features: Features, cells: SimulatedCells, config: SimulationConfig, seed: int
+) -> ad.AnnData:
     """Keep what the mosaic has of the counts of the batches with this modality."""
     batches = batches_with(features.name, config)
     var = features.var.copy()
@@ -137,11 +139,11 @@ def _panels(features: Features, n_batches: int, rng: np.random.Generator) -> NDA
     return panels
 
 
-def _modality_obs(cells: Cells) -> pd.DataFrame:
+def _modality_obs(cells: SimulatedCells) -> pd.DataFrame:
     return cells.obs[["batch", "cell_type"]].copy()
 
 
-def _mudata(parts: Mapping[str, ad.AnnData], cells: Cells, config: SimulationConfig, seed: int) -> md.MuData:
+def _mudata(parts: Mapping[str, ad.AnnData], cells: SimulatedCells, config: SimulationConfig, seed: int) -> md.MuData:
     """Join the modalities under all cells, in their order."""
     mdata = joint(parts, cells.obs.index)
     for column in cells.obs:

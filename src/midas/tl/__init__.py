@@ -5,7 +5,7 @@ from midas.tl.contributions import Contributions, modality_contributions
 from midas.tl.correlation import latent_correlation
 from midas.tl.differential import Comparison, differential_features
 from midas.tl.enrichment import gene_set_enrichment, read_gmt
-from midas.tl.foldchange import FoldChanges, fold_change_consistency
+from midas.tl.fold_change import FoldChanges, fold_change_consistency
 from midas.tl.latents import latents
 from midas.tl.pseudotime import pseudotime
 

@@ -40,7 +40,7 @@ class Contributions:
 
 
 def modality_contributions(
-    latents: Mapping[str, pd.DataFrame | ArrayLike], groups: pd.Series | ArrayLike, *, k: int = 30
+    latents: Mapping[str, pd.DataFrame | ArrayLike], groups: pd.Series | ArrayLike, *, n_neighbors: int = 30
 ) -> Contributions:
     """Share of a cell's joint-space neighbours that each single-modality space recovers (He et al. 2024).
 
@@ -53,7 +53,7 @@ def modality_contributions(
         Tables are matched to the joint one by the names of the cells, arrays are taken in its order.
     groups
         Cluster of each cell: a Series by cell name, or values in the order of the embeddings. NaN for cells of none.
-    k
+    n_neighbors
         Number of neighbours.
 
     Returns
@@ -67,7 +67,7 @@ def modality_contributions(
     >>> import midas, numpy as np
     >>> rng = np.random.default_rng(0)
     >>> joint, noise = rng.normal(size=(2, 200, 3))
-    >>> found = midas.tl.modality_contributions({"rna": joint, "adt": noise, "joint": joint}, ["a"] * 200, k=10)
+    >>> found = midas.tl.modality_contributions({"rna": joint, "adt": noise, "joint": joint}, ["a"] * 200, n_neighbors=10)
     >>> found.share.round(2).to_dict("index")
     {'a': {'rna': 0.95, 'adt': 0.05}}
     """
@@ -84,7 +84,7 @@ def modality_contributions(
         have = ", ".join(f"{name} {int(np.isfinite(z).all(1).sum()):,}" for name, z in tables.items())
         msg = f"Expected cells that have every modality, found {len(whole)} (cells with each: {have}). Leave a modality out."
         raise ValueError(msg)
-    names, k = group_names(of), min(k, len(whole) - 1)
+    names, k = group_names(of), min(n_neighbors, len(whole) - 1)
     near = _neighbours(tables.pop(JOINT)[whole], k)
     overlap = pd.DataFrame({name: _overlap(near, _neighbours(z[whole], k)) for name, z in tables.items()})
     labels = pd.Series(as_text(of)[whole], dtype=object)

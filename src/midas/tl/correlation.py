@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from midas import keys
-from midas.data.checks import describe_names
+from midas.text import describe_names
 from midas.tl.inputs import Panels, embedding_of, is_sparse, modality_of, panels_of, values_of
 
 if TYPE_CHECKING:

@@ -11,12 +11,12 @@ import pandas as pd
 from scipy.stats import norm
 
 from midas.columns import as_text, group_names
-from midas.data.checks import describe_names
 from midas.decoding import States, decode
 from midas.expect import expect
 from midas.likelihoods import LIKELIHOODS
-from midas.tl.discrepancy import model_error
+from midas.text import describe_names
 from midas.tl.inputs import by_cell, column_of, known_names
+from midas.tl.model_error import model_error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,9 +81,9 @@ def differential_features(
     modality: str,
     groups: str | pd.Series | ArrayLike,
     *,
-    only: Sequence[str] | None = None,
+    report_groups: Sequence[str] | None = None,
     data: MosaicData | Mosaic | None = None,
-    test: Comparison | None = None,
+    config: Comparison | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Compare each group with all other cells, by batch-corrected counts that the model draws.
@@ -103,11 +103,11 @@ def differential_features(
     groups
         Group of each cell: a column of obs of the cells compared, a Series by cell name, or values in the order of the cells.
         NaN for cells that take no part.
-    only
+    report_groups
         Groups to report; None for all.
     data
         New cells; None for the model's own.
-    test
+    config
         Thresholds and numbers of draws.
     seed
         Of the draws.
@@ -125,11 +125,11 @@ def differential_features(
     >>> size = midas.simulate.SimulationConfig(n_cells=200, n_genes=60, n_peaks=80, n_proteins=10)
     >>> mdata = midas.simulate.mosaic(size)
     >>> model = midas.MIDAS(mdata, config=midas.Config.from_dict({"training": {"epochs": 2}})).fit(progress=False)
-    >>> found = midas.tl.differential_features(model, "rna", "lineage", test=midas.tl.Comparison(draws=10))
+    >>> found = midas.tl.differential_features(model, "rna", "lineage", config=midas.tl.Comparison(draws=10))
     >>> found.shape, list(found.columns[:5])
     ((120, 10), ['group', 'feature', 'lfc', 'low', 'high'])
     """
-    test = test or Comparison()
+    config = config or Comparison()
     if modality not in model.modalities:
         msg = f"Expected a modality out of {', '.join(model.modalities)}, found {modality!r}."
         raise ValueError(msg)
@@ -142,26 +142,26 @@ def differential_features(
     of = _column(mosaic, groups).set_axis(index) if isinstance(groups, str) else by_cell(groups, index, "groups")
     posterior = model.posterior(mosaic)
     members = _members(of, np.isfinite(posterior.mean).min(axis=1))
-    wanted = list(members) if only is None else [str(name) for name in only]
+    wanted = list(members) if report_groups is None else [str(name) for name in report_groups]
     known_names(members, wanted, "groups")
     _warn_of_few({name: len(members[name]) for name in wanted})
     rows = mosaic.modalities[modality]
     known = rows.input_columns >= 0
-    drawn = _means(model, modality, rows.input_columns[known], posterior, list(members.values()), test, seed)
+    drawn = _means(model, modality, rows.input_columns[known], posterior, list(members.values()), config, seed)
     error = np.zeros((len(members), int(known.sum())))
-    if test.model_error:
+    if config.model_error:
         codes = np.full(len(of), -1, dtype=np.int64)
         for g, cells in enumerate(members.values()):
             codes[cells] = g
         columns = rows.input_columns[known]
-        error = model_error(model, mosaic, modality, columns, posterior, codes, test.pseudocount)
+        error = model_error(model, mosaic, modality, columns, posterior, codes, config.pseudocount)
     size = np.array([len(m) for m in members.values()], dtype=np.float64)
     names, tables = rows.input_names[known].astype(str), []
     for g, name in enumerate(members):
         if name in wanted:
             others = np.where(np.arange(len(size)) == g, 0.0, size)
             rest = np.einsum("g,sgd->sd", others / others.sum(), drawn)
-            tables.append(_table(name, names, drawn[:, g], rest, error[g], test))
+            tables.append(_table(name, names, drawn[:, g], rest, error[g], config))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -203,21 +203,21 @@ def _means(
     columns: NDArray[np.int64],
     posterior: Encoded,
     members: list[NDArray[np.int64]],
-    test: Comparison,
+    config: Comparison,
     seed: int,
 ) -> NDArray[np.float32]:
     """Mean expected counts of each group in each draw, `(draws, n_groups, n_features)`."""
     rng = np.random.default_rng(seed)
-    sizes = [min(len(m), test.cells) for m in members]
+    sizes = [min(len(m), config.cells) for m in members]
     starts = np.cumsum([0, *sizes[:-1]])
-    means = np.empty((test.draws, len(members), len(columns)), dtype=np.float32)
-    for s in range(test.draws):
+    means = np.empty((config.draws, len(members), len(columns)), dtype=np.float32)
+    for s in range(config.draws):
         cells = np.concatenate([rng.choice(m, n) for m, n in zip(members, sizes, strict=True)])
         noise = rng.standard_normal((len(cells), posterior.mean.shape[1]), dtype=np.float32)
         c = posterior.mean[cells] + np.sqrt(posterior.variance[cells]) * noise
         z = np.hstack([c, np.broadcast_to(model.standard_noise, (len(cells), len(model.standard_noise)))])
         values = np.concatenate(list(decode(model.vae, model.schema, States(z), modality, columns)))
-        if test.normalize:
+        if config.normalize:
             depth = values.sum(1, keepdims=True)
             values *= depth.mean() / depth
         means[s] = np.add.reduceat(values, starts, axis=0) / np.asarray(sizes, dtype=np.float32)[:, None]
@@ -230,16 +230,16 @@ def _table(
     mean: NDArray[np.float32],
     rest: NDArray[np.float32],
     error: NDArray[np.float64],
-    test: Comparison,
+    config: Comparison,
 ) -> pd.DataFrame:
     """Summarise the draws `(draws, n_features)` of a group and of the rest, each with the model's error around it."""
-    change = np.log2((mean + test.pseudocount) / (rest + test.pseudocount))
-    tail = 50 * (1 - test.interval)
+    change = np.log2((mean + config.pseudocount) / (rest + config.pseudocount))
+    tail = 50 * (1 - config.interval)
     low, middle, high = np.percentile(change, [tail, 50, 100 - tail], axis=0)
-    reach = error * norm.ppf(0.5 + test.interval / 2)
+    reach = error * norm.ppf(0.5 + config.interval / 2)
     # An error of zero leaves the share of the draws.
     sd = np.maximum(error, 1e-9)
-    up, down = norm.sf((test.delta - change) / sd), norm.cdf((-test.delta - change) / sd)
+    up, down = norm.sf((config.delta - change) / sd), norm.cdf((-config.delta - change) / sd)
     table = pd.DataFrame(
         {
             "group": group,
@@ -256,5 +256,5 @@ def _table(
     order = np.lexsort((-np.abs(middle), -table["probability"].to_numpy()))
     table = table.iloc[order].reset_index(drop=True)
     table["expected_fdr"] = (1 - table["probability"]).cumsum() / np.arange(1, len(table) + 1)
-    table["differential"] = table["expected_fdr"] <= test.fdr
+    table["differential"] = table["expected_fdr"] <= config.fdr
     return table

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from midas.data.checks import describe_names
+from midas.extras import needs
+from midas.text import describe_names
 
 
 def read_gmt(path: str | Path) -> dict[str, list[str]]:
@@ -79,10 +80,8 @@ def gene_set_enrichment(
     >>> found["gene_set"].tolist(), bool(found["fdr"][0] < 0.05), bool(found["fdr"][1] < 0.05)
     (['top', 'spread'], True, False)
     """
-    try:
+    with needs("gseapy", "analysis"):
         import gseapy  # noqa: PLC0415 - optional, and slow to import
-    except ImportError as error:
-        raise ImportError('Gene-set enrichment needs gseapy: pip install "midas-mosaic[analysis]".') from error
 
     sets = gene_sets if isinstance(gene_sets, Mapping) else read_gmt(gene_sets)
     sets = {name: [str(gene).upper() for gene in genes] for name, genes in sets.items()}

@@ -14,8 +14,8 @@ from mudata import MuData
 
 from midas import keys
 from midas.columns import all_columns, as_text
-from midas.data.checks import describe_names
 from midas.data.measured import flags_in
+from midas.text import describe_names
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -10,6 +10,7 @@ import pandas as pd
 from midas import keys
 from midas.columns import as_text
 from midas.expect import sklearn_seed
+from midas.extras import needs
 from midas.tl.inputs import by_cell, column_of, embedding_of
 
 if TYPE_CHECKING:
@@ -68,10 +69,8 @@ def pseudotime(
     >>> bool(np.corrcoef(time, line)[0, 1] > 0.95), float(time.iloc[0])
     (True, 0.0)
     """
-    try:
+    with needs("scanpy", "analysis"):
         import scanpy as sc  # noqa: PLC0415 - optional, and slow to import
-    except ImportError as error:
-        raise ImportError('Pseudotime needs scanpy: pip install "midas-mosaic[analysis]".') from error
     from anndata import AnnData as Frame  # noqa: PLC0415
 
     z = embedding_of(data, basis)

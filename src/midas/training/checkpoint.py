@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from midas.files import obstacle, replacing, share
+from midas.files import check_writable, replacing, share
 from midas.training.schedule import LearningRate, Watch
 
 if TYPE_CHECKING:
@@ -97,10 +97,7 @@ def check_checkpoint(path: Path) -> None:
     OSError
         Saying what is in the way.
     """
-    found = "a folder" if path.is_dir() else obstacle(path)
-    if found is not None:
-        msg = f"{path}: expected a checkpoint file that can be written, found {found}. Choose another place."
-        raise OSError(msg)
+    check_writable(path)
     if path.exists() and not _is_checkpoint(path):
         msg = (
             f"{path}: expected a checkpoint of midas, or no file yet, found another file, which would be replaced. Name another "

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from midas.draw import at_most
 from midas.neighbours import Index
 
 if TYPE_CHECKING:
@@ -95,9 +96,7 @@ class _Batch:
 
     def __init__(self, c: NDArray[Any], members: NDArray[np.int64], most: int, rng: np.random.Generator) -> None:
         self.members = members
-        chosen = np.arange(len(members))
-        if len(members) > most:
-            chosen = np.sort(rng.choice(len(members), most, replace=False))
+        chosen = at_most(len(members), most, rng)
         self._c = np.asarray(c[members[chosen]], dtype=np.float64)
         self._index = Index(self._c)
         self._own = self._index.find(self._c, _NEIGHBOURS + 1)[1]

@@ -185,9 +185,8 @@ def _misfit(reference: MIDAS, query: Mosaic, name: str, encoded: Encoded) -> NDA
         counts = gather(query, at, frozenset({name})).counts[name]
         measured = counts.dense(schema.modality.transform).numpy()
         states = States(encoded.mean[at], depths=encoded.depths[at])
-        expected = np.concatenate(list(decode(reference.vae, reference.schema, states, name, columns)))
-        if schema.modality.transform == "log1p":
-            expected = np.log1p(expected)
+        decoded = np.concatenate(list(decode(reference.vae, reference.schema, states, name, columns)))
+        expected = schema.modality.encoded(decoded)
         seen = np.ones(measured.shape, dtype=bool) if counts.mask is None else counts.mask.numpy() > 0
         found[at] = 1 - _row_correlation(measured, expected, seen)
     return found

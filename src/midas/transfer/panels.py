@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from midas import keys
-from midas.data.checks import counted
 from midas.data.combine import recast
 from midas.data.rows import measured_counts
 from midas.readings import MOST_CELLS, read_by_combination
+from midas.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from sklearn.cluster import KMeans
 
+from midas.draw import at_most
 from midas.expect import sklearn_seed
 from midas.neighbours import squared_distances
 
@@ -56,8 +57,7 @@ class Landmarks:
         """Find them among the reference's latents `(n_cells, dim_c)`."""
         known = c[np.isfinite(c).all(1)].astype(np.float64)
         known = known[np.lexsort(known.T)]  # the order of the reference's cells has no say
-        if len(known) > _MOST_CELLS:
-            known = known[np.sort(np.random.default_rng([seed, 11]).choice(len(known), _MOST_CELLS, replace=False))]
+        known = known[at_most(len(known), _MOST_CELLS, np.random.default_rng([seed, 11]))]
         n = int(np.clip(len(known) // _CELLS_PER_CLUSTER, 1, _MOST_CLUSTERS))
         centres = KMeans(n, n_init=1, random_state=sklearn_seed(seed)).fit(known).cluster_centers_
         away = squared_distances(known, centres).min(1)

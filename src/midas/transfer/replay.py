@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from midas.data.combine import chosen, joined, measured_like, recast
+from midas.data.combine import joined, measured_like, recast, take_cells
 from midas.data.mosaic import ModalityRows, Mosaic
 from midas.data.names import CellNames
 from midas.data.sources import MemorySource
@@ -46,7 +46,7 @@ def real(mosaic: Mosaic, z: NDArray[np.float32], n: int, seed: int) -> Replay:
     """Choose up to `n` of the reference's cells, evenly from its batches."""
     usable = by_state(np.flatnonzero(np.isfinite(z).all(1) & mosaic.measured_in(tuple(mosaic.modalities))), z)
     at = usable[evenly(mosaic.batch[usable], n, seed)]
-    return Replay(chosen(mosaic, at), z[at], at)
+    return Replay(take_cells(mosaic, at), z[at], at)
 
 
 def generated(reference: MIDAS, z: NDArray[np.float32], batch: NDArray[np.object_], n: int, seed: int) -> Replay:
@@ -108,6 +108,6 @@ def shown_for(query: Mosaic, replay: Replay, schema: MosaicSchema, seed: int) ->
     hidden = measured_like(cells, query, like)
     as_query = rng.random(cells.n_cells) < 0.5
     as_query &= hidden.measured_in(tuple(hidden.modalities))
-    parts = [chosen(hidden, np.flatnonzero(as_query)), chosen(cells, np.flatnonzero(~as_query))]
+    parts = [take_cells(hidden, np.flatnonzero(as_query)), take_cells(cells, np.flatnonzero(~as_query))]
     z, rows = (np.concatenate([values[as_query], values[~as_query]]) for values in (replay.z, replay.rows))
     return Replay(joined(*parts), z, rows)

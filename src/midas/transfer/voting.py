@@ -12,6 +12,7 @@ import pandas as pd
 
 from midas import keys
 from midas.columns import as_text
+from midas.draw import at_most
 from midas.expect import expect, expect_seed
 from midas.neighbours import Index
 from midas.sample import by_state
@@ -291,9 +292,11 @@ def _calibration(
     batch = pd.factorize(reference.obs[keys.BATCH].astype(str).to_numpy())[0]
     if len(np.unique(batch[column.codes >= 0])) < 2:
         batch[order] = rng.integers(0, 5, len(batch))
-    voters = _some(order[column.codes[order] >= 0], 5 * _CALIBRATION_CELLS, rng)
+    voters = order[column.codes[order] >= 0]
+    voters = voters[at_most(len(voters), 5 * _CALIBRATION_CELLS, rng)]
     asked = (column.codes[reading.rows] >= 0) & np.isfinite(reading.c).all(1)
-    at = _some(by_state(np.flatnonzero(asked), reading.c), _CALIBRATION_CELLS, rng)
+    at = by_state(np.flatnonzero(asked), reading.c)
+    at = at[at_most(len(at), _CALIBRATION_CELLS, rng)]
     share, right = [np.array([0.0, 1.0])], [np.array([0.0, 1.0 - 1.0 / (len(at) + 2)])]  # keep the ends off certainty
     for b in np.unique(batch[reading.rows[at]]):
         held, others = at[batch[reading.rows[at]] == b], voters[batch[voters] != b]
@@ -304,7 +307,3 @@ def _calibration(
         right.append((votes.argmax(1) == column.codes[reading.rows[held]]).astype(float))
     fitted = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip")
     return fitted.fit(np.concatenate(share), np.concatenate(right))
-
-
-def _some(positions: NDArray[np.int64], n: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    return positions if len(positions) <= n else np.sort(rng.choice(positions, n, replace=False))

@@ -13,17 +13,17 @@ import pandas as pd
 import scipy.sparse as sp
 
 from midas import keys
-from midas.data.checks import describe_names
 from midas.data.joint import joint
-from midas.metrics.tasks.hide import Cells
+from midas.metrics.tasks.hide import TaskCells
 from midas.metrics.tasks.read import Data, all_obs
 from midas.metrics.tasks.record import Task
+from midas.text import describe_names
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def build(data: Data, cells: Cells, name: str) -> Task:
+def build(data: Data, cells: TaskCells, name: str) -> Task:
     """Build a task of cells, and of the modalities that each shows."""
     index = pd.Index(cells.name.astype(str))
     if not index.is_unique:
@@ -51,7 +51,7 @@ def build(data: Data, cells: Cells, name: str) -> Task:
 
 
 def _rows(
-    adata: ad.AnnData, data: Data, cells: Cells, keep: NDArray[np.bool_], obs: pd.DataFrame, modality: str
+    adata: ad.AnnData, data: Data, cells: TaskCells, keep: NDArray[np.bool_], obs: pd.DataFrame, modality: str
 ) -> ad.AnnData:
     """Some cells of one modality, under their new names and batches, with a mask for each batch."""
     rows = adata.obs_names.get_indexer(data.mdata.obs_names[cells.row[keep]])

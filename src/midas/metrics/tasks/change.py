@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from midas import keys
+from midas.metrics.labels import known_labels
 from midas.metrics.tasks.build import joined, subset
 from midas.metrics.tasks.draw import THIN
 from midas.metrics.tasks.record import UNLABELLED, Task
@@ -49,7 +51,7 @@ def thinned(task: Task, fraction: float, *, modalities: Sequence[str] | None = N
     return replace(task, name=f"{task.name}, {fraction:.0%} of the counts", mdata=thin)
 
 
-def without_types(task: Task, *, unlabelled: Sequence[str] = ("unknown",)) -> Task:
+def without_types(task: Task, *, unlabelled: Sequence[str] = keys.NO_LABEL) -> Task:
     """Take one type from each batch of a task: from the first the most frequent one, from the second the next, and so on.
 
     Only types that other batches have too are taken. The cells leave the truth as well.
@@ -59,14 +61,15 @@ def without_types(task: Task, *, unlabelled: Sequence[str] = ("unknown",)) -> Ta
     task
         With labels.
     unlabelled
-        Labels that are no types, beside ``unknown``, which the task calls cells whose label is missing.
+        Labels that are no types, whatever their case, beside ``unknown``, which the task calls cells whose label is missing.
     """
     if task.labels is None:
         raise ValueError("Expected a task with labels, found one without. Name their column with label_key=.")
     batch, labels = task.batch.to_numpy(), task.labels.to_numpy()
     batches = sorted(set(batch))
     table = pd.crosstab(labels, batch)
-    common = table[(table > 0).sum(axis=1) > 1].drop(index=[*unlabelled, UNLABELLED], errors="ignore")
+    is_type = known_labels(table.index, (*unlabelled, UNLABELLED))[1]
+    common = table[is_type & ((table > 0).sum(axis=1) > 1)]
     types = common.sum(axis=1).sort_values(ascending=False, kind="stable").index.tolist()
     gone = np.zeros(len(batch), dtype=bool)
     left = (table > 0).sum(axis=1)

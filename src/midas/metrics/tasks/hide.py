@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Cells:
+class TaskCells:
     """The cells of a task to be, `(n,)` each: row in the data, name, batch, its batch in the data, modalities seen."""
 
     row: NDArray[np.int64]
@@ -25,19 +25,19 @@ class Cells:
     parent: NDArray[np.object_]
     seen: Mapping[str, NDArray[np.bool_]]
 
-    def at(self, rows: NDArray[Any]) -> Cells:
+    def at(self, rows: NDArray[Any]) -> TaskCells:
         seen = {m: s[rows] for m, s in self.seen.items()}
-        return Cells(self.row[rows], self.name[rows], self.batch[rows], self.parent[rows], seen)
+        return TaskCells(self.row[rows], self.name[rows], self.batch[rows], self.parent[rows], seen)
 
 
-def start(data: Data, n_cells: int | None, seed: int) -> Cells:
+def start(data: Data, n_cells: int | None, seed: int) -> TaskCells:
     """All cells as they are, or some of each batch."""
     batch = data.batch.astype(object)
-    cells = Cells(np.arange(len(batch)), data.mdata.obs_names.to_numpy().astype(object), batch, batch, data.present)
+    cells = TaskCells(np.arange(len(batch)), data.mdata.obs_names.to_numpy().astype(object), batch, batch, data.present)
     return cells if n_cells is None else cells.at(sample(data.batch, n_cells, seed=seed))
 
 
-def hide(cells: Cells, patterns: Sequence[tuple[str, ...]], seed: int) -> Cells:
+def hide(cells: TaskCells, patterns: Sequence[tuple[str, ...]], seed: int) -> TaskCells:
     """Let each batch keep the modalities of its pattern."""
     if len(patterns) > 1:
         cells = _cut(cells, len(patterns), seed)
@@ -47,7 +47,7 @@ def hide(cells: Cells, patterns: Sequence[tuple[str, ...]], seed: int) -> Cells:
     return replace(cells, seen=seen)
 
 
-def _cut(cells: Cells, n_batches: int, seed: int) -> Cells:
+def _cut(cells: TaskCells, n_batches: int, seed: int) -> TaskCells:
     """Cut large batches into parts until there are enough."""
     names_, sizes = np.unique(cells.batch.astype(str), return_counts=True)
     parts = np.ones(len(names_), dtype=np.int64)
@@ -72,7 +72,7 @@ def _new(name: str, taken: NDArray[np.str_]) -> str:
     return name
 
 
-def take_apart(cells: Cells, batch: str | None) -> Cells:
+def take_apart(cells: TaskCells, batch: str | None) -> TaskCells:
     """Make of one paired batch, the last if None, a batch for each modality."""
     paired = all_of(list(cells.seen.values()))
     whole = [b for b in sorted(set(cells.batch)) if paired[cells.batch == b].all()]
@@ -85,7 +85,7 @@ def take_apart(cells: Cells, batch: str | None) -> Cells:
     return _taken_apart(cells, chosen, lambda b, modality: _new(f"{b}_{modality}", taken))
 
 
-def unpair(cells: Cells, fraction: float, seed: int) -> Cells:
+def unpair(cells: TaskCells, fraction: float, seed: int) -> TaskCells:
     """Take apart a fraction of the paired cells of each batch; they stay in their batch."""
     if not 0 < fraction <= 1:
         msg = f"Expected a fraction above 0 and up to 1, found {fraction}."
@@ -101,7 +101,7 @@ def unpair(cells: Cells, fraction: float, seed: int) -> Cells:
     return _taken_apart(cells, chosen, lambda b, _: b)
 
 
-def _taken_apart(cells: Cells, chosen: NDArray[np.bool_], batch_of: Callable[[str, str], str]) -> Cells:
+def _taken_apart(cells: TaskCells, chosen: NDArray[np.bool_], batch_of: Callable[[str, str], str]) -> TaskCells:
     """Make of each chosen cell one cell for each modality; the others come first."""
     pieces = [cells.at(~chosen)]
     for modality in cells.seen:
@@ -115,7 +115,7 @@ def _taken_apart(cells: Cells, chosen: NDArray[np.bool_], batch_of: Callable[[st
                 seen={m: s & (m == modality) for m, s in piece.seen.items()},
             )
         )
-    return Cells(
+    return TaskCells(
         row=np.concatenate([p.row for p in pieces]),
         name=np.concatenate([p.name for p in pieces]),
         batch=np.concatenate([p.batch for p in pieces]),

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from midas.data import read_mosaic
-from midas.data.checks import describe_names
 from midas.metrics.tasks.record import obs_column
+from midas.text import describe_names
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

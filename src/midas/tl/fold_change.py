@@ -98,7 +98,7 @@ def fold_change_consistency(
     of: dict[str, Any] = {"batch": panels.batch, "measured": panels.measured}
     tables = [
         pd.DataFrame(
-            metrics.group_fold_changes(values, codes, len(every), **of, pseudocount=pseudocount) / np.log(2),
+            metrics.group_fold_changes(values, codes, len(every), **of, pseudocount=pseudocount),
             index=index,
             columns=adata.var_names,
         ).loc[names]
