@@ -22,7 +22,6 @@ from midas.expect import sklearn_seed
 
 # Regions of the latent space that each get their share of a sample, so that rare types are in it.
 _REGIONS = 50
-_ROW = "midas_row"
 
 
 def by_state(rows: NDArray[np.int64], z: NDArray[np.floating]) -> NDArray[np.int64]:
@@ -81,7 +80,7 @@ def sampled(mosaic: Mosaic, rows: NDArray[np.int64], cells: AnnData, n: int, see
     at = representative(cells, rows, n, seed)
     some = chosen(mosaic, at)
     obs = pd.DataFrame(
-        {keys.BATCH: np.asarray(some.batches)[some.batch], _ROW: rows[at]},
+        {keys.BATCH: np.asarray(some.batches)[some.batch], keys.SAMPLED_ROW: rows[at]},
         index=pd.Index([f"cell-{row}" for row in rows[at]], dtype=object),
     )
     parts = {}
@@ -112,4 +111,4 @@ def read_sampled(sample: MuData, schema: MosaicSchema) -> tuple[Mosaic, NDArray[
         for name, part in schema.modalities.items()
     }
     mosaic = replace(read_mosaic(sample, batch_key=keys.BATCH, schema=replace(schema, modalities=kinds)), schema=schema)
-    return mosaic, mosaic.obs[_ROW].to_numpy(dtype=np.int64)
+    return mosaic, mosaic.obs[keys.SAMPLED_ROW].to_numpy(dtype=np.int64)
