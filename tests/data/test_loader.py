@@ -11,7 +11,7 @@ import pytest
 
 from helpers import names, one, simulated
 from midas import Mosaic, TrainingConfig, read_mosaic
-from midas.data.loader import collect, epoch_indices, steps_per_epoch
+from midas.data.loader import Order, collect, epoch_indices, steps_per_epoch
 
 SIZES = np.array([100, 37, 5])
 BATCH = np.repeat([0, 1, 2], SIZES)
@@ -71,6 +71,12 @@ def test_minibatches_can_be_drawn_alike(batch_size: int) -> None:
     assert np.ptp(numbers, axis=0).max() <= 1
     assert len(set(numbers)) <= 2 * len(np.unique(kind))  # however many minibatches there are
     assert np.concatenate(first).tolist() != np.concatenate(second).tolist()
+
+
+@pytest.mark.parametrize("order", ["alike", "stored"])
+def test_an_order_that_needs_a_mosaic_is_refused_without_one(order: Order) -> None:
+    with pytest.raises(ValueError, match=f"Expected a mosaic with order='{order}'"):
+        epoch_indices(CELLS, BATCH, 16, MIXED, np.random.default_rng(0), order=order)
 
 
 @pytest.fixture

@@ -63,8 +63,16 @@ def epoch_indices(
     order
         Of minibatches that are drawn from all cells. ``alike``: with equally many cells of each combination of modalities, up to
         one. ``stored``: neighbours are read together.
+
+    Raises
+    ------
+    ValueError
+        When another order than ``free`` is asked for without a mosaic.
     """
     rank, size = part
+    if order != "free" and mosaic is None:
+        msg = f"Expected a mosaic with order={order!r}, found None. Give mosaic=, or draw in the order 'free'."
+        raise ValueError(msg)
     if training.sampling == "mixed":
         n_steps = max(1, -(-len(cells) // batch_size))
         if order == "alike" and mosaic is not None:
