@@ -8,7 +8,6 @@ from scipy.sparse import csr_matrix
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from midas import metrics
-from midas.metrics import modality_weights, neighbours, wnn
 
 RNG = np.random.default_rng
 
@@ -139,9 +138,22 @@ def test_recovery_of_a_known_state() -> None:
     assert metrics.canonical_correlation(truth, rng.normal(size=(500, 6))) < 0.15
 
 
-def test_modality_weights_are_those_that_joint_neighbours_are_found_with() -> None:
-    rng = np.random.default_rng(0)
-    spaces = [rng.normal(size=(150, 3)), rng.normal(size=(150, 5))]
-    unit = wnn._unit(spaces)
-    near = [neighbours(x, 60) for x in unit]
-    np.testing.assert_allclose(modality_weights(spaces), wnn._weights(unit, near, 20)[0])
+def test_modality_weights_follow_their_definition() -> None:
+    n, k = 12, 4
+    spaces = [RNG(10).normal(size=(n, 3)), RNG(11).normal(size=(n, 5))]
+    unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in spaces]
+    far = [np.linalg.norm(x[:, None] - x[None], axis=2) for x in unit]
+    nearest = [np.argsort(d, axis=1) for d in far]  # the cell itself first
+    ratio = np.empty((n, 2))
+    for i in range(n):
+        for m, (x, d) in enumerate(zip(unit, far, strict=True)):
+            near = [set(row[:k]) for row in nearest[m]]
+            overlap = {j: len(near[i] & near[j]) for j in range(n) if j != i and near[i] & near[j]}
+            fewest = sorted(overlap, key=lambda j: (overlap[j], -d[i, j]))[:k]
+            sigma, first = np.mean(d[i, fewest]), d[i, nearest[m][i, 1]]
+            away = [np.linalg.norm(x[i] - x[order[i, 1 : k + 1]].mean(0)) for order in (nearest[m], nearest[1 - m])]
+            own, other = (np.exp(-max(distance - first, 0) / (sigma - first)) for distance in away)
+            ratio[i, m] = min(own / (other + 1e-4), 200)
+    expected = np.exp(ratio) / np.exp(ratio).sum(1, keepdims=True)
+    np.testing.assert_allclose(metrics.modality_weights(spaces, k_local=k), expected)
+    assert np.ptp(expected[:, 0]) > 0.1

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from helpers import joined, names, one, tiny
-from midas import MIDAS, Config, read_mosaic
+from midas import MIDAS, Config, Mosaic
+from midas.data.minibatch import Minibatch, gather
 from midas.decoding import States, decode
 from midas.training import start as module
 from midas.training.start import start
@@ -52,15 +53,31 @@ def test_features_that_a_batch_lacks_do_not_count_there() -> None:
     np.testing.assert_allclose(expected(model, "rna", zeros(model)), 4.0, atol=0.8)
 
 
-def test_many_cells_are_represented_by_runs_from_all_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_RUN", 5)
-    cells = np.arange(1000) * 3
-    some = module._some(cells, 20)
-    assert len(some) == len(np.unique(some)) == 20
-    assert np.isin(some, cells).all()
-    assert some[0] == 0
-    assert some[-1] == 2997
-    np.testing.assert_array_equal(module._some(cells[:20], 20), cells[:20])
+@pytest.fixture
+def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
+    """Cells that :func:`start` reads, in its order, batch by batch."""
+    seen: list[np.ndarray] = []
+
+    def spy(mosaic: Mosaic, index: np.ndarray, only: frozenset[str]) -> Minibatch:
+        seen.append(index)
+        return gather(mosaic, index, only)
+
+    monkeypatch.setattr(module, "gather", spy)
+    return seen
+
+
+def test_many_cells_are_represented_by_runs_from_all_over(looked_at: list[np.ndarray]) -> None:
+    data = one([f"c{i:04}" for i in range(3000)], names("g", 4))
+    data.X = np.repeat([[0.0], [3.0], [6.0]], 1000, axis=0).astype(np.float32) @ np.ones((1, 4), dtype=np.float32)
+    model = MIDAS(joined({"rna": data}), config=tiny())
+    assert model.mosaic is not None
+    start(model.vae, model.mosaic, "means", {"rna": np.ones(4, dtype=bool)})
+    (some,) = looked_at
+    assert len(some) == len(np.unique(some)) == 2000
+    assert (some[0], some[-1]) == (0, 2999)
+    runs = np.split(some, np.flatnonzero(np.diff(some) != 1) + 1)
+    assert min(map(len, runs)) >= 10
+    np.testing.assert_allclose(expected(model, "rna", zeros(model)), 3.0, rtol=0.01)
 
 
 @pytest.mark.parametrize("name", ["rna", "atac"])
@@ -98,11 +115,19 @@ def test_what_no_batch_measured_starts_rare() -> None:
     np.testing.assert_allclose(depth.profile.numpy(), found, rtol=1e-4)
 
 
-def test_cells_on_disk_that_are_read_in_the_order_of_storage_are_sampled_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    mosaic = read_mosaic(one([f"c{i:02}" for i in range(10)][::-1], names("g", 3), ["b", "a"] * 5))
-    assert mosaic.cells[module._order(mosaic)].tolist() == [f"c{i:02}" for i in (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)]
+def test_cells_on_disk_that_are_read_in_the_order_of_storage_are_sampled_in_it(
+    looked_at: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = joined({"rna": one([f"c{i:02}" for i in range(10)][::-1], names("g", 3), ["b", "a"] * 5)})
+    model = MIDAS(data, config=tiny())
+    assert model.mosaic is not None
+    start(model.vae, model.mosaic, "random")
+    in_order = model.mosaic.cells[np.concatenate(looked_at)]
+    assert in_order.tolist() == [f"c{i:02}" for i in (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)]
+    looked_at.clear()
     monkeypatch.setattr(module, "scattered", lambda *_: True)
-    assert module._order(mosaic).tolist() == [1, 3, 5, 7, 9, 0, 2, 4, 6, 8]
+    start(model.vae, model.mosaic, "random")
+    assert np.concatenate(looked_at).tolist() == [1, 3, 5, 7, 9, 0, 2, 4, 6, 8]
 
 
 def test_training_from_the_means_is_ahead_from_the_first_epoch(mdata: md.MuData) -> None:
