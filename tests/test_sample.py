@@ -68,7 +68,7 @@ def test_a_sample_comes_back_from_a_file(n: int, fitted: MIDAS, tmp_path: Path) 
 
 def test_a_sample_says_nothing_of_its_cells_but_counts_and_batch(fitted: MIDAS) -> None:
     sample = sampled(*fitted.counts(), fitted.cells, 20, 0)
-    assert set(sample.obs.columns) == {keys.BATCH, "midas_row"}
+    assert set(sample.obs.columns) == {keys.BATCH, keys.SAMPLED_ROW}
     assert not set(sample.obs_names) & set(fitted.cells.obs_names)
 
 

@@ -65,9 +65,8 @@ def merged(tables: Sequence[Table], n_cells: int) -> pd.DataFrame:
     columns: dict[str, pd.Series] = {}
     for name, by_label in found.items():
         first, *more = (piece for some in by_label.values() for piece in some)
-        if not more and np.array_equal(
-            first.at, np.arange(n_cells)
-        ):  # nothing to merge: as it is, and no copy as objects
+        # Nothing to merge: as it is, and no copy as objects.
+        if not more and np.array_equal(first.at, np.arange(n_cells)):
             columns[name] = first.obs.iloc[:, 0].reset_index(drop=True).infer_objects()
             continue
         values = {label: _filled(some, n_cells) for label, some in by_label.items()}

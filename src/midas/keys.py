@@ -15,10 +15,19 @@ BATCH: Final = "midas_batch"  # obs of a model's own table of cells: the batch t
 MODALITIES: Final = "midas_modalities"  # obs of the same table: what each cell was measured in, joined by +
 ORIGIN: Final = "midas_origin"  # obs of mapped cells: reference or query
 NOVELTY: Final = "midas_novelty"  # obs of mapped cells: how new a query cell is to the reference
-NEARNESS: Final = (
-    "midas_nearness"  # obs of mapped cells: share of the reference's own cells that lie as far from its others
-)
+# obs of mapped cells: share of the reference's own cells that lie as far from its others
+NEARNESS: Final = "midas_nearness"
 PREPARATION: Final = "midas_prepare"  # uns: what was prepared, from which files, with which cut-offs
+LINKS: Final = "peak_gene_links"  # uns of prepared peaks: table of peak, gene, distance
+INPUT_BATCH: Final = (
+    "batch_of_input"  # obs of prepared cells: the input's own column of batches, if it says something else
+)
+PSEUDOTIME: Final = "midas_pseudotime"  # obs
+DIFFUSION: Final = "X_midas_diffmap"  # obsm: diffusion map that pseudotime was found on
+LAYOUT_RECORDS: Final = "midas_layouts"  # uns: of which rows, with which seed, each two-dimensional layout was made
+SAMPLED_ROW: Final = "midas_row"  # obs of counts kept beside a model: the row of each cell in the model's own table
+READINGS: Final = "midas_readings"  # uns of a model's own table of cells: how some of them are read by fewer modalities
+TRUTH: Final = "X_truth"  # obsm of simulated cells: the biological state z
 
 NO_LABEL: Final = ("", "na", "nan", "none", "unknown", "unassigned", "unlabelled", "unlabeled")
 """Labels, in small letters, that say that a cell has none."""

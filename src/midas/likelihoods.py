@@ -80,9 +80,10 @@ class Likelihood(ABC):
 
     support: ClassVar[Support] = "counts"
     binary: ClassVar[bool] = False  # whether 0 and 1 are all the values that there are
-    has_feature_parameter: ClassVar[bool] = (
-        False  # whether each feature has a learned number of its own: a dispersion, say
-    )
+    # Whether each feature has a learned number of its own: a dispersion, say.
+    has_feature_parameter: ClassVar[bool] = False
+    # Whether counts may vary more than it says, by an excess that is estimated after training (midas.spread).
+    takes_overdispersion: ClassVar[bool] = False
 
     @abstractmethod
     def nll(self, eta: Tensor, flat: Tensor, values: Tensor, mask: Tensor | None, extra: Tensor | None) -> Tensor:
@@ -143,6 +144,8 @@ class _Counts(Likelihood):
 
 class Poisson(_Counts):
     """Counts with rate exp(eta); the constant left out is the sum of log x!."""
+
+    takes_overdispersion = True
 
     def nll(self, eta: Tensor, flat: Tensor, values: Tensor, mask: Tensor | None, extra: Tensor | None) -> Tensor:
         return cast("Tensor", _ExponentialFamily.apply(eta, flat, values, mask, "poisson"))  # type: ignore[no-untyped-call]

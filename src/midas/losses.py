@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _NEVER: Final = -1e9  # logit of what cannot be; an infinite one has no gradient
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Losses:
     """The objective's terms, unweighted scalars, and their weighted sum without the adversarial term.
 
@@ -65,7 +65,7 @@ class Losses:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Weights:
     """Weights of the terms in one step, as of :class:`midas.ObjectiveConfig`; scalar tensors where a recorded step reads them."""
 
@@ -81,12 +81,12 @@ class Weights:
         """Those of a configuration once this share of all steps has been done."""
         kl, adversarial = config.risen(progress)
         return cls(
-            config.batch_reconstruction,
-            config.alignment,
-            adversarial * config.contrast,
-            kl * config.kl_c,
-            kl * config.kl_u,
-            adversarial * config.adversarial,
+            batch_reconstruction=config.batch_reconstruction,
+            alignment=config.alignment,
+            contrast=adversarial * config.contrast,
+            kl_c=kl * config.kl_c,
+            kl_u=kl * config.kl_u,
+            adversarial=adversarial * config.adversarial,
         )
 
 
@@ -126,9 +126,9 @@ def alignment(single: Mapping[str, Latent], n_cells: int) -> Tensor:
 def contrast(single: Mapping[str, Latent], batch: Tensor, dim_c: int) -> Tensor:
     """Cost of finding a cell by one modality among the cells of its batch, given another; summed over pairs and cells.
 
-    Cross entropy of the cell itself, with the squared distances of posterior means of c, halved, as negative logits (van den Oord
-    et al. 2018), both ways. Pulling a cell's modalities together (:func:`alignment`) lets all cells of a type lie on one point;
-    this asks that each be nearest to itself. Cells of other batches do not compete: telling batches apart is not to help.
+    Symmetric InfoNCE (van den Oord et al. 2018); logits are minus half the squared distance of posterior means of c. Pulling a
+    cell's modalities together (:func:`alignment`) lets all cells of a type lie on one point; this asks that each be nearest to
+    itself. Cells of other batches do not compete: telling batches apart is not to help.
 
     Parameters
     ----------
@@ -176,6 +176,8 @@ def objective(
     ----------
     outputs
         Of :class:`midas.nn.VAE` on `minibatch`.
+    minibatch
+        Whose counts and batches are reconstructed.
     modalities, extras
         Likelihoods, weights, and per-feature parameters by modality.
     weights
@@ -207,4 +209,13 @@ def objective(
         + weights.contrast * told
         + depth
     )
-    return Losses(parts, batch, kl_c, kl_u, aligned, told, depth, total)
+    return Losses(
+        reconstruction=parts,
+        batch_reconstruction=batch,
+        kl_c=kl_c,
+        kl_u=kl_u,
+        alignment=aligned,
+        contrast=told,
+        depth=depth,
+        total=total,
+    )

@@ -39,7 +39,7 @@ class Modality:
         is taken from the counts and z does not have to say it. Small panels, where a few features decide, do without
         (:class:`midas.NetworkConfig`).
     depth_by
-        What of the counts tells: their ``total``, or their ``geometric_mean`` (of counts + 1), to which each feature adds alike;
+        Statistic that measures depth: the ``total``, or the ``geometric_mean`` of counts + 1, to which each feature adds alike;
         the total of a panel of proteins is that of the few it has most of.
     weight
         Weight of the modality's reconstruction term in the objective.

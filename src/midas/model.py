@@ -357,6 +357,10 @@ class MIDAS:
             Of the tuning; None for ``TransferConfig.for_model()``.
         progress
             Whether to draw a progress bar.
+
+        Returns
+        -------
+        A fitted model of the query alone; this one stays as it is.
         """
         from midas.transfer import Query, transfer_model  # noqa: PLC0415 - the transfer stands on the model
 
@@ -530,9 +534,9 @@ class MIDAS:
     ) -> AnnData:
         """Counts of one modality for *every* cell that has some modality, batch effects kept.
 
-        Where a cell was measured in it, they are decoded from its own c and u. Where it was not, they are the mean over the 40
-        nearest cells in c that were, each decoded from its own state; cells of batches that measure alike come first
-        (:class:`midas.InferenceConfig`). Where its batch merely lacks some features, half of their value comes from the
+        Where a cell was measured in it, they are decoded from its own c and u. Where it was not, they are the mean over the
+        `config.inference.neighbours` (40 by default) nearest cells in c that were, each decoded from its own state; cells of
+        batches that measure alike come first. Where its batch merely lacks some features, half of their value comes from the
         neighbours and half from the cell itself, at the depth that its other counts show.
 
         Parameters
@@ -603,7 +607,20 @@ class MIDAS:
     ) -> AnnData:
         """Counts of modality `target` predicted from `source` alone, though the cell may have more.
 
-        Parameters and result as in :meth:`impute`; cells without any of `source` are left out.
+        Cells without any of `source` are left out.
+
+        Parameters
+        ----------
+        source
+            Modalities to predict from, one or more.
+        target
+            Modality to predict.
+        data, sample, seed, out
+            As in :meth:`impute`.
+
+        Returns
+        -------
+        Cells that have a modality of `source` x all features of `target`; with `out`, opened from there.
 
         Examples
         --------
@@ -880,8 +897,8 @@ class MIDAS:
         folder
             Where it is; also the URL of an archive, or ``hf://owner/name``: see :func:`midas.sharing.fetch`.
         data
-            Cells that verbs without `data` are about; checked against the model by name. The model's own cells, or some of them,
-            are also the counts that reciprocal mapping needs.
+            Data used by methods that are called without `data`; checked against the model by name. The model's own cells, or
+            some of them, are also the counts that reciprocal mapping needs.
         batch_key, measured, layer
             As in :class:`MIDAS`, of `data` and of all data to come; what the model was told before it was saved, if left out.
         sha256

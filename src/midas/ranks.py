@@ -222,7 +222,7 @@ def _launch(devices: int, num_nodes: int, backend: str) -> int:
 
 
 def _part() -> None:
-    """End what processes have in common; one that leaves without it is now and then aborted by gloo's threads on its way out."""
+    """Destroy the process group at exit; otherwise gloo's threads sometimes abort the process."""
     if _joined_up():
         distributed.destroy_process_group()
 

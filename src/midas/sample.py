@@ -21,7 +21,6 @@ from midas.expect import sklearn_seed
 
 # Regions of the latent space that each get their share of a sample, so that rare types are in it.
 _REGIONS = 50
-_ROW = "midas_row"
 
 
 def by_state(rows: NDArray[np.int64], z: NDArray[np.floating]) -> NDArray[np.int64]:
@@ -80,7 +79,7 @@ def sampled(mosaic: Mosaic, rows: NDArray[np.int64], cells: AnnData, n: int, see
     at = representative(cells, rows, n, seed)
     some = take_cells(mosaic, at)
     obs = pd.DataFrame(
-        {keys.BATCH: np.asarray(some.batches)[some.batch], _ROW: rows[at]},
+        {keys.BATCH: np.asarray(some.batches)[some.batch], keys.SAMPLED_ROW: rows[at]},
         index=pd.Index([f"cell-{row}" for row in rows[at]], dtype=object),
     )
     parts = {}
@@ -108,4 +107,4 @@ def read_sampled(sample: MuData, schema: MosaicSchema) -> tuple[Mosaic, NDArray[
     }
     found = read_for_model(sample, batch_key=keys.BATCH, schema=replace(schema, modalities=kinds))
     mosaic = replace(found, schema=schema)
-    return mosaic, mosaic.obs[_ROW].to_numpy(dtype=np.int64)
+    return mosaic, mosaic.obs[keys.SAMPLED_ROW].to_numpy(dtype=np.int64)

@@ -72,7 +72,7 @@ def fetch(address: str | Path, *, sha256: str | None = None, cache: str | Path |
 
 
 def _unpacked(file: str, action: str, where: object) -> list[str]:
-    """Unpack what was brought, whose address need not tell what it is (``model.zip?download=1``); the files in it."""
+    """Unpack a downloaded archive; the URL may lack a suffix (``model.zip?download=1``), so its type is sniffed."""
     unpack = pooch.Unzip() if zipfile.is_zipfile(file) else pooch.Untar()
     files: list[str] = unpack(file, action, where)
     return files

@@ -19,6 +19,7 @@ from scipy.special import gammaln
 from midas.data.rows import measured_counts
 from midas.decoding import SEEN, STRANGE, UNSEEN, States, decode
 from midas.inference import encode
+from midas.likelihoods import LIKELIHOODS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -68,7 +69,7 @@ def knowledge(mosaic: Mosaic, modality: str, seen: NDArray[np.bool_]) -> NDArray
 
 
 def find_spread(vae: VAE, mosaic: Mosaic, borrowing: Borrowers, *, seed: int) -> dict[str, Spread]:
-    """Spread of each modality of Poisson counts that 50 cells or more have; 1,000 at most are looked at.
+    """Spread of each modality whose likelihood takes overdispersion and that 50 cells or more have; 1,000 at most are looked at.
 
     Parameters
     ----------
@@ -85,7 +86,7 @@ def find_spread(vae: VAE, mosaic: Mosaic, borrowing: Borrowers, *, seed: int) ->
     found = {}
     for name, part in mosaic.schema.modalities.items():
         there = order[mosaic.modalities[name].present[order]]
-        if part.modality.likelihood != "poisson" or len(there) < _FEWEST:
+        if not LIKELIHOODS[part.modality.likelihood].takes_overdispersion or len(there) < _FEWEST:
             continue
         if len(there) > _CELLS:
             there = np.sort(np.random.default_rng([seed, 9]).choice(there, _CELLS, replace=False))

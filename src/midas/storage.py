@@ -29,6 +29,7 @@ from midas.data.measured import flags_in
 from midas.data.read_options import ReadOptions
 from midas.data.schema import MosaicSchema
 from midas.files import check_writable, holds_only, replacing, share
+from midas.keys import READINGS
 from midas.learned import Learned
 from midas.readings import Readings
 from midas.spread import Spread
@@ -41,7 +42,6 @@ _CARD, _WEIGHTS, _CELLS, _SAMPLE = "model.json", "weights.safetensors", "cells.h
 # in the order of the schema's batches.
 _SPREAD, _DISTANCES, _MEASURED = "spread.", "batch_distances", "measured."
 _FILES = (_CARD, _WEIGHTS, _CELLS, _SAMPLE)
-_READINGS = "midas_readings"  # in the cells' uns: how some of them are read by fewer modalities
 
 
 class ModelFileError(ValueError):
@@ -222,13 +222,13 @@ def _with_readings(learned: Learned) -> AnnData | None:
         cells = learned.cells.copy()
     cells.obs = writable(cells.obs)
     if learned.readings is not None:
-        cells.uns[_READINGS] = {"rows": learned.readings.rows, "c": dict(learned.readings.c)}
+        cells.uns[READINGS] = {"rows": learned.readings.rows, "c": dict(learned.readings.c)}
     return cells
 
 
 def _read_cells(path: Path) -> tuple[AnnData, Readings | None]:
     cells = ad.read_h5ad(path)
-    read = cells.uns.pop(_READINGS, None)
+    read = cells.uns.pop(READINGS, None)
     return cells, None if read is None else Readings(np.asarray(read["rows"]), read["c"])
 
 

@@ -79,6 +79,12 @@ def test_minibatches_can_be_drawn_alike(batch_size: int) -> None:
     assert np.concatenate(first).tolist() != np.concatenate(second).tolist()
 
 
+@pytest.mark.parametrize("order", ["alike", "stored"])
+def test_an_order_that_needs_a_mosaic_is_refused_without_one(order: Order) -> None:
+    with pytest.raises(ValueError, match=f"Expected a mosaic with order='{order}'"):
+        epoch_indices(CELLS, BATCH, 16, MIXED, np.random.default_rng(0), order=order)
+
+
 @pytest.fixture
 def mosaic() -> Mosaic:
     return read_mosaic(one(names("c", 40), names("g", 3)))

@@ -132,9 +132,8 @@ def log_to(console: Console) -> None:
     handler.addFilter(_as_typed)
     # Shared feature names of two modalities are no concern here: features are looked up per modality.
     warnings.filterwarnings("ignore", module="mudata")
-    warnings.filterwarnings(
-        "ignore", message=".*names are not unique", module="anndata"
-    )  # said in our own words, where it matters
+    # Said in our own words, where it matters.
+    warnings.filterwarnings("ignore", message=".*names are not unique", module="anndata")
     package = logging.getLogger("midas")
     package.handlers = [handler]
     package.propagate = False

@@ -39,7 +39,8 @@ class NetworkConfig:
     decoder
         Hidden sizes from z to the outputs, shared by the modalities.
     narrow, fewest_for_narrow
-        So many units peaks pass before the encoder and after the decoder, where there are so many peaks or more; None for never.
+        Width of the bottleneck that peaks pass through before the encoder and after the decoder, and the number of peaks from
+        which it is used; None for never.
     block_encoder, block_decoder
         In place of that, sizes that the peaks of each chromosome pass, as published: chromosomes do not see each other's there.
     fewest_for_blocks

@@ -80,9 +80,8 @@ def number_cells(parts: list[Part], order: pd.Series | None, notes: list[str], *
     batch_of = np.full(len(index), "", dtype=object)
     for part, at in zip(parts, positions, strict=True):
         batch_of[at] = part.batch.to_numpy()
-    lonely = np.flatnonzero(
-        batch_of == ""
-    )  # in no modality: of the batch that the input names, if that has other cells
+    # In no modality: of the batch that the input names, if that has other cells.
+    lonely = np.flatnonzero(batch_of == "")
     if len(lonely):
         known = dict.fromkeys(batch_of[batch_of != ""])
         said = lonely if told is None else told[lonely]

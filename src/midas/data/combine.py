@@ -52,7 +52,15 @@ def _recast_rows(mosaic: Mosaic, name: str, schema: MosaicSchema) -> ModalityRow
     if name not in mosaic.modalities:
         nowhere = np.full(mosaic.n_cells, -1, dtype=np.int32)
         nothing = np.zeros((len(mosaic.batches), n_features), dtype=bool)
-        return ModalityRows((), (), nowhere, nowhere.copy(), nothing, features, np.arange(n_features))
+        return ModalityRows(
+            sources=(),
+            columns=(),
+            source_of=nowhere,
+            row=nowhere.copy(),
+            measured=nothing,
+            input_names=features,
+            input_columns=np.arange(n_features),
+        )
     rows = mosaic.modalities[name]
     to = features.get_indexer(mosaic.schema.modalities[name].features).astype(np.int64)
     kept = to >= 0

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from midas.config import NetworkConfig
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ModalityRows:
     """Where a modality's counts are.
 

@@ -42,7 +42,7 @@ class CellNames:
         return cls(np.concatenate(text), np.concatenate(length))
 
     def __len__(self) -> int:
-        """Count them."""
+        """Number of names."""
         return len(self.length)
 
     def take(self, rows: NDArray[np.int64]) -> CellNames:
@@ -58,6 +58,6 @@ class CellNames:
         return CellNames(np.concatenate([self.text, other.text]), np.concatenate([self.length, other.length]))
 
     def index(self) -> pd.Index:
-        """All of them, as objects."""
+        """Decode to a pandas Index."""
         text, end = self.text.tobytes(), [0, *np.cumsum(self.length, dtype=np.int64).tolist()]
         return pd.Index([text[a:b].decode() for a, b in pairwise(end)], dtype=object)

@@ -155,6 +155,8 @@ def write_mapped(
         Result; replaced in one step once it is whole.
     data
         The query.
+    mapped
+        The query as :mod:`midas.transfer` mapped it.
     labels
         Table of :class:`midas.transfer.Labels`.
     impute

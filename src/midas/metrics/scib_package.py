@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+# Neighbours that the scores look at, as the Benchmarker of scib-metrics does.
 LISI_K: Final = 90
 KBET_K: Final = 50
 CLUSTER_K: Final = 15
-"""Neighbours that the scores look at, as the Benchmarker of scib-metrics does."""
 
 
 def batch_scores(graph: Neighbours, batch: NDArray[np.str_], labels: NDArray[np.str_]) -> dict[str, float]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # Power of a batch's mean probability against another: 0.5 has no weight, 0.9 two fifths, 0.99 nearly all.
 _SURE = 8
-# An answer that does not count at all counts so much: logarithms stay finite.
+# Floor on answer weights, so that their logarithm stays finite.
 _LEAST = 1e-3
 
 

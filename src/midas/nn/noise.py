@@ -72,9 +72,8 @@ class Noise:
             Cell of each, `(nnz,)`, out of `n_rows`.
         """
         kept = 1 - most * torch.rand(n_rows, generator=self.generator, device=values.device)[row]
-        if (
-            values.is_cuda
-        ):  # one kernel of one shape; a GPU adds in any order, so results depend on that of the counts anyway
+        # One kernel of one shape; a GPU adds in any order, so results depend on that of the counts anyway.
+        if values.is_cuda:
             return torch.binomial(values, kept, generator=self.generator)
         coin = self._uniform_at(flat)
         out = torch.where(coin < kept, values, 0.0)  # right for counts of 1, the most frequent by far

@@ -39,7 +39,7 @@ def along_pseudotime(
     data: MuData | AnnData,
     dimensions: Sequence[int] | None = None,
     *,
-    pseudotime: str = "midas_pseudotime",
+    pseudotime: str = keys.PSEUDOTIME,
     color: str | None = None,
     basis: str = keys.LATENT,
     n: int = 4,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MODALITIES = "modalities"
-_LAYOUTS: Final = "midas_layouts"  # uns: of which rows, with which seed, each layout was made
 
 
 def umap(
@@ -179,14 +178,14 @@ def layout(z: NDArray[Any], seed: int) -> NDArray[np.float32]:
 
 def _layout(data: MuData | AnnData, basis: str, seed: int) -> NDArray[np.float32]:
     key = basis + keys.LAYOUT
-    z, kept = np.asarray(data.obsm[basis]), data.uns.get(_LAYOUTS, {})
+    z, kept = np.asarray(data.obsm[basis]), data.uns.get(keys.LAYOUT_RECORDS, {})
     rows = pd.util.hash_pandas_object(pd.DataFrame(z.astype(np.float64)), index=False).to_numpy()
     made = kept.get(key)
     # Row by row, since some of the cells keep their places.
     stale = made is not None and (int(made["seed"]) != sklearn_seed(seed) or not np.isin(rows, made["rows"]).all())
     if key not in data.obsm or stale:
         data.obsm[key] = layout(z, seed)
-        data.uns[_LAYOUTS] = {**kept, key: {"seed": sklearn_seed(seed), "rows": np.unique(rows)}}
+        data.uns[keys.LAYOUT_RECORDS] = {**kept, key: {"seed": sklearn_seed(seed), "rows": np.unique(rows)}}
     found: NDArray[np.float32] = np.asarray(data.obsm[key])
     return found
 

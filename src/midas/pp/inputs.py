@@ -21,7 +21,7 @@ from midas.data.joint import joint
 from midas.data.measured import flags_in
 from midas.data.parts import Layer, Part, counts_of, is_modalities, rows_in
 from midas.data.sources import open_source
-from midas.keys import MEASURED_PREFIX
+from midas.keys import INPUT_BATCH, MEASURED_PREFIX
 from midas.modality import PRESETS, canonical
 from midas.pp.arrays import arrays_of
 from midas.pp.beside import proteins_beside
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 PrepareInput: TypeAlias = str | Path | AnnData | MuData
 
 BATCH_KEY = "batch"  # the column where none is named, and that of the mosaic
-OWN_KEY = "batch_of_input"  # where the input's own column of that name is kept, if it says something else
 # Names that say nothing about the sample: the folder above has the better one.
 _GENERIC = {
     "filtered_feature_bc_matrix",
@@ -270,8 +269,8 @@ def _with_batch(
     if BATCH_KEY in told.columns:
         own = told.pop(BATCH_KEY)
         if (as_text(own) != batch).any():
-            told[OWN_KEY] = own
-            notes.append(f"{label}: its column {BATCH_KEY!r} is kept as {OWN_KEY!r}, as it names other batches.")
+            told[INPUT_BATCH] = own
+            notes.append(f"{label}: its column {BATCH_KEY!r} is kept as {INPUT_BATCH!r}, as it names other batches.")
     if batch_key not in {None, BATCH_KEY} and not (named and batch_key in told.columns):
         told[batch_key] = [_written(one) for one in batch]
     return told

@@ -20,7 +20,7 @@ from mudata import MuData
 from midas.antibodies import ProteinTable
 from midas.data.parts import Layer
 from midas.data.schema import MosaicSchema
-from midas.keys import PREPARATION
+from midas.keys import LINKS, PREPARATION
 from midas.pp.cutoffs import Cutoffs
 from midas.pp.fragments import check_batches_of, count_in_batches
 from midas.pp.genes import select_genes
@@ -38,7 +38,6 @@ from midas.pp.tables import read_table
 
 logger = logging.getLogger(__name__)
 _MODALITIES = ("rna", "adt", "atac")
-LINKS = "peak_gene_links"  # uns of the peaks: table of peak, gene, distance
 _OF_BATCH = re.compile(r"^Batch (?P<batch>'[^']*'): (?P<text>.*)$", re.DOTALL)
 
 
@@ -287,12 +286,17 @@ def _parts(
     for sample, q in zip(samples, quality, strict=True):
         adata, wanted = kept.get(sample.modality, {}).get(sample.batch), chosen.get(sample.modality)
         features = pd.Index([]) if adata is None else adata.var_names
-        n = len(features) if wanted is None else int(features.isin(wanted).sum())
-        before = sample.adata.n_vars
-        n_cells = 0 if adata is None else int(q.keep.sum())
         found.append(
             PartReport(
-                sample.source, sample.kind, sample.batch, sample.modality, len(q.keep), before, n_cells, n, q.dropped
+                source=sample.source,
+                kind=sample.kind,
+                batch=sample.batch,
+                modality=sample.modality,
+                cells_found=len(q.keep),
+                features_found=sample.adata.n_vars,
+                cells_kept=0 if adata is None else int(q.keep.sum()),
+                features_kept=len(features) if wanted is None else int(features.isin(wanted).sum()),
+                dropped=q.dropped,
             )
         )
     return found

@@ -12,7 +12,7 @@ import pandas as pd
 from midas.pp.cutoffs import Cutoffs
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PartReport:
     """One modality of one batch, from the file to the mosaic.
 

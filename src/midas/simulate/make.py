@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
 
 import anndata as ad
 import mudata as md
@@ -22,13 +21,11 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from midas.data.joint import joint
-from midas.keys import MEASURED_PREFIX
+from midas.keys import MEASURED_PREFIX, TRUTH
 from midas.simulate.cells import SimulatedCells, make_cells, rows_of
 from midas.simulate.config import MODALITIES, PANEL, SimulationConfig, batches_with, generator
 from midas.simulate.counts import draw_counts
 from midas.simulate.features import Features, make_features
-
-TRUTH: Final = "X_truth"  # obsm: the biological state z
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from mudata import MuData
     from numpy.typing import ArrayLike, NDArray
 
-PSEUDOTIME = "midas_pseudotime"
-DIFFUSION = "X_midas_diffmap"
-
 
 def pseudotime(
     data: MuData | AnnData,
@@ -93,8 +90,8 @@ def pseudotime(
     time[~np.isfinite(time)] = np.nan  # scanpy says infinite where no path leads
     maps = np.full((data.n_obs, frame.obsm["X_diffmap"].shape[1]), np.nan, dtype=np.float32)
     maps[at] = frame.obsm["X_diffmap"]
-    data.obs[PSEUDOTIME], data.obsm[DIFFUSION] = time, maps
-    return pd.Series(time, index=data.obs_names, name=PSEUDOTIME)
+    data.obs[keys.PSEUDOTIME], data.obsm[keys.DIFFUSION] = time, maps
+    return pd.Series(time, index=data.obs_names, name=keys.PSEUDOTIME)
 
 
 def _root(data: MuData | AnnData, root: str, groupby: str | None, at: NDArray[np.int64], z: NDArray[np.float64]) -> int:

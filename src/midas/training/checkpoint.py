@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _COUNTERPARTS = "counterparts"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Position:
     """Where a run stands.
 

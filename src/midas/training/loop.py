@@ -106,6 +106,16 @@ def fit(
 
     Parameters
     ----------
+    vae, discriminators
+        Moved to the device that is trained on.
+    mosaic
+        Training data, of which some cells may be held out.
+    config
+        Of the objective and the training.
+    seed
+        Of all that is drawn.
+    around
+        Progress bar, loggers, checkpoint.
     anchor
         Where some cells are held.
     teach_first
@@ -375,7 +385,15 @@ class _Run:
         """Copy the state at the end of an epoch: Ctrl-C comes in the midst of the next, from where no run can go on."""
         if self.checkpoint is None or not self.learner.compute.ranks.first:
             return
-        position = Position(epoch, self.step, seconds, self.rate, self.watch, self.history, self.fingerprint)
+        position = Position(
+            epoch=epoch,
+            step=self.step,
+            seconds=seconds,
+            rate=self.rate,
+            watch=self.watch,
+            history=self.history,
+            fingerprint=self.fingerprint,
+        )
         self.state = State.of(self.learner, position, self.best, self.alike)
 
     def _save(self) -> None:

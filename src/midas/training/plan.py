@@ -27,7 +27,7 @@ _MAX_VALIDATION_CELLS = 2000
 # With fewer cells than this, each is needed for training, and the best validation loss comes before the batches have mixed.
 _MIN_CELLS_TO_VALIDATE = 5_000
 _VALIDATION_FRACTION = 0.1
-# From so many on, memory that their reading took is worth a search.
+# Above this many cells, garbage collection after reading pays.
 _MANY_CELLS = 50_000
 
 
@@ -65,15 +65,13 @@ class Plan:
 def plan_training(mosaic: Mosaic, training: TrainingConfig, seed: int) -> Plan:
     """Hold out cells, and choose what the configuration leaves open.
 
-    Cells without any modality are not trained on. Of every batch and combination of modalities at least one cell in two stays
-    in training.
+    Cells without any modality are not trained on. At most half of each batch-and-combination group is held out.
     """
     order = mosaic.canonical_order()
     usable = order[mosaic.measured_in(tuple(mosaic.modalities))[order]]
     rng = np.random.default_rng([seed, 1])
     validation = _hold_out(mosaic, usable, training.validation_fraction, rng)
-    train = np.setdiff1d(usable, validation, assume_unique=True)
-    train = usable[np.isin(usable, train)]
+    train = usable[~np.isin(usable, validation)]
     batch_size = training.batch_size or batch_size_for(len(train))
     sizes = np.bincount(mosaic.model_batch[train] + 1)  # -1 for cells of no batch of the model
     per_epoch = steps_per_epoch(sizes, batch_size, training)

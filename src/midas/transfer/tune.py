@@ -68,9 +68,8 @@ def tune(
     dim_c = model.config.network.dim_c
     mosaic, placed = query, encode(reference.vae, recast(query, reference.schema), reference.modalities).mean
     c = placed[:, :dim_c] if landmarks is None else landmarks.shift_to_reference(placed[:, :dim_c], groups_of(query))
-    target = np.pad(
-        c, ((0, 0), (0, placed.shape[1] - dim_c)), constant_values=np.nan
-    )  # u is free: batches differ in it
+    # u is free: batches differ in it.
+    target = np.pad(c, ((0, 0), (0, placed.shape[1] - dim_c)), constant_values=np.nan)
     weight = np.zeros(len(c), dtype=np.float32)
     if landmarks is not None:
         weight = options.hold_by(reference.cells.n_obs) * landmarks.known(c)
