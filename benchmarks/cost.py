@@ -62,7 +62,7 @@ def midas(store: Path, steps: Steps) -> float:
 
     loop.train_step = timed
     plan = loop.plan_training(model.mosaic, config.training, 0)
-    loop.fit(model.vae, model.discriminators, model.mosaic, config, 0, loop.Surroundings(progress=False))
+    loop.fit(model.vae, model.discriminators, model.mosaic, config, 0, loop.RunOptions(progress=False))
     return plan.batch_size and steps.per_thousand(-(-len(plan.train) // plan.steps_per_epoch))
 
 

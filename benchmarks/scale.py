@@ -147,8 +147,8 @@ def train(store: Path, run: Run) -> None:
     loop._Run._train_step = timed  # type: ignore[assignment,method-assign]
     cpu = time.process_time()
     plan = loop.plan_training(model.mosaic, config.training, 0)
-    start(model.vae, model.mosaic, config.training.start)
-    trained = loop.fit(model.vae, model.discriminators, model.mosaic, config, 0, loop.Surroundings(progress=False))
+    start(model.vae, model.mosaic, config.training.init)
+    trained = loop.fit(model.vae, model.discriminators, model.mosaic, config, 0, loop.RunOptions(progress=False))
     each = (times[-1] - times[0]) / (len(times) - 1)
     found |= {
         "rate": plan.batch_size / each,

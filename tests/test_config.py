@@ -113,13 +113,13 @@ def test_the_paper_preset_is_the_published_set_up() -> None:
         depth="latent",
         encoder=(1024, 128),
         decoder=(128, 1024),
-        narrow=64,
-        fewest_for_narrow=None,
+        bottleneck=64,
+        min_features_for_bottleneck=None,
         block_encoder=(128, 32),
         block_decoder=(32, 128),
-        fewest_for_blocks=0,
-        fewest_for_depth=0,
-        fewest_for_mean_depth=0,
+        min_features_for_blocks=0,
+        min_features_for_depth=0,
+        min_features_for_geometric_mean=0,
         batch_encoder=(16, 16),
         batch_decoder=(16, 16),
         discriminator=(128, 64),
@@ -133,11 +133,11 @@ def test_the_paper_preset_is_the_published_set_up() -> None:
         contrast=0.0,
         adversarial=30.0,
         adversarial_growth=1.0,
-        mislead="cells",
+        adversarial_reward="cells",
         batch_expert_dropout=0.1,
-        kl_rise=0.0,
-        adversarial_rise=0.0,
-        adversarial_from=0.0,
+        kl_warmup=0.0,
+        adversarial_warmup=0.0,
+        adversarial_start=0.0,
         counterparts=False,
     )
     training = config.training
@@ -149,14 +149,19 @@ def test_the_paper_preset_is_the_published_set_up() -> None:
 
 def test_shares_may_add_up_to_one() -> None:
     assert TrainingConfig(warmup=0.9, decay=0.1).decay == 0.1
-    assert ObjectiveConfig(adversarial_rise=0.9, adversarial_from=0.1).adversarial_from == 0.1
+    assert ObjectiveConfig(adversarial_warmup=0.9, adversarial_start=0.1).adversarial_start == 0.1
     with pytest.raises(ValueError, match="share from 0 to 1 - warmup"):
         TrainingConfig(warmup=0.9, decay=0.11)
 
 
 def test_weights_may_step_up() -> None:
-    objective = ObjectiveConfig(kl_rise=0.0, adversarial=30.0, adversarial_from=0.15, adversarial_rise=0.0)
-    assert [objective.risen(progress) for progress in (0.0, 0.1, 0.15, 1.0)] == [(1, 0), (1, 0), (1, 1), (1, 1)]
+    objective = ObjectiveConfig(kl_warmup=0.0, adversarial=30.0, adversarial_start=0.15, adversarial_warmup=0.0)
+    assert [objective.warmup_factors(progress) for progress in (0.0, 0.1, 0.15, 1.0)] == [
+        (1, 0),
+        (1, 0),
+        (1, 1),
+        (1, 1),
+    ]
 
 
 def test_types_are_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:

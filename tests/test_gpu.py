@@ -60,6 +60,10 @@ def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", ["encode", "query_to_reference", "reference_to_query", "reciprocal"])
 def test_a_query_with_features_of_its_own_is_mapped(mode: Any, model: MIDAS, other_features: md.MuData) -> None:
-    quick = transfer.Query(other_features, config=transfer.TransferConfig(share=0.002, teach_first=1), progress=False)
+    quick = transfer.Query(
+        other_features,
+        config=transfer.TransferConfig(step_fraction=0.002, discriminator_warmup_steps=1),
+        progress=False,
+    )
     mapped = transfer.map_query(model, quick, mode=mode)
     assert np.isfinite(mapped.query.obsm["X_midas"]).all()

@@ -99,7 +99,7 @@ def test_no_order_of_so_many_cells_that_some_stand_for_others_changes_a_result()
     cells, batch = names("c", 2 * n), ["a", "b"] * n
     rna = one(cells, names("g", 12), batch)
     rna.X = rna.X.multiply(np.linspace(0.2, 3, 2 * n)[:, None]).ceil().tocsr()  # early cells differ from late ones
-    config = tiny(epochs=1, batch_size=520, objective={"adversarial_from": 0.3, "adversarial_rise": 0.0})
+    config = tiny(epochs=1, batch_size=520, objective={"adversarial_start": 0.3, "adversarial_warmup": 0.0})
     config = replace(config, inference=InferenceConfig(n_neighbors=0, spread=False))
     other = rna[np.random.default_rng(0).permutation(2 * n)].copy()
     found, again = (

@@ -192,7 +192,7 @@ def test_names_in_the_log(case: tuple[MIDAS, Minibatch, Outputs]) -> None:
 @pytest.mark.parametrize("progress", [0.0, 0.1, 0.2, 0.7])
 def test_weights_rise_as_the_configuration_says(progress: float, monkeypatch: pytest.MonkeyPatch) -> None:
     config = ObjectiveConfig()
-    kl, adversarial = config.risen(progress)
+    kl, adversarial = config.warmup_factors(progress)
     at = replace(
         config,
         kl_c=kl * config.kl_c,

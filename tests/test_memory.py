@@ -14,7 +14,7 @@ import scipy.sparse as sp
 import midas
 from midas.data import read_mosaic
 from midas.io import read_file, write_mudata
-from midas.memory import give_back
+from midas.memory import release_memory
 from midas.training.plan import plan_training
 
 
@@ -60,20 +60,20 @@ def test_canonical_order_is_by_batch_and_name() -> None:
 def test_memory_between_objects_in_use_is_given_back() -> None:
     script = """
 import re
-from midas.memory import give_back
+from midas.memory import release_memory
 def resident():
     return int(re.search(r"VmRSS:\\s+(\\d+)", open("/proc/self/status").read())[1]) * 1024
-give_back()
+release_memory()
 held = [bytes(20_000) for _ in range(5_000)]
 del held[: -1 : 2]
 before = resident()
-assert give_back()
+assert release_memory()
 print(before - resident())
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert int(done.stdout) > 10e6  # of the 50 MB that lie between the others
 
 
-def test_give_back_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_release_memory_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert give_back() is False
+    assert release_memory() is False

@@ -179,7 +179,7 @@ def test_a_model_is_loaded_to_the_device_that_it_asks_for(saved: Path, monkeypat
 
 def test_a_mosaic_that_the_model_was_made_from_is_known(mdata: md.MuData) -> None:
     mosaic = read_mosaic(mdata)
-    config = Config.from_dict({**tiny().to_dict(), "network": {"fewest_for_blocks": None}})
+    config = Config.from_dict({**tiny().to_dict(), "network": {"min_features_for_blocks": None}})
     model = MIDAS(mosaic, config=config).fit(progress=False)
     assert mosaic.schema is not model.schema  # one block of peaks there
     np.testing.assert_allclose(model.latent(mosaic), model.latent(), rtol=1e-4, atol=1e-5)

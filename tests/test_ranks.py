@@ -15,7 +15,7 @@ from helpers import simulated
 from midas import TrainingConfig
 from midas.data.loader import epoch_indices
 from midas.io import read_file, write_mudata
-from midas.ranks import ALONE, Ranks, meet
+from midas.ranks import ALONE, Ranks, init_processes
 
 HERE = Path(__file__).parent
 
@@ -134,8 +134,8 @@ def test_one_process_changes_nothing() -> None:
     layer = torch.nn.Linear(2, 2)
     ALONE.average_gradients(layer, 5)
     assert layer.weight.grad is None
-    assert ALONE.add({"a": 1.0}) == {"a": 1.0}
-    assert meet(TrainingConfig(), "cpu") == ALONE
+    assert ALONE.all_reduce_sum({"a": 1.0}) == {"a": 1.0}
+    assert init_processes(TrainingConfig(), "cpu") == ALONE
 
 
 def test_a_share_is_never_empty() -> None:
@@ -148,10 +148,10 @@ def test_a_device_that_the_processes_do_not_exchange_is_refused(monkeypatch: pyt
     for name, value in there.items():
         monkeypatch.setattr(f"torch.distributed.{name}", lambda value=value: value)
     with pytest.raises(ValueError, match="exchange by NCCL, found 'cpu'"):
-        meet(TrainingConfig(), "cpu")
-    assert meet(TrainingConfig(), "cuda").size == 2
+        init_processes(TrainingConfig(), "cpu")
+    assert init_processes(TrainingConfig(), "cuda").size == 2
 
 
 def test_a_device_without_exchange_is_refused() -> None:
     with pytest.raises(ValueError, match="Expected cpu or cuda to train on 2 devices, found 'mps'"):
-        meet(TrainingConfig(devices=2), "mps")
+        init_processes(TrainingConfig(devices=2), "mps")

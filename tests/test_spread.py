@@ -11,7 +11,15 @@ from helpers import simulated, tiny
 from midas import MIDAS, Config, read_mosaic
 from midas.likelihoods import overdispersed
 from midas.metrics import coverage
-from midas.spread import _EXCESS, SEEN, STRANGE, UNSEEN, _between_batches, _log_likelihood, knowledge
+from midas.spread import (
+    _EXCESS,
+    BATCH_UNMEASURED,
+    MEASURED,
+    UNMEASURED,
+    _between_batches,
+    _log_likelihood,
+    measurement_status,
+)
 
 
 @pytest.mark.parametrize("excess", [0.0, 0.05, 0.5, 2.0])
@@ -50,10 +58,10 @@ def test_what_is_known_of_a_cell() -> None:
     measured = np.isin(mosaic.batch, np.unique(mosaic.batch[seen]))
     assert 0 < measured.sum() < len(measured)
     seen[np.flatnonzero(seen)[:5]] = False
-    found = knowledge(mosaic, "adt", seen)
-    np.testing.assert_array_equal(found == SEEN, seen)
-    assert (found == UNSEEN).sum() == 5
-    np.testing.assert_array_equal(found == STRANGE, ~measured)
+    found = measurement_status(mosaic, "adt", seen)
+    np.testing.assert_array_equal(found == MEASURED, seen)
+    assert (found == UNMEASURED).sum() == 5
+    np.testing.assert_array_equal(found == BATCH_UNMEASURED, ~measured)
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +94,8 @@ def test_a_model_that_was_told_not_to_draws_from_its_likelihood_alone() -> None:
 def test_a_single_modality_and_few_cells_have_a_spread_or_none() -> None:
     alone = MIDAS(simulated(mosaic=("rna",), unpaired_fraction=0.0), config=tiny()).fit(progress=False)
     excess = alone.learned.spread["rna"].excess
-    np.testing.assert_array_equal(excess[SEEN], excess[UNSEEN])  # no other modality to look at cells by
-    np.testing.assert_array_equal(excess[SEEN], excess[STRANGE])  # one batch
+    np.testing.assert_array_equal(excess[MEASURED], excess[UNMEASURED])  # no other modality to look at cells by
+    np.testing.assert_array_equal(excess[MEASURED], excess[BATCH_UNMEASURED])  # one batch
     few = MIDAS(simulated(mosaic=("rna+adt",), n_cells=30), config=tiny()).fit(progress=False)
     assert few.learned.spread == {}
     assert few.impute("rna", sample=True).n_obs == 30
@@ -95,8 +103,8 @@ def test_a_single_modality_and_few_cells_have_a_spread_or_none() -> None:
 
 def test_cells_of_a_batch_that_never_measured_a_modality_scatter_most(rough: MIDAS) -> None:
     excess = rough.learned.spread["adt"].excess
-    assert (excess[STRANGE] > excess[UNSEEN]).all()
-    assert excess[UNSEEN].mean() >= excess[SEEN].mean()
+    assert (excess[BATCH_UNMEASURED] > excess[UNMEASURED]).all()
+    assert excess[UNMEASURED].mean() >= excess[MEASURED].mean()
 
 
 def test_batches_differ_by_their_means() -> None:

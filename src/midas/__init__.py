@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from midas.config import Config, InferenceConfig, NetworkConfig, ObjectiveConfig, TrainingConfig
 from midas.data import CountsError, Mosaic, read_mosaic
-from midas.inference import Encoded
+from midas.inference import Posterior
 from midas.modality import ADT, ATAC, RNA, Modality
 from midas.model import MIDAS, NotFittedError
 from midas.reporting import diagnose, report
@@ -29,7 +29,6 @@ __all__ = [
     "RNA",
     "Config",
     "CountsError",
-    "Encoded",
     "InferenceConfig",
     "Modality",
     "ModelFileError",
@@ -38,6 +37,7 @@ __all__ = [
     "NotFiniteError",
     "NotFittedError",
     "ObjectiveConfig",
+    "Posterior",
     "TrainingConfig",
     "convert",
     "datasets",

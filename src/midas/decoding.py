@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from midas.nn import VAE
     from midas.spread import Spread
 
-# What is known of a cell in a modality.
-SEEN: Final = 0  # it was measured
-UNSEEN: Final = 1  # it was not, but others of its batch were
-STRANGE: Final = 2  # none of its batch was
+# Status of a cell in a modality.
+MEASURED: Final = 0  # it was measured
+UNMEASURED: Final = 1  # it was not, but others of its batch were
+BATCH_UNMEASURED: Final = 2  # none of its batch was
 _FEWEST_COUNTS = 10.0  # that a cell's depth is taken from; fewer pull it towards the lenders'
 _LEAST_LENT = 0.05  # share of the lenders, by weight, that measured a feature
 _LEAST_SHARE = 1e-6  # that makes a difference
@@ -42,7 +42,7 @@ class States:
     known
         What is known of each cell, `(n,)`: a row of :attr:`midas.spread.Spread.excess`; None where that makes no difference.
     depths
-        Depths to decode at, `(n, n_depths)`, as of :class:`Encoded`; None, and NaN, for what is to be expected.
+        Depths to decode at, `(n, n_depths)`, as of :class:`Posterior`; None, and NaN, for what is to be expected.
     borrowing
         Cells that are not decoded from their own state alone; None where all are.
     """
@@ -133,7 +133,7 @@ def decode(
                 excess = torch.from_numpy(draw.spread.excess).to(drawn_on)
                 known = np.zeros(len(part.z), dtype=np.int64) if part.known is None else part.known
                 wider = excess[torch.from_numpy(known).to(drawn_on)]
-                values = overdispersed(values, torch.where(strange, excess[STRANGE], wider), generator)
+                values = overdispersed(values, torch.where(strange, excess[BATCH_UNMEASURED], wider), generator)
             there = torch.from_numpy(np.isfinite(part.z).all(1)).to(drawn_on)[:, None]
             block = torch.where(there & (wanted >= 0), values[:, wanted], torch.nan).cpu().numpy()
         yield block  # outside, as whoever waits for the next block must not be left in inference mode

@@ -88,7 +88,7 @@ def _put(made: Path, target: Path, aside: Path) -> None:
         raise
 
 
-def share(path: Path) -> None:
+def apply_umask(path: Path) -> None:
     """Give a file the mode that new files get here: some libraries write theirs for their user alone."""
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         usual = Path(folder) / path.name

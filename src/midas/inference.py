@@ -24,7 +24,7 @@ _ENTRIES_AT_ONCE = {"cpu": 2_000_000, "cuda": 60_000_000}
 
 
 @dataclass(frozen=True)
-class Encoded:
+class Posterior:
     """Posteriors of z = (c, u).
 
     Attributes
@@ -47,7 +47,7 @@ def device_of(vae: VAE) -> torch.device:
 
 def encode(
     vae: VAE, mosaic: Mosaic, modalities: tuple[str, ...], *, with_batch: bool = True, ranks: Ranks = ALONE
-) -> Encoded:
+) -> Posterior:
     """Posterior of z from the modalities given, and from the batch where the model knows it.
 
     With `ranks`, each process encodes some of the cells, and all get all of them, in the order of the input.
@@ -71,9 +71,10 @@ def encode(
         mine = torch.zeros(mosaic.n_cells, dtype=torch.bool, device=device)
         mine[torch.from_numpy(np.concatenate([*blocks, cells[:0]])).to(device)] = True
         mean, variance, depths = (
-            ranks.joined(torch.from_numpy(rows).to(device), mine).cpu().numpy() for rows in (mean, variance, depths)
+            ranks.gather_rows(torch.from_numpy(rows).to(device), mine).cpu().numpy()
+            for rows in (mean, variance, depths)
         )
-    return Encoded(mean, variance, depths)
+    return Posterior(mean, variance, depths)
 
 
 def standard_noise(u: NDArray[np.float32], mosaic: Mosaic) -> NDArray[np.float32]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from midas.config import InferenceConfig
     from midas.data import Mosaic
-    from midas.inference import Encoded
+    from midas.inference import Posterior
     from midas.nn import VAE
 
 
@@ -139,7 +139,7 @@ class Learned:
 
 
 def learn(
-    vae: VAE, mosaic: Mosaic, encoded: Encoded, history: list[dict[str, float]], config: InferenceConfig, *, seed: int
+    vae: VAE, mosaic: Mosaic, encoded: Posterior, history: list[dict[str, float]], config: InferenceConfig, *, seed: int
 ) -> Learned:
     """Find what a trained model needs to know of its training data.
 

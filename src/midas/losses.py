@@ -79,7 +79,7 @@ class Weights:
     @classmethod
     def of(cls, config: ObjectiveConfig, progress: float = 1.0) -> Weights:
         """Those of a configuration once this share of all steps has been done."""
-        kl, adversarial = config.risen(progress)
+        kl, adversarial = config.warmup_factors(progress)
         return cls(
             batch_reconstruction=config.batch_reconstruction,
             alignment=config.alignment,

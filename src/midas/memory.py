@@ -7,7 +7,7 @@ import gc
 import sys
 
 
-def give_back(*, cycles: bool = False) -> bool:
+def release_memory(*, cycles: bool = False) -> bool:
     """Return freed memory to the system where the C library keeps it; whether there was any. Takes some milliseconds.
 
     The GNU library keeps what lies between objects that are still in use: among the names of a million cells about 100 MB.

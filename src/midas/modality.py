@@ -33,7 +33,7 @@ class Modality:
         (``gaussian``) need ``identity``.
     blocks
         ``chromosome`` gives every chromosome an encoder and a decoder of its own where the features are as many as
-        :class:`midas.NetworkConfig` says (``fewest_for_blocks``; by default never); ``none`` takes all features at once.
+        :class:`midas.NetworkConfig` says (``min_features_for_blocks``; by default never); ``none`` takes all features at once.
     depth
         Whether the number of a cell's counts tells how deeply it was sequenced, rather than what kind of cell it is. If so, it
         is taken from the counts and z does not have to say it. Small panels, where a few features decide, do without

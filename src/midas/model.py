@@ -30,7 +30,7 @@ from midas.data.read_options import ReadOptions
 from midas.data.trainable import check_trainable
 from midas.decoding import Draw, States, decode
 from midas.expect import expect_seed
-from midas.inference import Encoded, encode
+from midas.inference import Posterior, encode
 from midas.learned import Learned, learn
 from midas.nn import VAE, Discriminators
 from midas.ranks import ranks
@@ -48,11 +48,11 @@ from midas.results import (
 )
 from midas.sample import read_sampled, rows_of, sampled
 from midas.sharing import fetch
-from midas.spread import knowledge
+from midas.spread import measurement_status
 from midas.storage import StoredModel, has_sample, read_model, read_sample, weights_in, write_model
 from midas.text import counted
 from midas.training.device import accelerator_or_other
-from midas.training.loop import Logger, Surroundings, Trained, fit
+from midas.training.loop import Logger, RunOptions, Trained, fit
 from midas.training.start import start
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ class MIDAS:
         """Set up an untrained model; the one place where its attributes begin."""
         self.schema, self.config, self.seed, self.read_options, self.mosaic = schema, config, seed, options, mosaic
         self._learned: Learned | None = None
-        self._encoded: Encoded | None = None
+        self._encoded: Posterior | None = None
         self._counts: tuple[Mosaic, NDArray[np.int64]] | None = None
         self._folder: tuple[Path, str] | None = None  # that it was read from, and sha256 of the weights there
         self._begun = False
@@ -219,7 +219,7 @@ class MIDAS:
                 f"{self.mosaic.n_cells:,}",
                 f"{forgotten:,}",
             )
-        around = Surroundings(
+        run_options = RunOptions(
             progress=progress,
             loggers=tuple(loggers),
             checkpoint=None if checkpoint is None else Path(checkpoint),
@@ -230,10 +230,10 @@ class MIDAS:
             if self._begun:
                 self._make_networks()  # those that are there hold what is left of a training that failed
             self._begun = True
-            start(self.vae, self.mosaic, self.config.training.start)
+            start(self.vae, self.mosaic, self.config.training.init)
         mosaic = bridged_by_genes(self.mosaic, self.seed)[0] if self.config.training.bridge else self.mosaic
         try:
-            self.finish_fit(fit(self.vae, self.discriminators, mosaic, self.config, self.seed, around))
+            self.finish_fit(fit(self.vae, self.discriminators, mosaic, self.config, self.seed, run_options))
         except BaseException:
             if before is not None:  # what the model knows of its cells goes with the weights that it had
                 for net, weights in zip(self._networks, before, strict=True):
@@ -500,7 +500,7 @@ class MIDAS:
         *,
         modalities: Sequence[str] | None = None,
         part: Part = "c",
-    ) -> Encoded:
+    ) -> Posterior:
         """Mean and variance of the posterior; parameters as in :meth:`latent`.
 
         Examples
@@ -521,7 +521,7 @@ class MIDAS:
         else:
             whole = encode(self.vae, mosaic, names)
         mean, variance = whole.mean[:, columns[part]].copy(), whole.variance[:, columns[part]].copy()
-        return Encoded(mean, variance, whole.depths.copy())
+        return Posterior(mean, variance, whole.depths.copy())
 
     def impute(
         self,
@@ -632,7 +632,7 @@ class MIDAS:
         (name,) = self._known([target])
         found = self.posterior(mosaic, modalities=names, part="z")
         seen = mosaic.modalities[name].present & (name in names)
-        states = States(found.mean, known=knowledge(mosaic, name, seen), depths=found.depths)
+        states = States(found.mean, known=measurement_status(mosaic, name, seen), depths=found.depths)
         return self._decoded(mosaic, states, name, self._draw(name, sample=sample, seed=seed), out)
 
     @property
@@ -991,13 +991,13 @@ class MIDAS:
                 modality,
             )
         borrowing = self.learned.borrowing(modality, mosaic, ~seen, k=k, seed=self.seed)
-        return States(found.mean, knowledge(mosaic, modality, seen), found.depths, borrowing)
+        return States(found.mean, measurement_status(mosaic, modality, seen), found.depths, borrowing)
 
     def _correcting(self, mosaic: Mosaic, modality: str) -> States:
         """Likewise, as if all cells came from one batch. Nothing is borrowed, so that cells of all batches are made alike."""
         z = self.posterior(mosaic, part="z").mean
         z[:, self.config.network.dim_c :] = self.standard_noise
-        return States(z, known=knowledge(mosaic, modality, mosaic.modalities[modality].present))
+        return States(z, known=measurement_status(mosaic, modality, mosaic.modalities[modality].present))
 
     def _draw(self, modality: str, *, sample: bool, seed: int) -> Draw:
         return Draw(sample, expect_seed(seed), self.learned.spread.get(modality))

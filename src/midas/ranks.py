@@ -88,17 +88,17 @@ class Ranks:
                 parameter.grad = mean.to(parameter.dtype)
             start += parameter.numel()
 
-    def add(self, terms: Mapping[str, float]) -> dict[str, float]:
+    def all_reduce_sum(self, terms: Mapping[str, float]) -> dict[str, float]:
         """Sum numbers over the processes by name; one that a process lacks is zero there."""
         if self.size == 1:
             return dict(terms)
         sums: dict[str, float] = {}
-        for each in self.all_of(dict(terms)):
+        for each in self.all_gather(dict(terms)):
             for name, value in each.items():
                 sums[name] = sums.get(name, 0.0) + value
         return sums
 
-    def all_of(self, value: Any) -> list[Any]:  # noqa: ANN401 - whatever is to be compared
+    def all_gather(self, value: Any) -> list[Any]:  # noqa: ANN401 - whatever is to be compared
         """Small values of all processes, in the order of their numbers."""
         if self.size == 1:
             return [value]
@@ -115,7 +115,7 @@ class Ranks:
         ValueError
             In all processes, so that none waits for another.
         """
-        everyone = self.all_of(dict(what))
+        everyone = self.all_gather(dict(what))
         differ = [key for key in what if any(other.get(key) != everyone[0].get(key) for other in everyone)]
         if differ:
             msg = (
@@ -124,7 +124,7 @@ class Ranks:
             )
             raise ValueError(msg)
 
-    def spread(self, tensors: Iterable[Tensor]) -> None:
+    def broadcast(self, tensors: Iterable[Tensor]) -> None:
         """Overwrite tensors by those of the first process."""
         if self.size == 1:
             return
@@ -132,7 +132,7 @@ class Ranks:
             for tensor in tensors:
                 distributed.broadcast(tensor, 0)
 
-    def joined(self, rows: Tensor, mine: Tensor) -> Tensor:
+    def gather_rows(self, rows: Tensor, mine: Tensor) -> Tensor:
         """Put together rows of which each process has filled some, `mine`; rows that nobody filled are not a number."""
         if self.size == 1:
             return rows
@@ -149,19 +149,19 @@ ALONE = Ranks()
 
 def is_first() -> bool:
     """Whether this process is the one that writes files: the only one, or number 0 of those that train together."""
-    return not _joined_up() or distributed.get_rank() == 0
+    return not _is_initialized() or distributed.get_rank() == 0
 
 
 def ranks() -> Ranks:
-    """The processes that have met: those of an earlier call of :func:`meet`, or of a tool that set `torch.distributed` up."""
-    if not _joined_up() or distributed.get_world_size() == 1:
+    """The processes that have met: by an earlier :func:`init_processes`, or a tool that set `torch.distributed` up."""
+    if not _is_initialized() or distributed.get_world_size() == 1:
         return ALONE
     rank = distributed.get_rank()
     local = os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", str(rank)))
     return Ranks(rank, distributed.get_world_size(), int(local))
 
 
-def meet(training: TrainingConfig, accelerator: str) -> Ranks:
+def init_processes(training: TrainingConfig, accelerator: str) -> Ranks:
     """Start the processes that the configuration asks for, or meet those that torchrun or SLURM started.
 
     Started here, each of them runs the script, or the command, from its beginning. The first call counts: later ones find the
@@ -176,9 +176,9 @@ def meet(training: TrainingConfig, accelerator: str) -> Ranks:
     """
     launched = "TORCHELASTIC_RUN_ID" in os.environ
     size = int(os.environ["WORLD_SIZE"]) if launched else training.devices * training.num_nodes
-    if _joined_up():
+    if _is_initialized():
         _check_exchanges(accelerator)
-    if _joined_up() or size == 1:
+    if _is_initialized() or size == 1:
         return ranks()
     if accelerator not in {"cpu", "cuda"}:
         msg = f"Expected cpu or cuda to train on {size} devices, found {accelerator!r}. Set training.accelerator or devices = 1."
@@ -217,17 +217,17 @@ def _launch(devices: int, num_nodes: int, backend: str) -> int:
     fabric = Fabric(accelerator="cpu", devices=devices, num_nodes=num_nodes, strategy=strategy)
     fabric.launch()
     os.environ.setdefault("LOCAL_RANK", str(fabric.local_rank))
-    atexit.register(_part)
+    atexit.register(_leave_group)
     return int(fabric.local_rank)
 
 
-def _part() -> None:
+def _leave_group() -> None:
     """Destroy the process group at exit; otherwise gloo's threads sometimes abort the process."""
-    if _joined_up():
+    if _is_initialized():
         distributed.destroy_process_group()
 
 
-def _joined_up() -> bool:
+def _is_initialized() -> bool:
     return distributed.is_available() and distributed.is_initialized()
 
 

@@ -28,7 +28,7 @@ from midas.files import is_store, replacing
 if TYPE_CHECKING:
     from midas.data.mosaic import Mosaic
     from midas.data.schema import MosaicSchema
-    from midas.inference import Encoded
+    from midas.inference import Posterior
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ def frame(mosaic: Mosaic, modality: str, layout: Layout, *, described: bool = Fa
     return AnnData(empty, obs=obs, var=pd.DataFrame(index=rows.input_names.astype(str)))
 
 
-def cell_table(mosaic: Mosaic, encoded: Encoded, dim_c: int) -> AnnData:
+def cell_table(mosaic: Mosaic, encoded: Posterior, dim_c: int) -> AnnData:
     """Cells without counts: what the input says of them, their batch, what they were measured in, and their latents."""
     obs = mosaic.obs.copy() if len(mosaic.obs) == mosaic.n_cells else pd.DataFrame(index=mosaic.cells)
     obs.index = mosaic.cells.astype(str)

@@ -17,7 +17,7 @@ import scipy.sparse as sp
 from scipy.special import gammaln
 
 from midas.data.rows import measured_counts
-from midas.decoding import SEEN, STRANGE, UNSEEN, States, decode
+from midas.decoding import BATCH_UNMEASURED, MEASURED, UNMEASURED, States, decode
 from midas.inference import encode
 from midas.likelihoods import LIKELIHOODS
 
@@ -45,14 +45,14 @@ class Spread:
     Attributes
     ----------
     excess
-        By what is known of a cell, and feature, `(3, n_features)`: :data:`SEEN`, :data:`UNSEEN`, :data:`STRANGE`.
+        By status of a cell, and feature, `(3, n_features)`: :data:`MEASURED`, :data:`UNMEASURED`, :data:`BATCH_UNMEASURED`.
     """
 
     excess: NDArray[np.float32]
 
 
-def knowledge(mosaic: Mosaic, modality: str, seen: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """What is known of each cell in a modality, `(n_cells,)`.
+def measurement_status(mosaic: Mosaic, modality: str, seen: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Status of each cell in a modality, `(n_cells,)`, by whether it was measured in it.
 
     Parameters
     ----------
@@ -61,11 +61,12 @@ def knowledge(mosaic: Mosaic, modality: str, seen: NDArray[np.bool_]) -> NDArray
 
     Returns
     -------
-    :data:`SEEN`, :data:`UNSEEN` where other cells of the batch were measured in it, :data:`STRANGE` where none was.
+    :data:`MEASURED`, :data:`UNMEASURED` where other cells of the batch were measured in it, :data:`BATCH_UNMEASURED` where none
+    was.
     """
     present = mosaic.modalities[modality].present
     batches = np.unique(mosaic.batch[present])
-    return np.where(seen, SEEN, np.where(np.isin(mosaic.batch, batches), UNSEEN, STRANGE))
+    return np.where(seen, MEASURED, np.where(np.isin(mosaic.batch, batches), UNMEASURED, BATCH_UNMEASURED))
 
 
 def find_spread(vae: VAE, mosaic: Mosaic, borrowing: Borrowers, *, seed: int) -> dict[str, Spread]:

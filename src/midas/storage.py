@@ -28,7 +28,7 @@ from midas.data.joint import joining
 from midas.data.measured import flags_in
 from midas.data.read_options import ReadOptions
 from midas.data.schema import MosaicSchema
-from midas.files import check_writable, holds_only, replacing, share
+from midas.files import apply_umask, check_writable, holds_only, replacing
 from midas.keys import READINGS
 from midas.learned import Learned
 from midas.readings import Readings
@@ -115,7 +115,7 @@ def write_model(folder: Path, model: StoredModel) -> None:
                 measured = table.reindex(index=names, fill_value=True).to_numpy(dtype=np.uint8)
                 beside[_MEASURED + name] = torch.from_numpy(np.ascontiguousarray(measured))
         save_file(weights | beside, scratch / _WEIGHTS)
-        share(scratch / _WEIGHTS)
+        apply_umask(scratch / _WEIGHTS)
         cells = _with_readings(learned)
         if cells is not None:
             cells.write_h5ad(scratch / _CELLS)

@@ -32,7 +32,7 @@ def test_inspect_prints_the_mosaic_and_changes_nothing(folder: Path) -> None:
 
 
 def test_inspect_tells_of_the_blocks_that_would_be_trained(folder: Path) -> None:
-    Path("blocks.toml").write_text("[network]\nfewest_for_blocks = 50\n", encoding="utf-8")
+    Path("blocks.toml").write_text("[network]\nmin_features_for_blocks = 50\n", encoding="utf-8")
     result = midas("inspect", "in.h5mu", "--config", "blocks.toml")
     assert "atac: 75 features, bernoulli, binarize, 3 blocks (chromosomes)" in result.stdout
 

@@ -130,7 +130,7 @@ def test_an_h5ad_of_one_modality_and_one_batch(folder: Path) -> None:
 def test_an_interrupted_run_goes_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint after an epoch, a crash, and the same command again give the unbroken run."""
     assert integrate(output="whole.h5mu").exit_code == 0
-    monkeypatch.setattr("midas.model.Surroundings", functools.partial(loop.Surroundings, checkpoint_seconds=0.0))
+    monkeypatch.setattr("midas.model.RunOptions", functools.partial(loop.RunOptions, checkpoint_seconds=0.0))
     original, calls = loop.train_step, []
 
     def crashing(*arguments: object, **options: object) -> training.step.StepReport:

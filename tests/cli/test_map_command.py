@@ -150,7 +150,7 @@ def test_label_refuses_before_it_maps(options: tuple[str, ...], message: str, fo
     ("text", "message"),
     [
         ('[transfer]\npreset = "other"', r"map\.toml: Expected a preset out of \['default', 'paper'\], found 'other'"),
-        ("[transfer]\nhold = -1.0", r"map\.toml: .*hold"),
+        ("[transfer]\nquery_anchor = -1.0", r"map\.toml: .*query_anchor"),
         ("[tuning]\n", r"map\.toml: Unknown in the settings of a mapping: tuning"),
         ("transfer = 3", r"map\.toml: Expected \[transfer\] to be a table, found 3"),
     ],
@@ -162,7 +162,7 @@ def test_settings_that_are_none(text: str, message: str, folder: Path) -> None:
 
 
 def test_settings_of_a_mapping(folder: Path) -> None:
-    (folder / "map.toml").write_text('[transfer]\npreset = "paper"\nshare = 0.5\n', encoding="utf-8")
+    (folder / "map.toml").write_text('[transfer]\npreset = "paper"\nstep_fraction = 0.5\n', encoding="utf-8")
     tuning, voting = transfer.read_settings(folder / "map.toml")
     assert tuning is not None
-    assert (tuning.adversarial, tuning.share, voting) == (30.0, 0.5, None)
+    assert (tuning.adversarial, tuning.step_fraction, voting) == (30.0, 0.5, None)

@@ -118,11 +118,11 @@ def test_what_is_imputed_has_the_depth_of_its_batch() -> None:
 @pytest.mark.parametrize(
     ("fewest", "expected"),
     [
-        ({"fewest_for_mean_depth": 0}, ["adt", "atac", "rna"]),
-        ({"fewest_for_mean_depth": 0, "fewest_for_depth": 1000}, ["adt"]),
-        ({"fewest_for_mean_depth": 1000, "fewest_for_depth": 0}, ["adt", "atac", "rna"]),
+        ({"min_features_for_geometric_mean": 0}, ["adt", "atac", "rna"]),
+        ({"min_features_for_geometric_mean": 0, "min_features_for_depth": 1000}, ["adt"]),
+        ({"min_features_for_geometric_mean": 1000, "min_features_for_depth": 0}, ["adt", "atac", "rna"]),
         ({}, ["atac", "rna"]),
-        ({"fewest_for_depth": 1000}, []),
+        ({"min_features_for_depth": 1000}, []),
     ],
 )
 def test_small_panels_have_no_depth(fewest: dict[str, int], expected: list[str], mdata: md.MuData) -> None:
@@ -136,13 +136,13 @@ def test_small_panels_have_a_depth_where_some_batches_lack_them() -> None:
     rna, adt = one([*cells, *more], names("g", 30), ["x"] * 60 + ["y"] * 60), one(cells, names("p", 12), ["x"] * 60)
     for data, expected in (({"rna": rna, "adt": adt}, ["adt", "rna"]), ({"rna": rna[:60].copy(), "adt": adt}, ["rna"])):
         config = tiny().to_dict()
-        config["network"] |= {"fewest_for_depth": 20, "fewest_for_mean_depth": 10}
+        config["network"] |= {"min_features_for_depth": 20, "min_features_for_geometric_mean": 10}
         assert list(MIDAS(data, config=Config.from_dict(config)).vae.depth_names) == expected
 
 
 def test_how_few_proteins_have_a_depth_follows_from_the_number_of_cells(mdata: md.MuData) -> None:
     config = MIDAS(mdata, config=tiny()).config
-    assert config.network.fewest_for_mean_depth == config.network.fewest_for_depth
+    assert config.network.min_features_for_geometric_mean == config.network.min_features_for_depth
     # As the model began, so it stays when it is tuned on other data.
     assert config.network.for_cells(10_000) == config.network
 

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from helpers import files_under, joined, simulated, tiny
 from midas import MIDAS, Config
 from midas.training import fit, loop
-from midas.training.loop import Surroundings
+from midas.training.loop import RunOptions
 from midas.training.progress import Progress
 
 
@@ -43,7 +43,7 @@ def run(
     seconds: float = 0.0,
 ) -> tuple[MIDAS, list[dict[str, float]]]:
     model = MIDAS(mdata, config=config, seed=seed)
-    around = Surroundings(
+    run_options = RunOptions(
         progress=False,
         loggers=() if stop is None else (stop,),
         checkpoint=file,
@@ -51,7 +51,7 @@ def run(
         resume=resume,
     )
     assert model.mosaic is not None
-    return model, fit(model.vae, model.discriminators, model.mosaic, config, seed, around).history
+    return model, fit(model.vae, model.discriminators, model.mosaic, config, seed, run_options).history
 
 
 def without_seconds(history: list[dict[str, float]]) -> list[dict[str, float]]:
@@ -61,7 +61,7 @@ def without_seconds(history: list[dict[str, float]]) -> list[dict[str, float]]:
 CONFIGS = {
     "plain": tiny(epochs=5),
     "by batch, bf16": tiny(epochs=5, sampling="by_batch", precision="bf16"),
-    "compared within an epoch": tiny(epochs=5, objective={"adversarial_from": 0.5, "adversarial_rise": 0.2}),
+    "compared within an epoch": tiny(epochs=5, objective={"adversarial_start": 0.5, "adversarial_warmup": 0.2}),
     "watched": tiny(epochs=6, batch_size=128, validation_fraction=0.2, patience=1, learning_rate=0.02),
 }
 

@@ -126,7 +126,7 @@ def test_batches_are_compared_before_discriminators_move_the_model_in_mid_epoch(
         return original(learner, *rest, progress=progress, **options)
 
     monkeypatch.setattr(loop, "train_step", watched)
-    config = tiny(epochs=1, batch_size=12, objective={"adversarial_from": 0.2, "adversarial_rise": rise})
+    config = tiny(epochs=1, batch_size=12, objective={"adversarial_start": 0.2, "adversarial_warmup": rise})
     MIDAS(mdata, config=config).fit(progress=False)
     known, weighted = zip(*seen, strict=True)
     assert list(known) == [False] * 2 + [True] * 8

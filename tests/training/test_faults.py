@@ -26,15 +26,15 @@ from pathlib import Path
 import numpy as np
 from helpers import simulated, tiny
 from midas import MIDAS
-from midas.training.loop import Surroundings, fit
+from midas.training.loop import RunOptions, fit
 
 class Said:
     def log_metrics(self, metrics, step=None):
         print(int(metrics["epoch"]), flush=True)
 
 model = MIDAS(simulated(), config=tiny(epochs=int(sys.argv[3])))
-around = Surroundings(progress=False, loggers=(Said(),), checkpoint=Path(sys.argv[1]), checkpoint_seconds=0.0, resume=True)
-history = fit(model.vae, model.discriminators, model.mosaic, model.config, 0, around).history
+run_options = RunOptions(progress=False, loggers=(Said(),), checkpoint=Path(sys.argv[1]), checkpoint_seconds=0.0, resume=True)
+history = fit(model.vae, model.discriminators, model.mosaic, model.config, 0, run_options).history
 weights = {name: value.numpy() for name, value in model.vae.state_dict().items()}
 np.savez(sys.argv[2], totals=[record["total"] for record in history], **weights)
 """

@@ -16,10 +16,11 @@ from lightning.pytorch.loggers import CSVLogger
 from helpers import simulated, tiny
 from midas import MIDAS, Config, NotFiniteError
 from midas.training import fit, loop
-from midas.training.loop import Surroundings
+from midas.training.loop import RunOptions
 from midas.training.means import Means
 
-RISEN = {"kl_rise": 0.0, "adversarial_rise": 0.0, "adversarial_from": 0.0}  # weights as they are from the first step on
+# Weights as they are from the first step on.
+RISEN = {"kl_warmup": 0.0, "adversarial_warmup": 0.0, "adversarial_start": 0.0}
 WATCHED = {"epochs": 8, "batch_size": 128, "validation_fraction": 0.2, "patience": 1, "objective": RISEN}
 
 
@@ -43,8 +44,8 @@ class Sink:
 
 def run(model: MIDAS, *sinks: Sink) -> list[dict[str, float]]:
     assert model.mosaic is not None
-    around = Surroundings(progress=False, loggers=sinks)
-    return fit(model.vae, model.discriminators, model.mosaic, model.config, model.seed, around).history
+    run_options = RunOptions(progress=False, loggers=sinks)
+    return fit(model.vae, model.discriminators, model.mosaic, model.config, model.seed, run_options).history
 
 
 def raising(error: BaseException) -> Callable[[], None]:
@@ -202,7 +203,7 @@ def test_early_stopping_begins_the_fall_of_the_learning_rate(many: md.MuData, ca
 
 
 def test_the_best_epoch_is_looked_for_once_all_weights_have_risen(many: md.MuData) -> None:
-    rising = {"kl_rise": 0.1, "adversarial_rise": 0.1, "adversarial_from": 0.4}
+    rising = {"kl_warmup": 0.1, "adversarial_warmup": 0.1, "adversarial_start": 0.4}
     model = MIDAS(many, config=tiny(**{**WATCHED, "epochs": 10, "objective": rising}))
     assert model.mosaic is not None
     run = loop._Run(
@@ -210,14 +211,14 @@ def test_the_best_epoch_is_looked_for_once_all_weights_have_risen(many: md.MuDat
         model.mosaic,
         loop.plan_training(model.mosaic, model.config.training, 0),
         0,
-        Surroundings(progress=False),
+        RunOptions(progress=False),
         {},
     )
     run.step = 0
     for epoch, step in enumerate([10, 15, 20]):  # of 40
         run.step = step
         assert "val_total" in run._validate(epoch)
-    assert run.watch.best_epoch == 2
+    assert run.early_stopping.best_epoch == 2
 
 
 def test_at_a_constant_rate_early_stopping_stops(many: md.MuData) -> None:

@@ -133,7 +133,7 @@ def test_cells_on_disk_that_are_read_in_the_order_of_storage_are_sampled_in_it(
 
 
 def test_training_from_the_means_is_ahead_from_the_first_epoch(mdata: md.MuData) -> None:
-    means, random = (MIDAS(mdata, config=tiny(start=how)).fit(progress=False) for how in ("means", "random"))
+    means, random = (MIDAS(mdata, config=tiny(init=how)).fit(progress=False) for how in ("means", "random"))
     for name in ("rna", "adt", "atac"):
         of_means, of_random = (m.history[f"reconstruction_{name}"].iloc[0] for m in (means, random))
         assert of_means < of_random
@@ -148,5 +148,5 @@ def test_a_model_that_goes_on_keeps_what_it_has_learned(mdata: md.MuData, monkey
 
 
 def test_the_published_set_up_starts_at_random() -> None:
-    assert Config.paper().training.start == "random"
-    assert Config().training.start == "means"
+    assert Config.paper().training.init == "random"
+    assert Config().training.init == "means"

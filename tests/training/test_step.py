@@ -52,11 +52,12 @@ def test_discriminators_take_their_steps(mdata: md.MuData) -> None:
     assert steps(learner.vae_optimizer) == {1}
 
 
-@pytest.mark.parametrize("mislead", ["cells", "batches"])
-def test_discriminators_learn_to_guess_and_the_model_to_mislead_them(mdata: md.MuData, mislead: str) -> None:
+@pytest.mark.parametrize("adversarial_reward", ["cells", "batches"])
+def test_discriminators_learn_to_guess_and_the_model_to_mislead_them(mdata: md.MuData, adversarial_reward: str) -> None:
     """The model's gradient is that of its objective minus the weighted reward, which may be the cross entropy of the guesses."""
     config = tiny(
-        network={"dropout": 0.0, "discriminator_dropout": 0.0}, objective={"adversarial": 7.0, "mislead": mislead}
+        network={"dropout": 0.0, "discriminator_dropout": 0.0},
+        objective={"adversarial": 7.0, "adversarial_reward": adversarial_reward},
     )
     learner, minibatch = setup(mdata, config)
     for group in learner.vae_optimizer.param_groups:
@@ -65,7 +66,7 @@ def test_discriminators_learn_to_guess_and_the_model_to_mislead_them(mdata: md.M
     outputs = learner.vae(minibatch, Noise(3, CPU))
     c, present = discriminator_input(outputs, learner.discriminators.names, config.network.dim_c)
     guess, reward = (term.mean() for term in learner.discriminators.confusion(c, present, minibatch.batch, None))
-    reward = guess if mislead == "cells" else reward
+    reward = guess if adversarial_reward == "cells" else reward
     parameters = [p for p in learner.vae.parameters() if p.grad is not None]
     expected = torch.autograd.grad(losses_of(learner, outputs, minibatch).total - 7.0 * reward, parameters)
     for parameter, gradient in zip(parameters, expected, strict=True):

@@ -13,7 +13,7 @@ from helpers import joined, simulated, tiny
 from midas import MIDAS, ModelFileError
 from midas.transfer import Query, TransferConfig, encode, label_cells, reciprocal, transfer_model
 
-QUICK = TransferConfig(share=0.01, teach_first=1)
+QUICK = TransferConfig(step_fraction=0.01, discriminator_warmup_steps=1)
 
 
 def told_otherwise(mdata: md.MuData) -> md.MuData:

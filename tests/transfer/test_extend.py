@@ -116,7 +116,7 @@ def test_batches_go_by_name_not_by_position(fitted: MIDAS, mdata: md.MuData) -> 
 def narrow() -> MIDAS:
     """A model whose peaks pass few units in place of blocks."""
     values = tiny().to_dict()
-    values["network"] |= {"fewest_for_blocks": None, "fewest_for_narrow": 60, "narrow": 5}
+    values["network"] |= {"min_features_for_blocks": None, "min_features_for_bottleneck": 60, "bottleneck": 5}
     return MIDAS(simulated(), config=Config.from_dict(values)).fit(progress=False)
 
 
@@ -125,7 +125,7 @@ def test_a_model_stays_narrow_or_wide_as_it_grows(narrow: MIDAS, mdata: md.MuDat
     known = narrow.schema
     assert known.modalities["atac"].passage(network) == ((5,), (5,))
     assert [known.modalities[name].passage(network) for name in ("rna", "adt")] == [None, None]
-    wide = known.suited_to(replace(network, fewest_for_narrow=76))
+    wide = known.suited_to(replace(network, min_features_for_bottleneck=76))
     assert wide.modalities["atac"].passage(network) is None
     for schema in (known, wide):
         more = extended(schema, read_for_model(widened(mdata), like=schema).schema, keep_batches=True)
@@ -137,7 +137,7 @@ def test_a_model_stays_narrow_or_wide_as_it_grows(narrow: MIDAS, mdata: md.MuDat
 def test_a_narrow_model_comes_back_as_it_was(narrow: MIDAS, tmp_path: Path) -> None:
     narrow.save(tmp_path / "model")
     again = MIDAS.load(tmp_path / "model")
-    assert again.schema.modalities["atac"].narrow
+    assert again.schema.modalities["atac"].bottleneck
     assert tuple(again.vae.state_dict()["encoder.inputs.atac.blocks.first.0.weight"].shape) == (5, 75)
     np.testing.assert_allclose(again.latent(simulated()), narrow.latent(), atol=1e-6)
 

@@ -36,7 +36,7 @@ from networks import decoded, values
 
 Way = Callable[[MIDAS, Query], Mapped]
 WAYS: list[Way] = [encode, query_to_reference, reciprocal, reference_to_query]
-BRIEF = TransferConfig(share=0.002)
+BRIEF = TransferConfig(step_fraction=0.002)
 
 
 def asked(data: object, **options: object) -> Query:

@@ -15,7 +15,7 @@ from midas import MIDAS, keys, transfer
 from midas.io import read_file, write_mapped
 from midas.transfer import Query, TransferConfig, automatic
 
-BRIEF = TransferConfig(share=0.002)
+BRIEF = TransferConfig(step_fraction=0.002)
 
 
 def test_a_mapped_model_knows_what_the_references_batches_were_said_to_measure(

@@ -17,7 +17,7 @@ from midas.transfer.tune import tuning_config
 
 
 def test_the_papers_mapping_holds_nothing_in_place(fitted: MIDAS, query: md.MuData) -> None:
-    options = replace(TransferConfig.paper(), share=0.01)
+    options = replace(TransferConfig.paper(), step_fraction=0.01)
     mapped = transfer.reciprocal(fitted, Query(query, config=options, progress=False))
     before, after = fitted.vae.state_dict(), mapped.model.vae.state_dict()
     changed = {name.split(".")[0] for name, value in before.items() if not torch.equal(after[name], value)}
@@ -66,5 +66,7 @@ def test_a_reference_of_another_machine_is_tuned_on_this_one(saved: Path, query:
     loaded = MIDAS.load(folder)
     training = loaded.config.training
     assert (training.accelerator, training.devices, training.num_nodes) == ("auto", 1, 1)
-    mapped = transfer.query_to_reference(loaded, Query(query, config=TransferConfig(share=0.002), progress=False))
+    mapped = transfer.query_to_reference(
+        loaded, Query(query, config=TransferConfig(step_fraction=0.002), progress=False)
+    )
     assert mapped.query.n_obs == query.n_obs

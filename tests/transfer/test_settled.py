@@ -19,7 +19,7 @@ from midas.transfer import (
     transfer_model,
 )
 
-QUICK = TransferConfig(share=0.01, teach_first=1)
+QUICK = TransferConfig(step_fraction=0.01, discriminator_warmup_steps=1)
 WAYS = (query_to_reference, reciprocal, reference_to_query, transfer_model)
 
 
@@ -34,7 +34,7 @@ def part_of(mdata: md.MuData, batches: list[str]) -> md.MuData:
 @pytest.mark.parametrize("way", WAYS)
 def test_a_panel_that_the_references_batches_lack_in_part_keeps_its_depth(way: Callable[..., object]) -> None:
     whole = simulated(mosaic=("rna+adt", "rna", "rna+adt"), n_proteins=12, unpaired_fraction=0.0)
-    config = tiny(network={"fewest_for_mean_depth": 10, "fewest_for_depth": 100})
+    config = tiny(network={"min_features_for_geometric_mean": 10, "min_features_for_depth": 100})
     reference = MIDAS(part_of(whole, ["batch1", "batch2"]), config=config).fit(progress=False)
     assert reference.kinds["adt"].depth
     found = way(reference, asked(part_of(whole, ["batch3"])))  # all of whose batches have the panel
@@ -45,9 +45,11 @@ def test_a_panel_that_the_references_batches_lack_in_part_keeps_its_depth(way: C
 
 @pytest.mark.parametrize("tune", ["batches", "encoders"])
 def test_the_depth_of_a_modality_that_the_reference_lacks_is_learned(tune: str, query: md.MuData) -> None:
-    config = tiny(network={"fewest_for_depth": 5})
+    config = tiny(network={"min_features_for_depth": 5})
     reference = MIDAS({"rna": simulated(1).mod["rna"]}, config=config).fit(progress=False)
-    model = transfer_model(reference, asked(query, TransferConfig(share=0.05, teach_first=1, tune=tune)))
+    model = transfer_model(
+        reference, asked(query, TransferConfig(step_fraction=0.05, discriminator_warmup_steps=1, tune=tune))
+    )
     depths = model.vae.decoder.depths
     assert depths is not None
     assert set(depths.names) == {"adt", "rna"}
@@ -59,7 +61,10 @@ def test_the_depth_of_a_modality_that_the_reference_lacks_is_learned(tune: str, 
 def test_features_are_added_where_all_networks_learn(tune: str, added: bool, fitted: MIDAS, query: md.MuData) -> None:
     more = query["rna"].copy()
     more.var_names = [*more.var_names[:-1], "new"]
-    model = transfer_model(fitted, asked(joined({"rna": more}), TransferConfig(share=0.01, teach_first=1, tune=tune)))
+    model = transfer_model(
+        fitted,
+        asked(joined({"rna": more}), TransferConfig(step_fraction=0.01, discriminator_warmup_steps=1, tune=tune)),
+    )
     assert ("new" in model.schema.modalities["rna"].features) == added
 
 

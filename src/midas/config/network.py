@@ -38,20 +38,21 @@ class NetworkConfig:
         Hidden sizes from a modality's input to z. The first layer is the modality's own, the rest is shared.
     decoder
         Hidden sizes from z to the outputs, shared by the modalities.
-    narrow, fewest_for_narrow
+    bottleneck, min_features_for_bottleneck
         Width of the bottleneck that peaks pass through before the encoder and after the decoder, and the number of peaks from
         which it is used; None for never.
     block_encoder, block_decoder
         In place of that, sizes that the peaks of each chromosome pass, as published: chromosomes do not see each other's there.
-    fewest_for_blocks
+    min_features_for_blocks
         From so many peaks on they are told apart by chromosome; None for never.
-    fewest_for_depth
+    min_features_for_depth
         A modality of fewer features than this has no depth, nor have the cells of a batch that measured fewer: the total over a
         small panel is ruled by a few of its features, so it tells what the cell is.
-    fewest_for_mean_depth
+    min_features_for_geometric_mean
         The same where the geometric mean of the counts tells the depth (proteins) and some batches lack the modality: without a
         depth, z would say how deeply the cells of some batches were sequenced there, and not of the others. None: 10 of 5,000
-        cells and more, and `fewest_for_depth` of fewer, where how much a cell has of few proteins tells more than it misleads.
+        cells and more, and `min_features_for_depth` of fewer, where how much a cell has of few proteins tells more than it
+        misleads.
     batch_encoder, batch_decoder
         Hidden sizes of the networks from batch to z and from u to batch.
     discriminator
@@ -67,13 +68,13 @@ class NetworkConfig:
     depth: Depth = "observed"
     encoder: tuple[int, ...] = (512, 128)
     decoder: tuple[int, ...] = (128, 512)
-    narrow: int = 64
-    fewest_for_narrow: int | None = 10_000
+    bottleneck: int = 64
+    min_features_for_bottleneck: int | None = 10_000
     block_encoder: tuple[int, ...] = (128, 32)
     block_decoder: tuple[int, ...] = (32, 128)
-    fewest_for_blocks: int | None = None
-    fewest_for_depth: int = 150
-    fewest_for_mean_depth: int | None = None
+    min_features_for_blocks: int | None = None
+    min_features_for_depth: int = 150
+    min_features_for_geometric_mean: int | None = None
     batch_encoder: tuple[int, ...] = (16, 16)
     batch_decoder: tuple[int, ...] = (16, 16)
     discriminator: tuple[int, ...] = (128, 64)
@@ -82,13 +83,13 @@ class NetworkConfig:
         check_types(self)
         expect(self, "dim_c", self.dim_c >= 1, "1 or more")
         expect(self, "dim_u", self.dim_u >= 1, "1 or more")
-        expect(self, "narrow", self.narrow >= 1, "1 or more")
-        for name in ("fewest_for_narrow", "fewest_for_blocks"):
+        expect(self, "bottleneck", self.bottleneck >= 1, "1 or more")
+        for name in ("min_features_for_bottleneck", "min_features_for_blocks"):
             fewest = getattr(self, name)
             expect(self, name, fewest is None or fewest >= 0, "0 or more, or none at all")
-        expect(self, "fewest_for_depth", self.fewest_for_depth >= 0, "0 or more")
-        fewest = self.fewest_for_mean_depth
-        expect(self, "fewest_for_mean_depth", fewest is None or fewest >= 0, "0 or more, or none at all")
+        expect(self, "min_features_for_depth", self.min_features_for_depth >= 0, "0 or more")
+        fewest = self.min_features_for_geometric_mean
+        expect(self, "min_features_for_geometric_mean", fewest is None or fewest >= 0, "0 or more, or none at all")
         for name in ("dropout", "discriminator_dropout", "thinning"):
             expect(self, name, 0 <= getattr(self, name) < 1, "a share from 0 up to, not including, 1")
         for name in ("encoder", "decoder", "block_encoder", "block_decoder"):
@@ -98,30 +99,30 @@ class NetworkConfig:
             if isinstance(sizes, tuple):
                 expect(self, f.name, all(size >= 1 for size in sizes), "sizes of 1 or more")
 
-    def fewest_for(self, depth_by: DepthBy, *, everywhere: bool = False) -> int:
+    def min_features_for(self, depth_by: DepthBy, *, everywhere: bool = False) -> int:
         """Fewest features that a depth is taken from, by what tells it, and whether all batches have the modality.
 
         Examples
         --------
-        >>> midas.NetworkConfig(fewest_for_mean_depth=10).fewest_for("geometric_mean")
+        >>> midas.NetworkConfig(min_features_for_geometric_mean=10).min_features_for("geometric_mean")
         10
         """
-        if depth_by != "geometric_mean" or everywhere or self.fewest_for_mean_depth is None:
-            return self.fewest_for_depth
-        return min(self.fewest_for_mean_depth, self.fewest_for_depth)
+        if depth_by != "geometric_mean" or everywhere or self.min_features_for_geometric_mean is None:
+            return self.min_features_for_depth
+        return min(self.min_features_for_geometric_mean, self.min_features_for_depth)
 
     def for_cells(self, n_cells: int) -> NetworkConfig:
         """Fill in what follows from the number of cells.
 
         Examples
         --------
-        >>> [midas.NetworkConfig().for_cells(n).fewest_for_mean_depth for n in (1_000, 10_000)]
+        >>> [midas.NetworkConfig().for_cells(n).min_features_for_geometric_mean for n in (1_000, 10_000)]
         [150, 10]
         """
-        if self.fewest_for_mean_depth is not None:
+        if self.min_features_for_geometric_mean is not None:
             return self
-        fewest = _FEWEST_PROTEINS if n_cells >= _MANY_CELLS else self.fewest_for_depth
-        return dataclasses.replace(self, fewest_for_mean_depth=fewest)
+        fewest = _FEWEST_PROTEINS if n_cells >= _MANY_CELLS else self.min_features_for_depth
+        return dataclasses.replace(self, min_features_for_geometric_mean=fewest)
 
     @property
     def dim_z(self) -> int:

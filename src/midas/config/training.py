@@ -10,7 +10,7 @@ from midas.expect import expect
 
 Schedule = Literal["constant", "warmup_stable_decay"]
 Sampling = Literal["mixed", "by_batch"]
-Start = Literal["means", "random"]
+Initialisation = Literal["means", "random"]
 Precision = Literal["auto", "32", "bf16"]
 Accelerator = Literal["auto", "cpu", "cuda", "mps"]
 
@@ -39,7 +39,7 @@ class TrainingConfig:
         share; early stopping begins the fall early instead of cutting it off. ``constant``: stay.
     warmup, decay
         Shares of all steps.
-    start
+    init
         ``means``: decoders expect the mean of every feature before the first step; see :mod:`midas.training.start`. ``random``:
         whatever comes of random weights, as published.
     bridge
@@ -77,7 +77,7 @@ class TrainingConfig:
     schedule: Schedule = "warmup_stable_decay"
     warmup: float = 0.05
     decay: float = 0.4
-    start: Start = "means"
+    init: Initialisation = "means"
     bridge: bool = True
     sampling: Sampling = "mixed"
     max_cells_per_batch: int = 10_000

@@ -43,7 +43,7 @@ def own_features(opened: list[Opened], modalities: Mapping[str, Modality] | None
             msg = f"Expected features in modality {name!r}, found none."
             raise ValueError(msg)
         order, blocks = order_and_blocks(features, chroms)
-        own[name] = ModalitySchema(modality, features[order], blocks, narrow=modality.blocks == "chromosome")
+        own[name] = ModalitySchema(modality, features[order], blocks, bottleneck=modality.blocks == "chromosome")
     return own
 
 

@@ -19,7 +19,7 @@ from midas.data.parts import Layer, MosaicData, NoBatchError, called, take_apart
 from midas.data.read_options import ReadOptions
 from midas.data.schema import MosaicSchema
 from midas.data.wanted import name_in, named_as_in, wanted_parts
-from midas.memory import give_back
+from midas.memory import release_memory
 from midas.modality import Modality
 
 logger = logging.getLogger(__name__)
@@ -120,7 +120,7 @@ def read_for_model(
         order = order_of(every)
     cells = number_cells(parts, order, notes, apart=apart)
     opened = open_parts(parts, cells, layer, notes)
-    give_back()  # what matching the names took
+    release_memory()  # what matching the names took
     own = own_features(opened, modalities) if schema is None else dict(schema.modalities)
     rows: dict[str, ModalityRows] = {}
     genes: dict[str, Genes] = {}

@@ -108,7 +108,7 @@ def held_on(mosaic: Mosaic, device: torch.device, ranks: Ranks) -> Resident | No
     if device.type != "cuda":
         return None
     needed = _ENTRY_BYTES * mosaic.entries_per_cell * mosaic.n_cells
-    if not all(ranks.all_of(needed <= _SHARE * torch.cuda.mem_get_info(device)[0])):
+    if not all(ranks.all_gather(needed <= _SHARE * torch.cuda.mem_get_info(device)[0])):
         logger.info("Counts (%.1f GB) are too many for the GPU and are sent there step by step.", needed / 1e9)
         return None
     logger.info("Counts (%.1f GB) are held on the GPU.", needed / 1e9)

@@ -29,7 +29,7 @@ class ModalitySchema:
         Names, sorted (peaks by position), so that the order of the input never matters.
     blocks
         Sizes of consecutive blocks of features; they sum to the number of features.
-    narrow
+    bottleneck
         Whether the features, if they are one block, pass a few units before the encoder and after the decoder; as data are read,
         whether they may.
     """
@@ -37,7 +37,7 @@ class ModalitySchema:
     modality: Modality
     features: pd.Index
     blocks: tuple[int, ...]
-    narrow: bool = False
+    bottleneck: bool = False
 
     @property
     def n_features(self) -> int:
@@ -45,7 +45,7 @@ class ModalitySchema:
         return len(self.features)
 
     def suited_to(self, network: NetworkConfig, *, everywhere: bool) -> ModalitySchema:
-        """Do without blocks, a narrow passage and a depth, if there are too few features for them.
+        """Do without blocks, a bottleneck and a depth, if there are too few features for them.
 
         Parameters
         ----------
@@ -55,18 +55,18 @@ class ModalitySchema:
             Whether all batches have the modality.
         """
         n = self.n_features
-        blocks = self.blocks if _enough(n, network.fewest_for_blocks) else (n,)
-        narrow = self.narrow and len(blocks) == 1 and _enough(n, network.fewest_for_narrow)
-        depth = self.modality.depth and n >= network.fewest_for(self.modality.depth_by, everywhere=everywhere)
-        if (depth, blocks, narrow) == (self.modality.depth, self.blocks, self.narrow):
+        blocks = self.blocks if _enough(n, network.min_features_for_blocks) else (n,)
+        bottleneck = self.bottleneck and len(blocks) == 1 and _enough(n, network.min_features_for_bottleneck)
+        depth = self.modality.depth and n >= network.min_features_for(self.modality.depth_by, everywhere=everywhere)
+        if (depth, blocks, bottleneck) == (self.modality.depth, self.blocks, self.bottleneck):
             return self
-        return replace(self, modality=replace(self.modality, depth=depth), blocks=blocks, narrow=narrow)
+        return replace(self, modality=replace(self.modality, depth=depth), blocks=blocks, bottleneck=bottleneck)
 
     def passage(self, network: NetworkConfig) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
         """Sizes that each block passes before the encoder, and after the decoder; None where all features go straight."""
         if len(self.blocks) > 1:
             return network.block_encoder, network.block_decoder
-        return ((network.narrow,), (network.narrow,)) if self.narrow else None
+        return ((network.bottleneck,), (network.bottleneck,)) if self.bottleneck else None
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class MosaicSchema:
         return self is other or mine == others
 
     def suited_to(self, network: NetworkConfig, *, but: Collection[str] = ()) -> MosaicSchema:
-        """Do without blocks, narrow passages and depths in modalities, `but` some, that have too few features for them."""
+        """Do without blocks, bottlenecks and depths in modalities, `but` some, that have too few features for them."""
         suited = {
             name: part if name in but else part.suited_to(network, everywhere=all(self.batches_with[name]))
             for name, part in self.modalities.items()
@@ -120,7 +120,7 @@ class MosaicSchema:
                     "modality": asdict(part.modality),
                     "features": part.features.tolist(),
                     "blocks": list(part.blocks),
-                    "narrow": part.narrow,
+                    "bottleneck": part.bottleneck,
                     "batches_with": list(self.batches_with[name]),
                 }
                 for name, part in self.modalities.items()
@@ -138,7 +138,7 @@ class MosaicSchema:
                     Modality(**{**part["modality"], "aliases": tuple(part["modality"]["aliases"])}),
                     pd.Index(part["features"], dtype=object),
                     tuple(part["blocks"]),
-                    part.get("narrow", False),
+                    part.get("bottleneck", False),
                 )
                 for name, part in parts.items()
             },

@@ -20,7 +20,7 @@ from midas.columns import writable
 from midas.data.joint import joining
 from midas.data.parts import own_index, rows_in
 from midas.files import check_writable, replacing
-from midas.memory import give_back
+from midas.memory import release_memory
 
 _READERS: dict[str, str] = {".h5mu": "a MuData", ".h5ad": "an AnnData", ".zarr": "an AnnData or a MuData"}
 
@@ -86,7 +86,7 @@ def _share_names(data: MuData) -> None:
         if rows is not None:
             adata.obs.index = data.obs_names[rows].rename(adata.obs_names.name)
     data.obs.index = own_index(data.obs_names)
-    give_back()
+    release_memory()
 
 
 def check_source(file: Path) -> None:

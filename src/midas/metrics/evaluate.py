@@ -37,7 +37,7 @@ def evaluate(
     *,
     full: Result | None = None,
     unlabelled: tuple[str, ...] = keys.NO_LABEL,
-    state_key: str = "X_truth",
+    state_key: str = keys.TRUTH,
     n_cells: int = 2_000,
     seed: int = 0,
 ) -> pd.Series:

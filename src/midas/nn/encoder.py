@@ -35,7 +35,7 @@ class ModalityInput(nn.Module):
         self.depth: Depth | None = None
         if observed:
             by = schema.modality.depth_by
-            self.depth = Depth(schema.n_features, by, config.fewest_for(by))
+            self.depth = Depth(schema.n_features, by, config.min_features_for(by))
         self.blocks: BlockEncoder | None = None
         self.finish: Finish | None = None
         width = schema.n_features

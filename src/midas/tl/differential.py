@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from midas.data import Mosaic, MosaicData
-    from midas.inference import Encoded
+    from midas.inference import Posterior
     from midas.model import MIDAS
 
 logger = logging.getLogger(__name__)
@@ -201,7 +201,7 @@ def _means(
     model: MIDAS,
     modality: str,
     columns: NDArray[np.int64],
-    posterior: Encoded,
+    posterior: Posterior,
     members: list[NDArray[np.int64]],
     config: Comparison,
     seed: int,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from midas.data import Mosaic
-    from midas.inference import Encoded
+    from midas.inference import Posterior
     from midas.model import MIDAS
 
 _ROWS_AT_ONCE = 4096
@@ -27,7 +27,7 @@ def model_error(
     mosaic: Mosaic,
     modality: str,
     columns: NDArray[np.int64],
-    posterior: Encoded,
+    posterior: Posterior,
     groups: NDArray[np.int64],
     pseudocount: float,
 ) -> NDArray[np.float64]:

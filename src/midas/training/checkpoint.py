@@ -11,8 +11,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from midas.files import check_writable, replacing, share
-from midas.training.schedule import LearningRate, Watch
+from midas.files import apply_umask, check_writable, replacing
+from midas.training.schedule import EarlyStopping, LearningRate
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,7 +33,7 @@ class Position:
         The next to come.
     seconds
         Time spent so far.
-    rate, watch, history
+    rate, early_stopping, history
         Of the loop.
     fingerprint
         What a run that goes on from here must have in common with this one.
@@ -43,7 +43,7 @@ class Position:
     step: int
     seconds: float
     rate: LearningRate
-    watch: Watch
+    early_stopping: EarlyStopping
     history: list[dict[str, float]]
     fingerprint: dict[str, Any]
 
@@ -85,7 +85,7 @@ class State:
         tensors = {name: tensor.detach().clone() for name, tensor in changing.items()} | _prefixed("best", best or {})
         if counterparts is not None:
             tensors[_COUNTERPARTS] = counterparts
-        position = replace(position, watch=replace(position.watch), history=list(position.history))
+        position = replace(position, early_stopping=replace(position.early_stopping), history=list(position.history))
         return cls(position, tensors)
 
 
@@ -135,7 +135,7 @@ class Checkpoint:
                 scratch,
                 metadata={"position": json.dumps(asdict(state.position))},
             )
-            share(scratch)
+            apply_umask(scratch)
 
     def read(
         self, learner: Learner, fingerprint: dict[str, Any]
@@ -165,8 +165,8 @@ class Checkpoint:
         _restore(learner.vae_optimizer, _part("vae_optimizer", tensors))
         _restore(learner.discriminator_optimizer, _part("discriminator_optimizer", tensors))
         best = _part("best", tensors)
-        rate, watch = LearningRate(**position.pop("rate")), Watch(**position.pop("watch"))
-        return Position(rate=rate, watch=watch, **position), best or None, tensors.get(_COUNTERPARTS)
+        rate, early_stopping = LearningRate(**position.pop("rate")), EarlyStopping(**position.pop("early_stopping"))
+        return Position(rate=rate, early_stopping=early_stopping, **position), best or None, tensors.get(_COUNTERPARTS)
 
     def _check_same(self, found: dict[str, Any], expected: dict[str, Any]) -> None:
         differ = [key for key in expected if key in found and found[key] != expected[key]]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from midas.ranks import ALONE, Ranks, meet
+from midas.ranks import ALONE, Ranks, init_processes
 
 if TYPE_CHECKING:
     from midas.config import TrainingConfig
@@ -49,7 +49,7 @@ def compute_of(training: TrainingConfig) -> Compute:
         When the device asked for is not there.
     """
     accelerator = accelerator_of(training)
-    together = meet(training, accelerator)
+    together = init_processes(training, accelerator)
     device = torch.device(accelerator)
     if together.size > 1 and accelerator == "cuda":
         device = torch.device("cuda", together.local_rank % torch.cuda.device_count())

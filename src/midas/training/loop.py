@@ -26,7 +26,7 @@ from midas.training.means import Means
 from midas.training.plan import Plan, plan_training
 from midas.training.progress import Progress
 from midas.training.recorded import Recorder, records
-from midas.training.schedule import LearningRate, Watch
+from midas.training.schedule import EarlyStopping, LearningRate
 from midas.training.step import Anchor, Learner, check_finite, losses_of, teach_discriminators, train_step
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ class Logger(Protocol):
 
 
 @dataclass(frozen=True)
-class Surroundings:
-    """What a run has around it, none of which changes its result.
+class RunOptions:
+    """Options of a run that do not change its result.
 
     Attributes
     ----------
@@ -94,10 +94,10 @@ def fit(
     mosaic: Mosaic,
     config: Config,
     seed: int,
-    around: Surroundings,
+    run_options: RunOptions,
     *,
     anchor: Anchor | None = None,
-    teach_first: int = 0,
+    discriminator_warmup_steps: int = 0,
 ) -> Trained:
     """Train both networks in place; the weights of the best epoch stay, the last where no cells are held out.
 
@@ -114,27 +114,27 @@ def fit(
         Of the objective and the training.
     seed
         Of all that is drawn.
-    around
+    run_options
         Progress bar, loggers, checkpoint.
     anchor
         Where some cells are held.
-    teach_first
+    discriminator_warmup_steps
         Steps of the discriminators alone before the model moves.
     """
-    if around.checkpoint is not None:
-        check_checkpoint(around.checkpoint)
+    if run_options.checkpoint is not None:
+        check_checkpoint(run_options.checkpoint)
     plan = plan_training(mosaic, config.training, seed)
     config = replace(config, objective=config.objective.for_cells(len(plan.train)))
     learner = replace(learner_for(vae, discriminators, mosaic, config), anchor=anchor)
     ranks = learner.compute.ranks
     like = fingerprint(config, mosaic, plan.order, seed)
     ranks.check_same(like)
-    ranks.spread([*vae.state_dict().values(), *discriminators.state_dict().values()])
+    ranks.broadcast([*vae.state_dict().values(), *discriminators.state_dict().values()])
     if not ranks.first:
-        around = replace(around, progress=False, loggers=())
-    if teach_first:
-        _teach_first(learner, mosaic, plan, seed, teach_first)
-    run = _Run(learner, mosaic, plan, seed, around, like)
+        run_options = replace(run_options, progress=False, loggers=())
+    if discriminator_warmup_steps:
+        _warm_up_discriminators(learner, mosaic, plan, seed, discriminator_warmup_steps)
+    run = _Run(learner, mosaic, plan, seed, run_options, like)
     status = "failed"
     try:
         run.go()
@@ -147,7 +147,7 @@ def fit(
         kept = "last weights" if run.best is None else "best weights so far"
         logger.warning("Interrupted after %s epochs; the model keeps the %s.", len(run.history), kept)
     finally:
-        for sink in around.loggers:
+        for sink in run_options.loggers:
             if hasattr(sink, "finalize"):  # what is still in memory goes to the file
                 sink.finalize(status)
         for optimizer in (learner.vae_optimizer, learner.discriminator_optimizer):
@@ -156,7 +156,7 @@ def fit(
     return Trained(run.history, interrupted=status == "interrupted")
 
 
-def _teach_first(learner: Learner, mosaic: Mosaic, plan: Plan, seed: int, steps: int) -> None:
+def _warm_up_discriminators(learner: Learner, mosaic: Mosaic, plan: Plan, seed: int, steps: int) -> None:
     rng = np.random.default_rng([seed, 3])
     ranks = learner.compute.ranks
     noise = Noise(int(rng.integers(2**62)) + ranks.rank, learner.compute.device)
@@ -210,19 +210,19 @@ class _Run:
         mosaic: Mosaic,
         plan: Plan,
         seed: int,
-        around: Surroundings,
+        run_options: RunOptions,
         like: dict[str, Any],
     ) -> None:
         training = learner.config.training
         self.fingerprint = like
-        self.learner, self.mosaic, self.plan, self.seed, self.around = learner, mosaic, plan, seed, around
+        self.learner, self.mosaic, self.plan, self.seed, self.run_options = learner, mosaic, plan, seed, run_options
         self.history: list[dict[str, float]] = []
         self.rate = LearningRate.of(training, plan.total_steps)
-        self.watch = Watch(training.patience)
+        self.early_stopping = EarlyStopping(training.patience)
         self.step = 0
         self.seconds_before = 0.0
         self.best: dict[str, torch.Tensor] | None = None
-        self.checkpoint = None if around.checkpoint is None else Checkpoint(around.checkpoint)
+        self.checkpoint = None if run_options.checkpoint is None else Checkpoint(run_options.checkpoint)
         self.state: State | None = None  # at the end of the last epoch, until it is written
         self.alike: torch.Tensor | None = None  # counterparts in canonical order
         self.noise = Noise(seed, learner.compute.device)
@@ -237,7 +237,7 @@ class _Run:
         """Train until the schedule ends."""
         first = self._resume()
         started, last_saved = time.monotonic(), -math.inf
-        with Progress(self.rate.end, done=self.step, shown=self.around.progress) as bar:
+        with Progress(self.rate.end, done=self.step, shown=self.run_options.progress) as bar:
             epoch = first
             while self.step < self.rate.end:
                 record = {"epoch": float(epoch), **self._train_epoch(epoch, bar)}
@@ -246,11 +246,11 @@ class _Run:
                 self.history.append(record)
                 epoch += 1
                 self._note(epoch, record["seconds"])
-                for sink in self.around.loggers:
+                for sink in self.run_options.loggers:
                     sink.log_metrics(record, step=self.step)
                 bar.epoch(record, self.rate.end)
                 waited = time.monotonic() - last_saved
-                if self.step < self.rate.end and waited >= self.around.checkpoint_seconds:
+                if self.step < self.rate.end and waited >= self.run_options.checkpoint_seconds:
                     self._save()
                     last_saved = time.monotonic()
         self.leave_checkpoint()
@@ -275,7 +275,7 @@ class _Run:
         objective = self.learner.config.objective
         wanted = objective.counterparts and objective.adversarial > 0 and len(self.learner.schema.batches) > 1
         ahead = range(len(indices)) if wanted and self.learner.counterparts is None else range(0)
-        cut = next((i for i in ahead if self._progress(i) >= objective.adversarial_from), None)
+        cut = next((i for i in ahead if self._progress(i) >= objective.adversarial_start), None)
         if cut is None:
             yield indices
             return
@@ -332,7 +332,7 @@ class _Run:
                     bar.advance()
         terms = means.terms(config.objective.batch_reconstruction)
         if ranks.size > 1:
-            terms = {name: total / ranks.size for name, total in ranks.add(terms).items()}
+            terms = {name: total / ranks.size for name, total in ranks.all_reduce_sum(terms).items()}
         check_finite(terms, learner, minibatch.to(learner.compute.device))
         return {**terms, "learning_rate": factor * config.training.learning_rate}
 
@@ -363,18 +363,18 @@ class _Run:
                     outputs = self.learner.vae(minibatch, None)
                 for name, term in losses_of(self.learner, outputs, minibatch).named().items():
                     sums[name] = sums.get(name, 0.0) + float(term) * minibatch.n_cells
-        terms = {f"val_{name}": total / len(self.plan.validation) for name, total in ranks.add(sums).items()}
-        if self._progress() < self.learner.config.objective.risen_at:
+        terms = {f"val_{name}": total / len(self.plan.validation) for name, total in ranks.all_reduce_sum(sums).items()}
+        if self._progress() < self.learner.config.objective.warmup_end:
             return terms  # the best loss of an objective that is still changing tells nothing
-        better = self.watch.better(terms["val_total"], epoch)
+        better = self.early_stopping.better(terms["val_total"], epoch)
         terms["val_kept"] = float(better)
         if better:
             self._remember()
-        elif self.watch.tired(epoch) and self.learner.config.training.schedule == "constant":
+        elif self.early_stopping.exhausted(epoch) and self.learner.config.training.schedule == "constant":
             self.rate = replace(self.rate, end=self.step)
-        elif self.watch.tired(epoch) and self.step < self.rate.fall_from:
+        elif self.early_stopping.exhausted(epoch) and self.step < self.rate.decay_start:
             self.rate = self.rate.wind_down(self.step)
-            logger.info("No better validation loss for %s epochs: winding down.", self.watch.patience)
+            logger.info("No better validation loss for %s epochs: winding down.", self.early_stopping.patience)
         return terms
 
     def _remember(self) -> None:
@@ -390,7 +390,7 @@ class _Run:
             step=self.step,
             seconds=seconds,
             rate=self.rate,
-            watch=self.watch,
+            early_stopping=self.early_stopping,
             history=self.history,
             fingerprint=self.fingerprint,
         )
@@ -402,17 +402,17 @@ class _Run:
             self.state = None
 
     def _resume(self) -> int:
-        found = self.checkpoint is not None and self.around.resume and self.checkpoint.path.exists()
+        found = self.checkpoint is not None and self.run_options.resume and self.checkpoint.path.exists()
         self.learner.compute.ranks.check_same({"checkpoint": found})
         if self.checkpoint is None or not found:
-            if self.checkpoint is not None and self.around.resume:
+            if self.checkpoint is not None and self.run_options.resume:
                 logger.info("%s: no checkpoint yet, starting from the beginning.", self.checkpoint.path)
             return 0
         position, self.best, alike = self.checkpoint.read(self.learner, self.fingerprint)
         if alike is not None:
             self._know(alike)
         self.learner.compute.ranks.check_same({"checkpoint": position.step})
-        self.step, self.rate, self.watch = position.step, position.rate, position.watch
+        self.step, self.rate, self.early_stopping = position.step, position.rate, position.early_stopping
         self.history, self.seconds_before = position.history, position.seconds
         logger.info(
             "Going on from epoch %s (%s done), by %s.", position.epoch + 1, position.epoch, self.checkpoint.path

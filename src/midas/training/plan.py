@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from midas.data.loader import steps_per_epoch
-from midas.memory import give_back
+from midas.memory import release_memory
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -79,7 +79,7 @@ def plan_training(mosaic: Mosaic, training: TrainingConfig, seed: int) -> Plan:
     if epochs is None:
         epochs = max(1, math.ceil(_steps(per_epoch) / per_epoch))
     plan = Plan(train, validation, batch_size, epochs, per_epoch, order)
-    give_back(cycles=mosaic.n_cells > _MANY_CELLS)
+    release_memory(cycles=mosaic.n_cells > _MANY_CELLS)
     logger.info(
         "Training on %s cells, %s held out: at most %s epochs of %s steps, %s cells a step.",
         f"{len(train):,}",

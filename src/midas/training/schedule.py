@@ -15,16 +15,16 @@ class LearningRate:
 
     Attributes
     ----------
-    rise
-        Steps of the rise.
-    fall_from
-        Step at which the fall begins.
+    warmup_steps
+        Steps over which the rate rises.
+    decay_start
+        Step at which the rate begins to fall.
     end
         Step at which training is over; a rate that falls is zero there.
     """
 
-    rise: int
-    fall_from: int
+    warmup_steps: int
+    decay_start: int
     end: int
 
     @classmethod
@@ -37,23 +37,23 @@ class LearningRate:
 
     def factor(self, step: int) -> float:
         """Factor at a step, counted from 0."""
-        if step < self.rise:
-            return (step + 1) / (self.rise + 1)
-        if step < self.fall_from:
+        if step < self.warmup_steps:
+            return (step + 1) / (self.warmup_steps + 1)
+        if step < self.decay_start:
             return 1.0
-        return max(0.0, (self.end - step) / max(1, self.end - self.fall_from))
+        return max(0.0, (self.end - step) / max(1, self.end - self.decay_start))
 
     def wind_down(self, step: int) -> LearningRate:
         """Begin the fall now, as long as it would have been in proportion to the steps done."""
-        if step >= self.fall_from:
+        if step >= self.decay_start:
             return self
-        share = (self.end - self.fall_from) / max(1, self.fall_from)
-        return replace(self, fall_from=step, end=step + max(1, round(share * step)))
+        share = (self.end - self.decay_start) / max(1, self.decay_start)
+        return replace(self, decay_start=step, end=step + max(1, round(share * step)))
 
 
 @dataclass
-class Watch:
-    """Remembers the best validation loss."""
+class EarlyStopping:
+    """Remembers the best validation loss, and says when it has not improved for long."""
 
     patience: int | None
     best: float = float("inf")
@@ -66,6 +66,6 @@ class Watch:
             return True
         return False
 
-    def tired(self, epoch: int) -> bool:
+    def exhausted(self, epoch: int) -> bool:
         """Whether the loss has not improved for as many epochs as the patience."""
         return self.patience is not None and epoch - self.best_epoch >= self.patience

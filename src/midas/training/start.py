@@ -18,7 +18,7 @@ from midas.nn.encoder import ModalityInput
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from midas.config import Start
+    from midas.config import Initialisation
     from midas.data.mosaic import Mosaic
     from midas.nn import VAE
 
@@ -28,7 +28,7 @@ _MOST, _FEWEST = 2_000, 50
 _RUN = 10
 
 
-def start(vae: VAE, mosaic: Mosaic, how: Start, only: Mapping[str, NDArray[np.bool_]] | None = None) -> None:
+def start(vae: VAE, mosaic: Mosaic, how: Initialisation, only: Mapping[str, NDArray[np.bool_]] | None = None) -> None:
     """Tell the networks the mean of every feature, in place: the depth of a cell is measured against it.
 
     Parameters

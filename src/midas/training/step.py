@@ -231,7 +231,7 @@ def _misleading(
     learner: Learner, c: Tensor, present: Tensor, minibatch: Minibatch, noise: Noise, among: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Cross entropy of the discriminators, and what the model is rewarded for; means over cells."""
-    if learner.config.objective.mislead == "cells":
+    if learner.config.objective.adversarial_reward == "cells":
         guess = learner.discriminators(c, present, minibatch.batch, noise, among).mean()
         return guess, guess
     guess, reward = learner.discriminators.confusion(c, present, minibatch.batch, noise, among)

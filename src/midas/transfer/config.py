@@ -12,7 +12,7 @@ from midas.expect import expect
 Tune = Literal["batches", "encoders", "all"]
 Mode = Literal["reciprocal", "query_to_reference", "reference_to_query", "encode"]
 # A reference of so many cells holds others' most firmly: 7,000 of blood map blood best with 3,000; 600 of bone marrow, with 100.
-_ENOUGH_CELLS, _MOST_HOLD, _HOLD_GROWTH = 7_000, 3000.0, 1.5
+_ENOUGH_CELLS, _MOST_QUERY_ANCHOR, _QUERY_ANCHOR_GROWTH = 7_000, 3000.0, 1.5
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class TransferConfig:
     tune
         What is trained. ``batches``: the query's batch encoder, batch decoder and discriminators alone (and the networks of
         modalities that the reference lacks); ``encoders``: the encoders too; ``all``: the decoders as well.
-    share
+    step_fraction
         Steps, as a share of those of a run from scratch on the query.
     learning_rate, discriminator_learning_rate
         Of AdamW.
@@ -32,15 +32,15 @@ class TransferConfig:
         Weight of the term that makes batches mix by misleading discriminators.
     alignment
         Weight of the term that brings together what a cell's modalities say; None for the reference's own.
-    anchor
+    reference_anchor
         Weight of the squared distance of reference cells from where they lay before.
-    hold
+    query_anchor
         Likewise, of query cells from where they belong among the reference's: where the reference places them, less what sets
         their batch apart near each of the reference's clusters. None: the more, the more cells the reference has. One of few
         cells places others' badly, which less of it leaves free to find their places.
     replay
         Reference cells to train beside for each query cell; 500 in all or more, 20,000 at most.
-    teach_first
+    discriminator_warmup_steps
         Steps of the discriminators alone, before the model moves, where `adversarial` gives them a part.
     sampling
         How cells meet in a minibatch, as :attr:`midas.TrainingConfig.sampling`.
@@ -52,15 +52,15 @@ class TransferConfig:
     """
 
     tune: Tune = "all"
-    share: float = 0.06
+    step_fraction: float = 0.06
     learning_rate: float = 2e-3
     discriminator_learning_rate: float = 4e-3
     adversarial: float = 0.0
     alignment: float | None = None
-    anchor: float = 3000.0
-    hold: float | None = None
+    reference_anchor: float = 3000.0
+    query_anchor: float | None = None
     replay: float = 1.0
-    teach_first: int = 30
+    discriminator_warmup_steps: int = 30
     sampling: Sampling = "mixed"
     add_features: bool = True
     subtract_shift: bool = True
@@ -78,12 +78,12 @@ class TransferConfig:
 
         Examples
         --------
-        >>> midas.transfer.TransferConfig.for_model(mixed=False).hold
+        >>> midas.transfer.TransferConfig.for_model(mixed=False).query_anchor
         1000.0
         """
         if mixed:
-            return cls(share=0.1, learning_rate=2e-3, adversarial=30.0, alignment=600.0, hold=3000.0)
-        return cls(share=0.05, learning_rate=5e-4, adversarial=30.0, hold=1000.0)
+            return cls(step_fraction=0.1, learning_rate=2e-3, adversarial=30.0, alignment=600.0, query_anchor=3000.0)
+        return cls(step_fraction=0.05, learning_rate=5e-4, adversarial=30.0, query_anchor=1000.0)
 
     @classmethod
     def paper(cls, *, tune: Tune = "batches") -> TransferConfig:
@@ -103,13 +103,13 @@ class TransferConfig:
         """
         return cls(
             tune=tune,
-            share=1.0,
+            step_fraction=1.0,
             learning_rate=1e-4,
             discriminator_learning_rate=1e-4,
             adversarial=30.0,
-            anchor=0.0,
-            hold=0.0,
-            teach_first=0,
+            reference_anchor=0.0,
+            query_anchor=0.0,
+            discriminator_warmup_steps=0,
             sampling="by_batch",
             subtract_shift=False,
         )
@@ -125,24 +125,24 @@ class TransferConfig:
         """
         return self.add_features and self.tune == "all"
 
-    def hold_by(self, n_reference: int) -> float:
+    def query_anchor_for(self, n_reference: int) -> float:
         """How firmly query cells are held, by a reference of so many cells.
 
         Examples
         --------
-        >>> round(midas.transfer.TransferConfig().hold_by(600))
+        >>> round(midas.transfer.TransferConfig().query_anchor_for(600))
         75
         """
-        if self.hold is not None:
-            return self.hold
-        return float(min(1.0, n_reference / _ENOUGH_CELLS) ** _HOLD_GROWTH) * _MOST_HOLD
+        if self.query_anchor is not None:
+            return self.query_anchor
+        return float(min(1.0, n_reference / _ENOUGH_CELLS) ** _QUERY_ANCHOR_GROWTH) * _MOST_QUERY_ANCHOR
 
     def __post_init__(self) -> None:
         check_types(self)
-        for name in ("share", "learning_rate", "discriminator_learning_rate"):
+        for name in ("step_fraction", "learning_rate", "discriminator_learning_rate"):
             expect(self, name, getattr(self, name) > 0, "a number above 0")
-        for name in ("adversarial", "anchor", "replay", "teach_first"):
+        for name in ("adversarial", "reference_anchor", "replay", "discriminator_warmup_steps"):
             expect(self, name, getattr(self, name) >= 0, "0 or more")
-        for name in ("alignment", "hold"):
+        for name in ("alignment", "query_anchor"):
             value = getattr(self, name)
             expect(self, name, value is None or value >= 0, "0 or more, or none at all")

@@ -185,7 +185,7 @@ def _carry_features(
     old: ModalitySchema,
     new: ModalitySchema,
 ) -> None:
-    in_blocks = len(old.blocks) > 1 or old.narrow
+    in_blocks = len(old.blocks) > 1 or old.bottleneck
     starts_old, starts_new = np.cumsum((0, *old.blocks)), np.cumsum((0, *new.blocks))
     for i in range(len(old.blocks)):
         mine = old.features[starts_old[i] : starts_old[i + 1]]

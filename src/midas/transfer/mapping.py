@@ -23,7 +23,7 @@ from midas.expect import expect_seed
 from midas.inference import encode as encode_cells
 from midas.readings import Readings, read_by_combination
 from midas.results import cell_table
-from midas.training.loop import Surroundings
+from midas.training.loop import RunOptions
 from midas.transfer.config import Mode, TransferConfig
 from midas.transfer.extend import extended, named_apart
 from midas.transfer.novelty import NEAR, Novelty, mostly_far, novelty
@@ -193,7 +193,7 @@ def transfer_model(reference: Model, query: Query | MosaicData) -> Model:
     Examples
     --------
     >>> from midas.transfer import Query, TransferConfig
-    >>> quick = TransferConfig(share=0.002, teach_first=1)
+    >>> quick = TransferConfig(step_fraction=0.002, discriminator_warmup_steps=1)
     >>> midas.transfer.transfer_model(model, Query(query, config=quick, progress=False)).modalities
     ('adt', 'atac', 'rna')
     """
@@ -204,7 +204,7 @@ def transfer_model(reference: Model, query: Query | MosaicData) -> Model:
         options = TransferConfig.for_model(mixed=mosaic.combinations().replace("", np.nan).nunique() > 1)
     model = _model_of(reference, mosaic, q)
     landmarks = _landmarks(reference, q.seed) if reference.has_cells else None
-    tune(reference, model, mosaic, options, Surroundings(progress=q.progress), landmarks=landmarks)
+    tune(reference, model, mosaic, options, RunOptions(progress=q.progress), landmarks=landmarks)
     return model
 
 
@@ -221,7 +221,7 @@ def query_to_reference(reference: MIDAS, query: Query | MosaicData) -> Mapped:
     Examples
     --------
     >>> from midas.transfer import Query, TransferConfig
-    >>> quick = TransferConfig(share=0.002, teach_first=1)
+    >>> quick = TransferConfig(step_fraction=0.002, discriminator_warmup_steps=1)
     >>> mapped = midas.transfer.query_to_reference(model, Query(query, config=quick, progress=False))
     >>> mapped.query.obsm["X_midas"].shape
     (75, 32)
@@ -242,7 +242,7 @@ def reciprocal(reference: MIDAS, query: Query | MosaicData) -> Mapped:
     Examples
     --------
     >>> from midas.transfer import Query, TransferConfig
-    >>> quick = TransferConfig(share=0.002, teach_first=1)
+    >>> quick = TransferConfig(step_fraction=0.002, discriminator_warmup_steps=1)
     >>> mapped = midas.transfer.reciprocal(model, Query(query, config=quick, progress=False))
     >>> mapped.query.n_obs, mapped.reference.n_obs
     (75, 300)
@@ -261,7 +261,7 @@ def reference_to_query(reference: MIDAS, query: Query | MosaicData) -> Mapped:
     Examples
     --------
     >>> from midas.transfer import Query, TransferConfig
-    >>> quick = TransferConfig(share=0.002, teach_first=1)
+    >>> quick = TransferConfig(step_fraction=0.002, discriminator_warmup_steps=1)
     >>> mapped = midas.transfer.reference_to_query(model, Query(query, config=quick, progress=False))
     >>> mapped.query.n_obs, mapped.reference.n_obs
     (75, 300)
@@ -324,7 +324,7 @@ def _beside_reference(reference: MIDAS, q: Query, mode: Mode) -> Mapped:
     counts = reference.counts() if mode == "reciprocal" else None
     replay = _generated(reference, n, q.seed) if counts is None else _real(reference, counts, n, q.seed)
     landmarks = _landmarks(reference, q.seed)
-    tune(reference, model, mosaic, options, Surroundings(progress=q.progress), landmarks=landmarks, replay=replay)
+    tune(reference, model, mosaic, options, RunOptions(progress=q.progress), landmarks=landmarks, replay=replay)
     table = _scored(reference, model, q.seed)
     _subtract_shift(table, mosaic, landmarks, options)  # What the tuned model leaves of the way.
     leave_out_empty(table, mosaic, reference)

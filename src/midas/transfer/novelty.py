@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from midas.data.mosaic import Mosaic
-    from midas.inference import Encoded
+    from midas.inference import Posterior
     from midas.model import MIDAS
     from midas.readings import Readings
 
@@ -87,7 +87,7 @@ def far_off(nearness: NDArray[np.float64], c: NDArray[np.float32]) -> NDArray[np
     return far
 
 
-def novelty(reference: MIDAS, query: Mosaic, encoded: Encoded, readings: Readings | None = None) -> Novelty:
+def novelty(reference: MIDAS, query: Mosaic, encoded: Posterior, readings: Readings | None = None) -> Novelty:
     """Score each query cell, from the reference's untuned model: the higher, the less it is like any reference cell.
 
     The mean of two standardised terms: the logarithm of the mean distance of c to its 15 nearest reference cells, and the
@@ -174,7 +174,7 @@ def _from_other_batches(
     return np.concatenate(out) if out else np.empty(0)
 
 
-def _misfit(reference: MIDAS, query: Mosaic, name: str, encoded: Encoded) -> NDArray[np.float64]:
+def _misfit(reference: MIDAS, query: Mosaic, name: str, encoded: Posterior) -> NDArray[np.float64]:
     """1 - Pearson r over measured features of each cell's profile with its reconstruction; NaN where not measured."""
     schema = reference.schema.modalities[name]
     found = np.full(query.n_cells, np.nan)

@@ -23,8 +23,8 @@ def read_settings(path: str | Path) -> tuple[TransferConfig | None, LabelConfig 
     Examples
     --------
     >>> from pathlib import Path
-    >>> _ = Path("map.toml").write_text("transfer.hold = 100.0")
-    >>> midas.transfer.read_settings("map.toml")[0].hold
+    >>> _ = Path("map.toml").write_text("transfer.query_anchor = 100.0")
+    >>> midas.transfer.read_settings("map.toml")[0].query_anchor
     100.0
     """
     try:

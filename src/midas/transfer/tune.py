@@ -13,7 +13,7 @@ from midas.bridging import bridged_by_state
 from midas.data.combine import joined, recast
 from midas.inference import encode
 from midas.nn import VAE
-from midas.training.loop import Surroundings, fit
+from midas.training.loop import RunOptions, fit
 from midas.training.plan import batch_size_for, full_steps
 from midas.training.step import Anchor
 from midas.transfer.extend import carry_over, start_features
@@ -42,7 +42,7 @@ def tune(
     model: MIDAS,
     query: Mosaic,
     options: TransferConfig,
-    around: Surroundings,
+    run_options: RunOptions,
     *,
     landmarks: Landmarks | None,
     replay: Replay | None = None,
@@ -72,12 +72,12 @@ def tune(
     target = np.pad(c, ((0, 0), (0, placed.shape[1] - dim_c)), constant_values=np.nan)
     weight = np.zeros(len(c), dtype=np.float32)
     if landmarks is not None:
-        weight = options.hold_by(reference.cells.n_obs) * landmarks.known(c)
+        weight = options.query_anchor_for(reference.cells.n_obs) * landmarks.known(c)
     if replay is not None:
         shown = shown_for(query, replay, model.schema, model.seed)
         mosaic = joined(query, shown.mosaic)
         target = np.concatenate([target, shown.z])
-        weight = np.concatenate([weight, np.full(len(shown.z), options.anchor, dtype=np.float32)])
+        weight = np.concatenate([weight, np.full(len(shown.z), options.reference_anchor, dtype=np.float32)])
     # Modalities that the query's cells do not tie are tied by where the reference places these cells.
     mosaic = bridged_by_state(mosaic, target[:, :dim_c], model.seed)
     target = np.pad(target, ((0, mosaic.n_cells - len(target)), (0, 0)), constant_values=np.nan)
@@ -90,9 +90,9 @@ def tune(
         mosaic,
         config,
         model.seed,
-        around,
+        run_options,
         anchor=anchor,
-        teach_first=options.teach_first if options.adversarial > 0 else 0,
+        discriminator_warmup_steps=options.discriminator_warmup_steps if options.adversarial > 0 else 0,
     )
     model.vae.requires_grad_(requires_grad=True)
     model.finish_fit(trained)
@@ -100,7 +100,7 @@ def tune(
 
 def tuning_config(config: Config, n_query: int, n_all: int, options: TransferConfig) -> Config:
     """Configuration of a tuning run: a share of the steps that the query alone would need from scratch."""
-    steps = options.share * full_steps(n_query, batch_size_for(n_query))
+    steps = options.step_fraction * full_steps(n_query, batch_size_for(n_query))
     size = batch_size_for(n_all)
     training = replace(
         config.training,
@@ -122,9 +122,9 @@ def tuning_config(config: Config, n_query: int, n_all: int, options: TransferCon
         adversarial=options.adversarial,
         adversarial_growth=1.0,
         alignment=alignment,
-        kl_rise=0.0,
-        adversarial_rise=0.0,
-        adversarial_from=0.0,
+        kl_warmup=0.0,
+        adversarial_warmup=0.0,
+        adversarial_start=0.0,
     )
     return replace(config, training=training, objective=objective)
 
