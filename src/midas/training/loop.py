@@ -17,6 +17,7 @@ import torch
 from midas.data.loader import Order, collect, epoch_indices, scattered
 from midas.data.resident import Resident, held_on
 from midas.inference import encode
+from midas.memory import keep_freed
 from midas.nn import VAE, Discriminators, Noise
 from midas.training.checkpoint import Checkpoint, Position, State, check_checkpoint
 from midas.training.counterparts import counterparts, modalities_of
@@ -122,6 +123,7 @@ def fit(
     ranks.spread([*vae.state_dict().values(), *discriminators.state_dict().values()])
     if not ranks.first:
         around = replace(around, progress=False, loggers=())
+    keep_freed()
     if teach_first:
         _teach_first(learner, mosaic, plan, seed, teach_first)
     run = _Run(learner, mosaic, plan, seed, around, like)
