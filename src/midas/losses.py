@@ -120,7 +120,7 @@ def alignment(single: Mapping[str, Latent], n_cells: int) -> Tensor:
         total = total.index_add(0, latent.cells, latent.z)
         number = number.index_add(0, latent.cells, torch.ones_like(latent.z[:, :1]))
     mean = total / number.clamp(min=1)
-    return torch.stack([((latent.z - mean[latent.cells]) ** 2).sum() for latent in latents]).sum()
+    return torch.stack([((latent.z - mean.index_select(0, latent.cells)) ** 2).sum() for latent in latents]).sum()
 
 
 def contrast(single: Mapping[str, Latent], batch: Tensor, dim_c: int) -> Tensor:
