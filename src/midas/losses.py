@@ -142,14 +142,14 @@ def contrast(single: Mapping[str, Latent], batch: Tensor, dim_c: int) -> Tensor:
     cost = torch.zeros((), device=batch.device)
     for one, other in combinations(single.values(), 2):
         has_one, has_other = (torch.zeros_like(batch).index_fill(0, latent.cells, 1) for latent in (one, other))
-        mine, yours = has_other[one.cells], has_one[other.cells]  # 1 for cells that have both
-        rivals = mine[:, None] * yours[None] * (batch[one.cells][:, None] == batch[other.cells][None])
-        itself = one.cells[:, None] == other.cells[None]
+        both = (has_one[other.cells] * has_other[one.cells][:, None]) > 0
+        rivals = both & (batch[one.cells][:, None] == batch[other.cells])
+        itself = one.cells[:, None] == other.cells
         logits = -_squared_distances(one.posterior.mean[:, :dim_c], other.posterior.mean[:, :dim_c]) / 2
-        logits = torch.where(rivals > 0, logits, _NEVER)
-        found = torch.where(itself, logits, 0.0).sum()
-        among = (mine * torch.logsumexp(logits, 1)).sum() + (yours * torch.logsumexp(logits, 0)).sum()
-        cost = cost + among / 2 - found
+        logits = torch.where(rivals, logits, _NEVER)
+        # On a CPU logsumexp takes ten times as long, for want of a fast exponential of what underflows.
+        found = functional.log_softmax(logits, 1) + functional.log_softmax(logits, 0)
+        cost = cost - torch.where(itself, found, 0.0).sum() / 2
     return cost
 
 
