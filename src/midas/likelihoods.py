@@ -55,7 +55,7 @@ class _ExponentialFamily(torch.autograd.Function):
                 mean[part].mul_(mask[part])
                 cost = cost.mul_(mask[part]) if family != "poisson" else cost
             torch.sum(cost, 1, out=nll[part])
-        flat_eta = eta.reshape(-1)[flat].float()
+        flat_eta = eta.reshape(-1).index_select(0, flat).float()
         rows = torch.div(flat, eta.shape[1], rounding_mode="floor")
         nll = nll - row_sums(values * flat_eta, rows, len(nll))
         gradient = take_off(mean.view(-1), flat, values).view_as(mean)

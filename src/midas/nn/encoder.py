@@ -54,7 +54,7 @@ class ModalityInput(nn.Module):
             counts = replace(counts, values=noise.thinned(counts.values, counts.flat, row, n, self.thinning))
         if self.depth is not None:
             scale = torch.exp(-self.depth(counts))
-            counts = replace(counts, values=counts.values * scale[counts.entry_cell])
+            counts = replace(counts, values=counts.values * scale.index_select(0, counts.entry_cell))
         x = counts.dense(self.transform)
         if self.blocks is not None and self.finish is not None:
             x = self.finish(self.blocks(x, noise), noise)

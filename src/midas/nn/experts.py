@@ -26,6 +26,10 @@ class Gaussian:
     mean: Tensor
     logvar: Tensor
 
+    def take(self, cells: Tensor) -> Gaussian:
+        """Of the cells at these positions."""
+        return Gaussian(self.mean.index_select(0, cells), self.logvar.index_select(0, cells))
+
     def sample(self, noise: Noise | None) -> Tensor:
         """Draw one value per cell, `(n, d)`; the mean when there is no noise."""
         if noise is None:

@@ -71,19 +71,18 @@ class Noise:
         row
             Cell of each, `(nnz,)`, out of `n_rows`.
         """
-        kept = 1 - most * torch.rand(n_rows, generator=self.generator, device=values.device)[row]
+        kept = (1 - most * torch.rand(n_rows, generator=self.generator, device=values.device)).index_select(0, row)
         # One kernel of one shape; a GPU adds in any order, so results depend on that of the counts anyway.
         if values.is_cuda:
             return torch.binomial(values, kept, generator=self.generator)
         coin = self._uniform_at(flat)
         out = torch.where(coin < kept, values, 0.0)  # right for counts of 1, the most frequent by far
-        few = torch.nonzero((values > 1) & (values <= _EXACT_UP_TO)).squeeze(1)
-        out[few] = _binomial(values[few], kept[few], coin[few])
-        many = torch.nonzero(values > _EXACT_UP_TO).squeeze(1)
-        mean = values[many] * kept[many]
-        spread = (mean * (1 - kept[many])).sqrt()
-        draw = mean + spread * _normal_quantile(coin[many].clamp(1e-6, 1 - 1e-6))
-        out[many] = draw.round().clamp(min=0).minimum(values[many])
+        for at, draws in (
+            ((values > 1) & (values <= _EXACT_UP_TO), _binomial),
+            (values > _EXACT_UP_TO, _nearly_binomial),
+        ):
+            some = torch.nonzero(at).squeeze(1)
+            out.index_copy_(0, some, draws(*(x.index_select(0, some) for x in (values, kept, coin))))
         return out
 
     def _uniform_at(self, position: Tensor) -> Tensor:
@@ -110,9 +109,17 @@ def _binomial(n: Tensor, p: Tensor, coin: Tensor) -> Tensor:
     """Binomial draws from one uniform number each: how many terms of the distribution lie below it."""
     p = p.clamp(max=1 - 1e-6)
     odds, term = p / (1 - p), (1 - p) ** n
-    out, below = torch.zeros_like(n), term.clone()
+    # Counted in bytes: adding truths to numbers of another kind costs a copy of them.
+    out, below = torch.zeros_like(n, dtype=torch.uint8), term.clone()
     for k in range(int(n.max().item()) if len(n) else 0):
-        out += coin >= below
-        term *= (n - k) * odds / (k + 1)  # 0 from the n-th on
+        out += (coin >= below).view(torch.uint8)
+        term *= (n - k).mul_(odds).div_(k + 1)  # 0 from the n-th on
         below += term
-    return out.minimum(n)
+    return out.to(n.dtype).minimum(n)
+
+
+def _nearly_binomial(n: Tensor, p: Tensor, coin: Tensor) -> Tensor:
+    """Draws likewise from the normal distribution of the same mean and variance, rounded."""
+    mean = n * p
+    draw = mean + (mean * (1 - p)).sqrt() * _normal_quantile(coin.clamp(1e-6, 1 - 1e-6))
+    return draw.round().clamp(min=0).minimum(n)

@@ -43,7 +43,7 @@ class StackedFinish(nn.Module):
 
     def forward(self, x: Tensor, noise: Noise | None) -> Tensor:
         """Map `(n, cells, size)` to `(n, cells, size)`."""
-        x = activate(functional.layer_norm(x, x.shape[-1:]) * self.scale + self.shift, self.activation)
+        x = activate(torch.addcmul(self.shift, functional.layer_norm(x, x.shape[-1:]), self.scale), self.activation)
         return x if noise is None else noise.dropout(x, self.dropout)
 
 

@@ -173,17 +173,17 @@ class VAE(nn.Module):
         z = posterior.sample(noise)
         hidden, eta, found = self.decoder.hidden(z, noise), dict[str, Tensor](), self.depths(minibatch)
         for name, expert in by_modality.items():
-            mine = hidden if len(expert.cells) == n else hidden[expert.cells]
+            mine = hidden if len(expert.cells) == n else hidden.index_select(0, expert.cells)
             eta[name] = self.decoder.outputs[name](mine, noise)
             if name in self.depth_names:
-                shift = found[expert.cells, self.depth_names.index(name)][:, None]
+                shift = found[:, self.depth_names.index(name), None].index_select(0, expert.cells)
                 eta[name].add_(shift.to(eta[name].dtype))  # in place: as large as anything in memory
         depth = None if self.decoder.depths is None else DepthGuess(found, self.decoder.depths(hidden, found))
         logits = None if batch is None else self.batch_decoder(z[:, self.dim_c :], noise)
         single = {}
         for name, expert in by_modality.items():
             whole = product_of_experts(n, [expert, *of_batch])
-            own = whole if len(expert.cells) == n else Gaussian(whole.mean[expert.cells], whole.logvar[expert.cells])
+            own = whole if len(expert.cells) == n else whole.take(expert.cells)
             single[name] = Latent(expert.cells, own, own.sample(noise))
         joint = Latent(torch.arange(n, device=z.device), posterior, z)
         return Outputs(joint, single, eta, logits, depth)

@@ -17,6 +17,7 @@ import torch
 from midas.data.loader import Order, collect, epoch_indices, scattered
 from midas.data.resident import Resident, held_on
 from midas.inference import encode
+from midas.memory import keep_freed
 from midas.nn import VAE, Discriminators, Noise
 from midas.training.checkpoint import Checkpoint, Position, State, check_checkpoint
 from midas.training.counterparts import counterparts, modalities_of
@@ -132,6 +133,7 @@ def fit(
     ranks.broadcast([*vae.state_dict().values(), *discriminators.state_dict().values()])
     if not ranks.first:
         run_options = replace(run_options, progress=False, loggers=())
+    keep_freed()
     if discriminator_warmup_steps:
         _warm_up_discriminators(learner, mosaic, plan, seed, discriminator_warmup_steps)
     run = _Run(learner, mosaic, plan, seed, run_options, like)
