@@ -95,5 +95,5 @@ def test_counts_are_held_where_a_quarter_of_the_free_memory_is_enough(
 
 def test_processes_hold_counts_only_where_all_of_them_can(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (10**9, 10**10))
-    monkeypatch.setattr(Ranks, "all_of", lambda _, mine: [mine, False])
+    monkeypatch.setattr(Ranks, "all_gather", lambda _, mine: [mine, False])
     assert held_on(read_mosaic(simulated()), torch.device("cuda"), Ranks(0, 2)) is None
