@@ -1,4 +1,4 @@
-"""The benchmark: data sets x tasks x methods x seeds, one method at a time, resumable, ending in one table and figures."""
+"""Benchmark: data sets x tasks x methods x seeds, one method at a time, resumable, summarised in one table and figures."""
 
 from midas.bench.data import SOURCES, BenchmarkDataset
 from midas.bench.environments import prepare

@@ -1,4 +1,4 @@
-"""The data sets of the benchmark, the tasks that make sense on each, and what each can and cannot show."""
+"""Data sets of the benchmark, the tasks that are meaningful on each, and what each can and cannot show."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from midas.data.joint import joint
 from midas.keys import MEASURED_PREFIX
 from midas.simulate import SimulationConfig, mosaic_with_truth
 
-GIVEN: Final = "given"  # the mosaic as it was measured; nothing is hidden from it
+GIVEN: Final = "given"  # the mosaic as measured; nothing is hidden
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class BenchmarkDataset:
     Attributes
     ----------
     load
-        Reads it from the folder with the data files, all that is known of its cells; obs has ``batch`` and ``cell_type``.
+        Reads it from the folder with the data files, with everything known about its cells; obs has ``batch`` and ``cell_type``.
     tasks
-        What is done with it, in the order of the table.
+        Tasks on this data set, in the order of the table.
     note
-        What it can and cannot show.
+        What the data set can and cannot show.
     """
 
     name: str
@@ -54,7 +54,7 @@ def _named(name: str) -> Callable[[Path | None], md.MuData]:
 
 
 def _joined(parts: Mapping[str, ad.AnnData]) -> md.MuData:
-    """Join modalities; obs of all cells has the columns that the modalities have in common."""
+    """Join modalities; obs of all cells has the columns that the modalities share."""
     frames = [part.obs for part in parts.values()]
     shared = [column for column in frames[0] if all(column in frame for frame in frames)]
     obs = pd.concat([frame[shared].astype(str) for frame in frames])
@@ -66,7 +66,7 @@ def _joined(parts: Mapping[str, ad.AnnData]) -> md.MuData:
 
 
 def bone_marrow(folder: Path | None) -> md.MuData:
-    """CITE-seq and Multiome of the same tissue as one mosaic: batches are donor and technology, genes the union."""
+    """Join CITE-seq and Multiome of the same tissue into one mosaic: batches are donor and technology, genes the union."""
     parts: dict[str, list[ad.AnnData]] = {}
     for technology in ("cite", "multiome"):
         data = datasets.load(f"bmmc_{technology}_neurips_1draw", folder=folder)
@@ -80,7 +80,7 @@ def bone_marrow(folder: Path | None) -> md.MuData:
 
 
 def stacked(parts: list[ad.AnnData]) -> ad.AnnData:
-    """Cells of several panels of one modality: the union of features, with which batch measured which."""
+    """Join cells of several panels of one modality: the union of features, with masks of the features measured in each batch."""
     features = pd.Index(sorted(set().union(*(part.var_names for part in parts))))
     var = pd.DataFrame(index=features)
     blocks = []
@@ -96,7 +96,7 @@ def stacked(parts: list[ad.AnnData]) -> ad.AnnData:
 
 
 def standin(folder: Path | None) -> md.MuData:
-    """The stand-in; its columns of panels name the experiment, of which each batch is a half."""
+    """The stand-in data; its panel columns name the experiment, and each batch is one half of it."""
     data = datasets.load("pbmc_standin_trimodal_4batch", folder=folder)
     var = data["adt"].var
     for batch in data.obs["batch"].astype(str).unique():
@@ -106,7 +106,7 @@ def standin(folder: Path | None) -> md.MuData:
 
 
 def simulated(_: Path | None) -> md.MuData:
-    """Four batches of all three modalities with known state; always the same."""
+    """Four batches of all three modalities with known state, from a fixed seed."""
     config = SimulationConfig(mosaic=("rna+adt+atac",) * 4, n_cells=4000)
     return mosaic_with_truth(config, seed=0).full
 
@@ -179,7 +179,7 @@ SOURCES: Final = _registry(
 )
 
 
-# Tasks of the quick table: hidden pairing, three modalities of which each batch lacks one, a task that totalVI can do too, and a
+# Tasks of the quick table: hidden pairing, three modalities with one missing per batch, a task that totalVI supports too, and a
 # real mosaic of three modalities.
 QUICK: Final = (
     ("wnn", "split"),
@@ -190,12 +190,12 @@ QUICK: Final = (
 
 
 def parse_datasets(names: str | None) -> list[BenchmarkDataset]:
-    """Data sets by comma-separated names; None for all.
+    """Look up data sets by comma-separated names; None for all.
 
     Raises
     ------
     ValueError
-        When there is no such data set.
+        If there is no such data set.
     """
     wanted = list(SOURCES) if names is None else [name.strip() for name in names.split(",") if name.strip()]
     unknown = [name for name in wanted if name not in SOURCES]
@@ -206,19 +206,19 @@ def parse_datasets(names: str | None) -> list[BenchmarkDataset]:
 
 
 def grid(datasets_: str | None, tasks: str | None, *, quick: bool) -> list[tuple[BenchmarkDataset, str]]:
-    """Data sets with one task each, by comma-separated names.
+    """Look up data sets, combined with one task each, by comma-separated names.
 
     Parameters
     ----------
     datasets_, tasks
-        None for all, or those of the quick table.
+        None for all, or for those of the quick table.
     quick
-        Whether only tasks of the quick table are meant.
+        Whether to use only tasks of the quick table.
 
     Raises
     ------
     ValueError
-        When a name is unknown, or none of the data sets has such a task.
+        If a name is unknown, or none of the data sets has such a task.
     """
     sources = parse_datasets(datasets_)
     wanted = None if tasks is None else [name.strip() for name in tasks.split(",") if name.strip()]

@@ -1,4 +1,4 @@
-"""Virtual environments of the methods, made from PyPI; one that cannot be made leaves the reason behind."""
+"""Virtual environments of the methods, created from PyPI; if one cannot be created, the reason is kept."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from midas.bench.registry import TORCH, Environment, Method
 logger = logging.getLogger(__name__)
 
 _STAMP = "environment.json"
-_LINES = 5  # of pip's last words
+_LINES = 5  # last lines of pip's output to keep
 
 
 def default_folder() -> Path:
@@ -27,20 +27,20 @@ def default_folder() -> Path:
 
 
 def prepare(methods: Iterable[Method], folder: Path, *, python: str = sys.executable) -> dict[str, str | None]:
-    """Make the environments that are missing or out of date.
+    """Create the environments that are missing or out of date.
 
     Parameters
     ----------
     methods
-        Whose environments.
+        Methods whose environments are created.
     folder
-        Where they are kept, one folder each.
+        Folder that contains them, one subfolder each.
     python
-        Interpreter that they are made with.
+        Interpreter used to create them.
 
     Returns
     -------
-    By environment, why it could not be made; None for those that can be used.
+    By environment, why it could not be created; None for usable ones.
     """
     found: dict[str, str | None] = {}
     for method in methods:
@@ -51,7 +51,7 @@ def prepare(methods: Iterable[Method], folder: Path, *, python: str = sys.execut
 
 
 def interpreter(method: Method, folder: Path) -> Path | str:
-    """The Python that a method runs with, or why there is none."""
+    """The Python that runs a method, or why there is none."""
     environment = method.environment
     if environment is None:
         return Path(sys.executable)
@@ -85,7 +85,7 @@ def _made(environment: Environment, folder: Path, python: str) -> str | None:
 def _installed(environment: Environment, place: Path, python: str) -> str | None:
     """Install; return why it failed."""
     with tempfile.TemporaryDirectory() as scratch:
-        # torch in every environment is the same; left free, each would fetch its own gigabytes.
+        # All environments use the same torch; otherwise each would download gigabytes of its own.
         constraint = Path(scratch) / "constraints.txt"
         constraint.write_text(f"{TORCH}\n", encoding="utf-8")
         pip = [str(_python(place)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]

@@ -1,4 +1,4 @@
-"""Figures of a benchmark: a heat table, quality over seconds, memory. Needs the extra ``plots``."""
+"""Figures of a benchmark: a heat map of scores, quality over seconds, memory. Needs the extra ``plots``."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 def write_figures(
     out: Path, summary: pd.DataFrame, scores: Sequence[str], overall: str, titles: Mapping[str, str]
 ) -> list[Path]:
-    """Draw all figures of a summary into `out`; return their files.
+    """Draw all figures of a summary into `out` and return their files.
 
     Parameters
     ----------
     out
         Folder.
     summary
-        What :func:`midas.bench.table.summarise` gives.
+        Result of :func:`midas.bench.table.summarise`.
     scores
-        Columns of the heat table.
+        Columns of the heat map.
     overall
-        The score that is drawn over seconds.
+        The score that is plotted over seconds.
     titles
         Headings of scores.
     """
@@ -50,7 +50,7 @@ def write_figures(
 
 
 def heat_table(part: pd.DataFrame, scores: Sequence[str], titles: Mapping[str, str], title: str) -> Figure:
-    """Methods x scores of one task, best overall first; colours run within a column, numbers are as they are."""
+    """Methods x scores of one task, best overall first; colours are scaled per column, numbers are unscaled."""
     import matplotlib.pyplot as plt  # noqa: PLC0415
 
     shown = [name for name in scores if name in part and part[name].notna().any()]
@@ -74,7 +74,7 @@ def heat_table(part: pd.DataFrame, scores: Sequence[str], titles: Mapping[str, s
 
 
 def over_cost(ran: pd.DataFrame, overall: str, titles: Mapping[str, str]) -> Figure:
-    """Quality over the CPU seconds of the whole process, one panel per task."""
+    """Quality over CPU seconds of the whole process, one panel per task."""
     from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter  # noqa: PLC0415
 
     groups = [(key, part) for key, part in ran.groupby(["dataset", "task"], sort=False) if part[overall].notna().any()]
@@ -91,7 +91,7 @@ def over_cost(ran: pd.DataFrame, overall: str, titles: Mapping[str, str]) -> Fig
                 label=row["method"],
             )
         ax.set(xscale="log")
-        # Plain numbers at 1, 2 and 5: a decade or less is the rule here.
+        # Plain numbers at 1, 2 and 5, as the range is usually a decade or less.
         ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         ax.xaxis.set_major_formatter(FormatStrFormatter("%g"))
         ax.xaxis.set_minor_formatter(NullFormatter())

@@ -1,8 +1,8 @@
-"""The grid: every data set, task, method and seed in turn, each run a folder that is whole or not there.
+"""The grid: run every data set, task, method and seed; the folder of a run is either complete or absent.
 
 ``OUT/settings.json`` holds what all runs share, ``OUT/tasks/<dataset>/<task>/`` the mosaic and its truth, and
 ``OUT/runs/<dataset>/<task>/<method>/<seed>/`` a run: ``run.json`` (status, seconds, memory), ``result.npz``, ``log.txt``, and
-``scores.json`` once it is scored. A finished run is not repeated, so an interrupted grid goes on where it stopped.
+``scores.json`` once it is scored. Finished runs are not repeated, so an interrupted grid resumes where it stopped.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from midas.files import replacing
 logger = logging.getLogger(__name__)
 
 Status = Literal["ok", "failed", "timeout", "cannot", "missing"]
-FINAL = ("ok", "cannot", "failed", "timeout")  # `missing` is tried again: its environment may have been made since
+FINAL = ("ok", "cannot", "failed", "timeout")  # `missing` is retried, as its environment may exist by now
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What all runs of one table share.
+    """Settings shared by all runs of one table.
 
     Attributes
     ----------
     cells
-        Cells of each task at most, drawn at random within batches; None for all.
+        Maximum number of cells per task, drawn at random within batches; None for all.
     seconds
-        CPU seconds of training that methods which train in epochs may take; None for their own advice.
+        CPU seconds of training allowed for methods that train in epochs; None for their recommended length.
     timeout
-        Wall seconds after which a method is ended.
+        Wall-clock seconds after which a method is terminated.
     threads
-        Threads of each method.
+        Number of threads per method.
     """
 
     cells: int | None = 2000
@@ -53,7 +53,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Key:
-    """Which run."""
+    """Identifies a run."""
 
     dataset: str
     task: str
@@ -61,7 +61,7 @@ class Key:
     seed: int
 
     def folder(self, out: Path) -> Path:
-        """Where it is."""
+        """Its folder."""
         return out / "runs" / self.dataset / self.task / self.method / str(self.seed)
 
 
@@ -76,7 +76,7 @@ class TaskFiles:
 
 @dataclass(frozen=True)
 class Instrument:
-    """How tasks are made, and how results are scored; :mod:`midas.bench.scoring` has the real one."""
+    """How tasks are made and results are scored; :mod:`midas.bench.scoring` has the actual implementation."""
 
     make: Callable[[BenchmarkDataset, str, Settings, Path], Shape]
     score: Callable[[BenchmarkDataset, str, Path, Path], Mapping[str, float]]
@@ -93,29 +93,29 @@ def run_grid(
     instrument: Instrument,
     retry: bool = False,
 ) -> None:
-    """Run all that has not been run, and score all that has not been scored.
+    """Run everything that has not been run, and score everything that has not been scored.
 
     Parameters
     ----------
     out
         Folder of the table.
     cells
-        Data sets with one task each.
+        Data sets, combined with one task each.
     methods, seeds
-        Run in turn on each task.
+        Methods and seeds to run on each task.
     settings
-        The same for all runs in `out`.
+        Settings, the same for all runs in `out`.
     environments
         Folder with the environments of the methods.
     instrument
-        Makes tasks, scores results.
+        Makes tasks and scores results.
     retry
-        Whether to repeat runs that failed, took too long or could not be scored.
+        Whether to repeat runs that failed, timed out or could not be scored.
 
     Raises
     ------
     ValueError
-        When `out` holds runs at other settings.
+        If `out` holds runs with other settings.
     """
     _keep_settings(out, settings)
     methods, seeds = list(methods), list(seeds)
@@ -149,7 +149,7 @@ def _keep_settings(out: Path, settings: Settings) -> None:
 
 
 def _own(folder: Path) -> bool:
-    """Whether a folder is of a grid, and hence free to be made anew; what killed runs left has no card yet."""
+    """Whether a folder belongs to a grid, and may thus be recreated; killed runs leave folders without a card."""
     return not any(folder.iterdir()) or (folder / "run.json").is_file() or (folder / "task.h5mu").is_file()
 
 
@@ -171,7 +171,7 @@ def _task_files(
 
 
 def _clean(folder: Path, *, retry: bool) -> None:
-    """Remove what a killed run left beside its folder, and a failed run that is to be repeated."""
+    """Remove what a killed run left next to its folder, and a failed run that is to be repeated."""
     for scratch in folder.parent.glob(f".{folder.name}-*"):
         shutil.rmtree(scratch, ignore_errors=True)
     if retry and _status(folder) in {"failed", "timeout"}:
@@ -211,7 +211,7 @@ def _run(out: Path, key: Key, method: Method, files: TaskFiles, settings: Settin
 def _ran(
     python: Path, method: Method, files: TaskFiles, seed: int, limit: float | None, settings: Settings, folder: Path
 ) -> tuple[Status, str | None, dict[str, Any]]:
-    """Run the script in `folder`; return how it ended, why, and what it took."""
+    """Run the script in `folder`; return its status, the reason, and its time and memory."""
     command = [str(python), str(method.folder / method.script), "--task", str(files.task.absolute())]
     command += ["--truth", str(files.truth.absolute()), "--out", str(folder / "result.npz"), "--seed", str(seed)]
     if limit is not None:
@@ -251,7 +251,7 @@ def _score(out: Path, key: Key, source: BenchmarkDataset, files: TaskFiles, inst
         scores = instrument.score(source, key.task, files.task.parent, folder / "result.npz")
         content = {name: float(value) for name, value in scores.items()}
     except ImportError:
-        raise  # a package that scoring needs is not here: no fault of the result, which is scored once it is
+        raise  # a missing scoring package is not the result's fault; it is scored later
     except Exception as error:  # noqa: BLE001 - a result may be wrong in any way, and the other runs go on
         _could_not_be_scored(folder, key, error)
         return
@@ -259,7 +259,7 @@ def _score(out: Path, key: Key, source: BenchmarkDataset, files: TaskFiles, inst
 
 
 def _could_not_be_scored(folder: Path, key: Key, error: Exception) -> None:
-    """Make a run that ended well a failed one, with the reason."""
+    """Mark a successful run as failed, with the reason."""
     said = " ".join(str(error).split())[:300] or type(error).__name__
     reason = f"could not be scored: {said}"
     record = json.loads((folder / "run.json").read_text(encoding="utf-8"))

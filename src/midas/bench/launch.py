@@ -1,6 +1,6 @@
-"""Run a command and write down what it took: ``python launch.py usage.json command ...``.
+"""Run a command and record its time and memory: ``python launch.py usage.json command ...``.
 
-A process of its own, small and without this package: the peak memory of a child counts what its parent held when it was started.
+A small separate process that does not import this package: a child's peak memory includes what its parent held when starting it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 
 def main(target: Path, command: list[str]) -> None:
-    """Wait for the command, also after a request to end, which goes to the whole group."""
+    """Wait for the command, also after a termination request, which is sent to the whole process group."""
     signal.signal(signal.SIGTERM, lambda *_: None)
     start = time.perf_counter()
     code = subprocess.Popen(command).wait()

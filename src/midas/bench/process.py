@@ -1,4 +1,4 @@
-"""One method process: started, timed, ended when it takes too long, and measured with its children."""
+"""Start a method's process, measure it with its children, and terminate it on timeout."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _LAUNCHER: Final = Path(__file__).with_name("launch.py")
 
 @dataclass(frozen=True)
 class Usage:
-    """What a process took.
+    """Resources that a process used.
 
     Attributes
     ----------
     code
-        Exit code; negative for a signal; None when it was ended for taking too long.
+        Exit code; negative for a signal; None if it was terminated on timeout.
     wall_s, cpu_s
-        Seconds; CPU of the process and its children.
+        Wall-clock seconds, and CPU seconds of the process and its children.
     rss_mb
-        Largest resident memory of the process or one of its children, in MB (10^6 bytes).
+        Peak resident memory of the process or one of its children, in MB (10^6 bytes).
     """
 
     code: int | None
@@ -39,7 +39,7 @@ class Usage:
 
 
 def measure(command: Sequence[str], *, log: Path, environment: Mapping[str, str], timeout: float) -> Usage:
-    """Run a command in a process group of its own; what it writes goes to `log`."""
+    """Run a command in its own process group, with its output written to `log`."""
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as scratch, log.open("wb") as out:
         told = Path(scratch) / "usage.json"
@@ -66,7 +66,7 @@ def measure(command: Sequence[str], *, log: Path, environment: Mapping[str, str]
             raise
         finally:
             launcher.wait()
-        # Without the launcher's word (it was killed), only the time is known.
+        # Without the launcher's record (it was killed), only the time is known.
         found = json.loads(told.read_text(encoding="utf-8")) if told.is_file() else {}
     return Usage(
         code=None if late else found.get("code", -signal.SIGKILL),

@@ -1,4 +1,4 @@
-"""The methods: their scripts, what to install for them, and which tasks they cannot do."""
+"""The methods: their scripts, what to install for them, and the tasks that they do not support."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _OLDEST: Final = (3, 11)
 
 @dataclass(frozen=True)
 class Shape:
-    """What decides whether a method can do a task.
+    """Properties of a task that decide whether a method supports it.
 
     Attributes
     ----------
     modalities
-        All modalities of the mosaic.
+        All modalities in the mosaic.
     combinations
-        The sets of modalities that cells have.
+        Sets of modalities found in its cells.
     """
 
     modalities: frozenset[str]
@@ -52,16 +52,16 @@ def _never(_: Shape) -> str | None:
 
 @dataclass(frozen=True)
 class Environment:
-    """A virtual environment of its own.
+    """Virtual environment of a method.
 
     Attributes
     ----------
     requirements
-        What pip installs, pinned.
+        Pinned requirements for pip.
     bare
-        What pip installs without its dependencies, after `requirements`.
+        Packages that pip installs without dependencies, after `requirements`.
     oldest, newest
-        Python versions between which it can be made, both included; None for no limit.
+        Supported Python versions, both included; None for no limit.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Environment:
     newest: tuple[int, int] | None = None
 
     def unsuited(self, version: tuple[int, int] | None = None) -> str | None:
-        """Say why a Python version will not do, or None when it will."""
+        """Return why a Python version is not supported, or None if it is."""
         found = version or sys.version_info[:2]
         if self.oldest <= found and (self.newest is None or found <= self.newest):
             return None
@@ -88,21 +88,21 @@ class Method:
     Attributes
     ----------
     name
-        In the table and on the command line.
+        Name in the table and on the command line.
     script
         File in ``methods/``; it runs as ``PYTHON script --task T --truth T --out R --seed N [--seconds S] [--epochs N]``.
     description
-        What it is and how it is used, for the notes under the table.
+        What it is and how it is used, for the notes below the table.
     environment
-        Where it runs; None for the environment of this package.
+        Environment that it runs in; None for that of this package.
     refuses
-        Why it cannot do a task; None when it can.
+        Returns why it cannot do a task; None if it can.
     iterates
-        Whether a limit on training seconds makes sense.
+        Whether a limit on training seconds applies.
     as_long_as
-        A method whose training CPU seconds, for the same task and seed, are this one's limit.
+        Another method whose training CPU seconds, for the same task and seed, are the limit of this one.
     folder
-        Where the script is.
+        Folder of the script.
     """
 
     name: str
@@ -146,7 +146,7 @@ def _needs_pairs(shape: Shape) -> str | None:
 
 
 def _nothing_shared(shape: Shape) -> str | None:
-    """Factorisations need a chain of shared cells or features; modalities share none, so cells must link them."""
+    """Factorisations need a chain of shared cells or features; as modalities share no features, cells must link them."""
     groups: list[set[str]] = []
     for cells in shape.combinations:
         joined = set(cells)
@@ -161,8 +161,8 @@ def _nothing_shared(shape: Shape) -> str | None:
 
 
 _SCVI = Environment("scvi", (TORCH, "scvi-tools==1.4.2", _MUDATA))
-# scmidas asks for torch<2.11 with torchvision and torchaudio. It imports neither of those and runs unchanged with the torch used
-# here, so that all methods have the same one.
+# scmidas requires torch<2.11 with torchvision and torchaudio. It imports neither of the latter and runs unchanged with the torch
+# used here, so all methods have the same one.
 _SCMIDAS = Environment(
     "scmidas",
     (
@@ -228,17 +228,17 @@ METHODS: Final = _registry(
 
 
 def parse_methods(names: str | None) -> list[Method]:
-    """Methods by comma-separated names; None for all.
+    """Look up methods by comma-separated names; None for all.
 
     Raises
     ------
     ValueError
-        When there is no such method.
+        If there is no such method.
     """
     wanted = list(METHODS) if names is None else [name.strip() for name in names.split(",") if name.strip()]
     unknown = [name for name in wanted if name not in METHODS]
     if unknown or not wanted:
         msg = f"Expected methods out of {', '.join(METHODS)}, found {', '.join(unknown) or 'none'}."
         raise ValueError(msg)
-    # The order of the registry, as a method may need another one's time.
+    # In the order of the registry, as a method may need another one's time.
     return [method for name, method in METHODS.items() if name in wanted]

@@ -1,4 +1,4 @@
-"""How a result is scored: by :func:`midas.metrics.evaluate`."""
+"""Scoring of results with :func:`midas.metrics.evaluate`."""
 
 from __future__ import annotations
 
@@ -54,15 +54,15 @@ def score(_: BenchmarkDataset, task: str, folder: Path, file: Path) -> dict[str,
     Parameters
     ----------
     task
-        Its name.
+        Name of the task.
     folder
-        With ``task.h5mu`` and ``truth.h5mu``.
+        Folder with ``task.h5mu`` and ``truth.h5mu``.
     file
-        What a method wrote.
+        File written by a method.
 
     Returns
     -------
-    Scores by name; those that cannot be had are left out. A result without an embedding is scored by its counts alone.
+    Scores by name, without those that are not available. For a result without an embedding, only its counts are scored.
     """
     whole = read_task(folder, task)
     result, embedded = read_result(file)
@@ -73,7 +73,7 @@ def score(_: BenchmarkDataset, task: str, folder: Path, file: Path) -> dict[str,
 
 
 def read_result(file: Path) -> tuple[Result, bool]:
-    """Read a result, and whether it has an embedding (else one of noise stands in)."""
+    """Read a result, and whether it has an embedding (if not, noise is used as a placeholder)."""
     with np.load(file) as arrays:
         embedded = "embedding" in arrays
         content = {key: arrays[key] for key in arrays.files}

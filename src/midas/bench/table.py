@@ -1,4 +1,4 @@
-"""From runs to one table: mean and spread over seeds, as CSV (every score) and as markdown (the chosen ones)."""
+"""Summarise runs in one table: mean and spread over seeds, as CSV (all scores) and as markdown (selected ones)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _COST_TITLES: Final = {"train_cpu_s": "training CPU s", "cpu_s": "CPU s", "wall_
 
 
 def runs(out: Path) -> pd.DataFrame:
-    """All runs of a folder: one row each, with status, costs, and ``score:<name>`` columns."""
+    """All runs in a folder: one row each, with status, costs, and ``score:<name>`` columns."""
     rows = []
     for file in sorted((out / "runs").glob("*/*/*/*/run.json")):
         row: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
@@ -41,13 +41,13 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     table
-        What :func:`runs` gives.
+        Result of :func:`runs`.
 
     Returns
     -------
     One row per data set, task and method, in the order of the registries: ``limited`` (by time), ``status`` (of the worst seed),
-    ``reason``, ``seeds`` (that succeeded), and for each cost and score its mean under its name and the spread under ``<name> sd``
-    (NaN for one seed).
+    ``reason``, ``seeds`` (number of successful ones), and for each cost and score its mean under its name and the standard
+    deviation under ``<name> sd`` (NaN for one seed).
     """
     if table.empty:
         return pd.DataFrame(columns=[*KEYS, "limited", "status", "reason", "seeds"])
@@ -73,7 +73,7 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _order(*key: str) -> tuple[tuple[int, str], ...]:
-    """Registered names in their order, others behind them by name."""
+    """Registered names in their order, followed by others sorted by name."""
     tasks = SOURCES[key[0]].tasks if key[0] in SOURCES else ()
     lists: tuple[Sequence[str], ...] = (list(SOURCES), tasks, list(METHODS))
     return tuple(
@@ -88,7 +88,7 @@ def scores_in(summary: pd.DataFrame) -> list[str]:
 
 
 def markdown(summary: pd.DataFrame, scores: Sequence[str], titles: Mapping[str, str]) -> str:
-    """One table per data set and task, what could not be run below it with the reason, and the data set's note."""
+    """One table per data set and task, followed by methods that could not be run, with the reason, and the data set's note."""
     lines: list[str] = []
     for (dataset, task), part in summary.groupby(["dataset", "task"], sort=False):
         shown = [name for name in scores if name in part and part[name].notna().any()]
@@ -119,7 +119,7 @@ def _best(values: pd.Series[Any], name: str) -> float:
 
 
 def lower_is_better(name: str) -> bool:
-    """Whether a score counts distance from the truth."""
+    """Whether a score measures distance from the truth."""
     return name.endswith("foscttm")
 
 
@@ -135,7 +135,7 @@ def _cell(row: pd.Series[Any], name: str, *, digits: int = 3, bold: bool = False
 def write_tables(
     out: Path, *, scores: Sequence[str] | None = None, titles: Mapping[str, str] | None = None
 ) -> pd.DataFrame:
-    """Write ``table.csv`` (every score) and ``table.md`` (`scores`, with notes) into `out`.
+    """Write ``table.csv`` (all scores) and ``table.md`` (`scores`, with notes) into `out`.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ def write_tables(
 
     Returns
     -------
-    What :func:`summarise` gives.
+    Result of :func:`summarise`.
     """
     summary = summarise(runs(out))
     with replacing(out / "table.csv") as scratch:
@@ -160,7 +160,7 @@ def write_tables(
 
 
 def notes(out: Path, summary: pd.DataFrame) -> str:
-    """What the reader of the table must know: settings, methods, data sets."""
+    """Notes for the reader of the table: settings, methods, data sets."""
     lines = [
         "Mean over seeds, ± standard deviation where there are several. Best of a column in bold. `·`: the method gives none."
     ]

@@ -1,4 +1,4 @@
-"""Tasks as files: what a method is given, and all that is known of the same cells."""
+"""Tasks as files: the input of a method, and everything known about the same cells."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def write_task(data: MuData, name: str, cells: int | None, folder: Path) -> Shap
     Parameters
     ----------
     data
-        All that is known of a data set's cells.
+        Everything known about the cells of a data set.
     name
-        Of the task, see :mod:`midas.metrics.tasks`.
+        Name of the task, see :mod:`midas.metrics.tasks`.
     cells
-        Keep so many at most; always the same ones, so that seeds differ in the methods alone.
+        Maximum number of cells to keep; always the same ones, so that seeds differ only in the methods.
     folder
         Where to write.
     """

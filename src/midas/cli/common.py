@@ -1,4 +1,4 @@
-"""What all commands share: their options, their logging, and how they fail."""
+"""Shared by all commands: options, logging, and error handling."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 INTERRUPTED: Final = 130
 """Exit code after Ctrl-C."""
 
-# What the package advises to those who write Python, and what that is on the command line.
+# The package's advice to Python users, and its equivalent on the command line.
 _AS_OPTIONS: Final = {
     "with batch_key=, or say batch_key=None if": "with --batch-key, or say --batch-key none if",
     "Name the column with batch_key=: of MIDAS.load(), of model.read(data, batch_key=...) in place of data, or of "
@@ -93,12 +93,12 @@ class QueryOptions:
 
 
 def key_of(batch_key: str) -> str | None:
-    """Column of obs that an option names."""
+    """Column of obs named by an option."""
     return None if batch_key == "none" else batch_key
 
 
 def names_of(text: str) -> tuple[str, ...]:
-    """Names that an option lists, separated by commas, without the blanks around them."""
+    """Comma-separated names of an option, stripped of blanks."""
     return tuple(filter(None, (name.strip() for name in text.split(","))))
 
 
@@ -110,7 +110,7 @@ def layer_of(layer: str | None) -> str | dict[str, str] | None:
 
 
 def command_line(context: typer.Context) -> str:
-    """Write the command that runs as its user may type it again, arguments before options."""
+    """Return the current command as the user could type it again, arguments before options."""
     words = context.command_path.split()
     for parameter in sorted(context.command.params, key=lambda parameter: parameter.param_type_name != "argument"):
         name = parameter.name or ""
@@ -127,12 +127,12 @@ def command_line(context: typer.Context) -> str:
 
 
 def log_to(console: Console) -> None:
-    """Show the package's log on the console, and nowhere else."""
+    """Show the package's log on the console only."""
     handler = RichHandler(console=console, show_path=False, show_time=False, markup=False)
     handler.addFilter(_as_typed)
-    # Shared feature names of two modalities are no concern here: features are looked up per modality.
+    # Feature names shared by two modalities do not matter here: features are looked up per modality.
     warnings.filterwarnings("ignore", module="mudata")
-    # Said in our own words, where it matters.
+    # The package reports this itself where it matters.
     warnings.filterwarnings("ignore", message=".*names are not unique", module="anndata")
     package = logging.getLogger("midas")
     package.handlers = [handler]
@@ -141,7 +141,7 @@ def log_to(console: Console) -> None:
 
 
 def as_options(text: str) -> str:
-    """Advise options where the package advises lines of Python."""
+    """Replace advice on Python code by advice on options."""
     for words, options in _AS_OPTIONS.items():
         text = text.replace(words, options)
     return text
@@ -153,7 +153,7 @@ def _as_typed(record: logging.LogRecord) -> bool:
 
 
 def tell_if_interrupted(console: Console, model: MIDAS, checkpoint: Path | None = None) -> None:
-    """End the command with an exit code of its own after a training that Ctrl-C ended, so that no script takes it for whole.
+    """Exit with a code of its own after a training stopped by Ctrl-C, so that scripts do not take it for complete.
 
     Raises
     ------
@@ -172,7 +172,7 @@ def tell_if_interrupted(console: Console, model: MIDAS, checkpoint: Path | None 
 
 
 class errors:  # noqa: N801 - used like a function
-    """Turn errors that the user can mend into one message and exit code 1; anything else stays a traceback."""
+    """Turn errors that the user can fix into one message and exit code 1; others keep their traceback."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -197,7 +197,7 @@ class errors:  # noqa: N801 - used like a function
 
 
 def _not_fitted(error: BaseException | None) -> bool:
-    """Whether a model lacks what was asked of it; other errors of the same base class are our own."""
+    """Whether a model lacks what was requested; other errors of the same base class are internal."""
     if not isinstance(error, RuntimeError):
         return False
     from midas.model import NotFittedError  # noqa: PLC0415 - keep --help fast

@@ -161,7 +161,7 @@ def integrate(
         model = _model(content, source, settings, training.seed, page)
         console.print(f"{model}")
         model.fit(progress=not quiet, checkpoint=training.checkpoint, resume=training.checkpoint is not None)
-        if first:  # else another process writes the results
+        if first:  # with several processes, another one writes the results
             _write(console, results, model, content)
             _print_findings(console, model, page.report_label)
             _write_page(console, page, model, content, command_line(context))
@@ -169,7 +169,7 @@ def integrate(
 
 
 def _check_targets(results: Results, source: DataOptions, training: Training, page: Page) -> None:
-    """Refuse what could not be written, before hours of training."""
+    """Refuse targets that cannot be written, before hours of training."""
     from midas.io.files import check_target  # noqa: PLC0415
     from midas.reporting import check_page  # noqa: PLC0415
     from midas.storage import check_folder  # noqa: PLC0415
@@ -203,7 +203,7 @@ def _read(console: Console, source: DataOptions, training: Training) -> MuData |
 
 
 def _model(content: MuData | AnnData, source: DataOptions, settings: Config, seed: int, page: Page) -> MIDAS:
-    """Make the model; refuse data whose results, or whose page, could not be written."""
+    """Create the model; refuse data whose results, or whose page, could not be written."""
     from midas.model import MIDAS  # noqa: PLC0415
     from midas.reporting import check_choices  # noqa: PLC0415
     from midas.results import check_rows  # noqa: PLC0415
@@ -227,7 +227,7 @@ def _write(console: Console, results: Results, model: MIDAS, content: MuData | A
 
 
 def _print_findings(console: Console, model: MIDAS, label: str | None) -> None:
-    """Say what of the integration is worth a look; with --report, the page says the rest."""
+    """Report what is worth a look in the integration; with --report, the page has the rest."""
     if console.quiet:
         return
     from midas.reporting import diagnose  # noqa: PLC0415

@@ -150,7 +150,7 @@ def _map(
 
 
 def _load(options: Reference, labels: list[str], voting: LabelConfig | None) -> tuple[MIDAS, Mode]:
-    """Read the reference, and refuse a way of mapping or labels that it does not have."""
+    """Load the reference, and refuse a mapping mode or labels that it does not have."""
     from midas.model import MIDAS  # noqa: PLC0415 - keep --help fast
     from midas.transfer.automatic import check_mode  # noqa: PLC0415
     from midas.transfer.voting import check_columns  # noqa: PLC0415
@@ -162,7 +162,7 @@ def _load(options: Reference, labels: list[str], voting: LabelConfig | None) -> 
 
 
 def _columns(given: list[str] | None) -> list[str]:
-    """Columns that `--labels` names, by commas or by being given several times."""
+    """Columns named by `--labels`, separated by commas or given several times."""
     return [name for text in given or [] for name in names_of(text)]
 
 
@@ -178,7 +178,7 @@ def _check_table(output: Path, labels: list[str]) -> None:
 
 
 def _check_targets(results: Results, source: QueryOptions, reference: str) -> None:
-    """Refuse what could not be written, before the tuning."""
+    """Refuse targets that cannot be written, before the tuning."""
     from midas.io.files import check_target  # noqa: PLC0415
     from midas.storage import check_folder  # noqa: PLC0415
 

@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
-    """Have typer, which knows only plain parameters, see each field of a parameter that is a dataclass as one of its own."""
+    """Let typer, which supports only plain parameters, see each field of a dataclass parameter as a parameter of its own."""
     hints = get_type_hints(command, include_extras=True)
     groups = {name: hint for name, hint in hints.items() if is_dataclass(hint) and isinstance(hint, type)}
     plain: list[inspect.Parameter] = []

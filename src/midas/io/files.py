@@ -1,4 +1,4 @@
-"""Data files: read, looked at before they are read or written, and written whole."""
+"""Data files: reading, inspection and validation, atomic writing."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def read_file(path: str | Path, *, backed: bool = False) -> MuData | AnnData:
     path
         The file.
     backed
-        Leave the counts on disk and read rows as they are needed.
+        Leave the counts on disk and read rows on demand.
 
     Raises
     ------
     DataFileError
-        When there is no such file, it cannot be read, or its name ends otherwise.
+        If there is no such file, it cannot be read, or its extension is not supported.
 
     Examples
     --------
@@ -80,7 +80,7 @@ _READ: dict[str, Callable[[Path, Any], MuData | AnnData]] = {
 
 
 def _share_names(data: MuData) -> None:
-    """Let the modalities' cells bear the very names of the whole: a million of them are 100 MB, each time they are read."""
+    """Share the names of the MuData with its modalities' cells: for a million cells they take 100 MB each time they are read."""
     for name, adata in data.mod.items():
         rows = rows_in(data, name)
         if rows is not None:
@@ -90,12 +90,12 @@ def _share_names(data: MuData) -> None:
 
 
 def check_source(file: Path) -> None:
-    """Refuse a file that is not there, or whose name ends otherwise.
+    """Refuse a file that does not exist, or whose extension is not supported.
 
     Raises
     ------
     DataFileError
-        Saying what is there instead.
+        Stating what was found instead.
     """
     if file.suffix not in _READERS:
         kinds = " or ".join(f"{suffix} ({what})" for suffix, what in _READERS.items())
@@ -112,12 +112,12 @@ def check_source(file: Path) -> None:
 
 
 def check_rewritable(source: Path, target: Path) -> None:
-    """Refuse to write a file of another kind than the source, over the source, or where nothing can be written.
+    """Refuse a target of another type than the source, the source itself, or a path that cannot be written.
 
     Raises
     ------
     DataFileError
-        Saying which of these.
+        Stating which of these.
     """
     if target.suffix != source.suffix:
         msg = f"{target}: expected the name to end in {source.suffix} as the input, found {target.suffix or 'no ending'!r}."
@@ -129,7 +129,7 @@ def check_rewritable(source: Path, target: Path) -> None:
 
 
 def bytes_in_memory(path: Path) -> int:
-    """Bytes that the counts of an ``.h5mu`` or ``.h5ad`` file take in memory."""
+    """Memory in bytes that the counts of an ``.h5mu`` or ``.h5ad`` file need."""
     total = 0
 
     def add(name: str, item: h5py.Group | h5py.Dataset) -> None:
@@ -141,7 +141,7 @@ def bytes_in_memory(path: Path) -> int:
     try:
         with h5py.File(path) as file:
             file.visititems(add)
-    except OSError:  # reading it says what is wrong
+    except OSError:  # reported when the file is read
         return 0
     return total
 
@@ -153,12 +153,12 @@ def too_large(path: Path) -> bool:
 
 
 def check_target(target: Path, source: Path | None = None) -> None:
-    """Refuse a result file that could not be written, before hours of training.
+    """Refuse a result path that cannot be written, before hours of training.
 
     Raises
     ------
     DataFileError
-        When its name does not end in .h5mu, it is the input, or its folder cannot be written to.
+        If its name does not end in .h5mu, it is the input, or its folder is not writable.
     """
     if target.suffix != ".h5mu":
         msg = f"{target}: expected the result to end in .h5mu, found {target.suffix or 'no ending'!r}."
@@ -170,7 +170,7 @@ def check_target(target: Path, source: Path | None = None) -> None:
 
 
 def write_mudata(path: str | Path, mdata: MuData) -> None:
-    """Write a MuData to an ``.h5mu`` file, whole or not at all.
+    """Write a MuData to an ``.h5mu`` file, atomically.
 
     Examples
     --------
@@ -183,23 +183,23 @@ def write_mudata(path: str | Path, mdata: MuData) -> None:
 
 
 def is_text(names: pd.Index) -> bool:
-    """Whether names are plain text, as files hold it; numbers, dates and pandas' own kind of text are not."""
+    """Whether names are plain text, as files store them; numbers, dates and pandas' own string type are not."""
     return names.dtype == object and names.inferred_type in {"string", "empty"}
 
 
 def named_by_text(table: pd.DataFrame) -> pd.DataFrame:
-    """The same table with its rows named by plain text."""
+    """The same table with row names as plain text."""
     return table if is_text(table.index) else table.set_axis(table.index.astype(str).astype(object))
 
 
 def write_h5mu(path: Path, mdata: MuData) -> None:
-    """Write a MuData as its library does, but columns of obs that files cannot hold, such as dates, as text."""
+    """Write a MuData as its library does, but convert columns of obs that files cannot store, such as dates, to text."""
     holders = [mdata, *mdata.mod.values()]
     tables = [holder.obs for holder in holders]
     try:
         for holder, table in zip(holders, tables, strict=True):
             holder.obs = writable(table)
         mdata.write_h5mu(path)
-    finally:  # what the user has in memory stays as it is
+    finally:  # leaves the user's object in memory unchanged
         for holder, table in zip(holders, tables, strict=True):
             holder.obs = table

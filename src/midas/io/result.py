@@ -1,4 +1,4 @@
-"""The result file: data, embedding, labels and decoded counts, streamed, and never half there."""
+"""The result file: data, embedding, labels and decoded counts, streamed and written atomically."""
 
 from __future__ import annotations
 
@@ -46,20 +46,20 @@ def write_result(
     correct: bool = False,
     mosaic: Mosaic | None = None,
 ) -> None:
-    """Write the data with the model's results to an ``.h5mu`` file, decoded counts streamed.
+    """Write the data with the model's results to an ``.h5mu`` file, streaming decoded counts.
 
-    ``obsm`` of the file gets the embedding, and so does `data` itself if it is a MuData. `impute` and `correct` add, for each
-    modality, ``layers["imputed"]`` and ``layers["corrected"]`` for its own cells; where some cells lack the modality, also the
-    modality ``<name>_imputed`` or ``<name>_corrected`` with all cells. What another model had decoded is left out.
+    The embedding is added to ``obsm`` of the file, and to `data` itself if it is a MuData. `impute` and `correct` add, for each
+    modality, ``layers["imputed"]`` and ``layers["corrected"]`` for its own cells; if some cells lack the modality, also the
+    modality ``<name>_imputed`` or ``<name>_corrected`` with all cells. Counts decoded by another model are left out.
 
     Parameters
     ----------
     path
-        Result; replaced in one step once it is whole.
+        Result file; replaced in one step once it is complete.
     data
-        What the model was made with, as one object.
+        The data that the model was created with, as one object.
     mosaic
-        What was read from `data`, so that large data are not read and encoded again.
+        The mosaic read from `data`, so that large data are not read and encoded again.
 
     Examples
     --------
@@ -70,9 +70,9 @@ def write_result(
     Raises
     ------
     TypeError
-        When `data` is a dict: put it into a MuData first, as the file will hold one.
+        If `data` is a dict: put it into a MuData first, which is what the file will hold.
     DataFileError
-        When the file cannot be written.
+        If the file cannot be written.
     """
     target = Path(path)
     check_target(target)
@@ -89,16 +89,16 @@ def write_result(
 
 @dataclass(frozen=True)
 class _Decoding:
-    """Counts that a result file gets: layers of the modalities that are there, and modalities of all cells.
+    """Decoded counts for a result file: layers of the existing modalities, and modalities of all cells.
 
     Attributes
     ----------
     model, mosaic
-        Of which cells, by which model.
+        The model, and the cells to decode.
     layers
         ``imputed``, ``corrected``, both or none.
     extra
-        By their name in the file, modalities of all cells: whose features, which layer, which cells.
+        Modalities of all cells, by their name in the file: whose features, which layer, which cells.
     """
 
     model: MIDAS
@@ -119,11 +119,11 @@ class _Decoding:
         return cls(model, mosaic, layers, extra)
 
     def frames(self) -> dict[str, AnnData]:
-        """All of the modalities of all cells but their values."""
+        """The modalities of all cells, without their values."""
         return {key: frame(self.mosaic, name, layout) for key, (name, _, layout) in self.extra.items()}
 
     def fill(self, file: h5py.File, mdata: MuData) -> None:
-        """Decode into the file that `mdata` and the frames were written to."""
+        """Decode into the file to which `mdata` and the frames were written."""
         for layer in self.layers:
             for own in mdata.mod:
                 name = name_in(self.model.schema, own)
@@ -147,20 +147,20 @@ def write_mapped(
     *,
     impute: bool = False,
 ) -> None:
-    """Write a mapped query with its latents, how new its cells are, and transferred labels to an ``.h5mu`` file.
+    """Write a mapped query with its latents, novelty scores and transferred labels to an ``.h5mu`` file.
 
     Parameters
     ----------
     path
-        Result; replaced in one step once it is whole.
+        Result file; replaced in one step once it is complete.
     data
         The query.
     mapped
-        The query as :mod:`midas.transfer` mapped it.
+        The query as mapped by :mod:`midas.transfer`.
     labels
         Table of :class:`midas.transfer.Labels`.
     impute
-        Whether to add imputed counts of every modality of the model for the query's cells, as :func:`write_result` does.
+        Whether to add imputed counts of every modality of the model for the query's cells, as in :func:`write_result`.
     """
     target = Path(path)
     check_target(target)
@@ -195,10 +195,10 @@ def _write(
     *,
     outdated: bool,
 ) -> None:
-    """Write `data`, as modalities in `mdata`, and what is decoded for it, in one step; counts on disk go from file to file.
+    """Write `data`, as modalities in `mdata`, with the decoded counts in one step; counts on disk are copied from file to file.
 
-    `add` is given the whole before it is written. `outdated` says that the data bear results of another model: what that decoded
-    is left out.
+    `add` is called with the whole MuData before it is written. `outdated` marks data with results of another model, whose decoded
+    counts are left out.
     """
     with replacing(target) as scratch, joining():
         frames = {} if decoding is None else decoding.frames()
@@ -225,7 +225,7 @@ def _write(
 
 
 def _as_mudata(data: MuData | AnnData, model: MIDAS) -> MuData:
-    """Take an AnnData apart into its modalities; of several on disk all but the counts."""
+    """Split an AnnData into its modalities; if it has several on disk, without the counts."""
     if isinstance(data, MuData):
         return data
     if not isinstance(data, AnnData):
@@ -244,7 +244,7 @@ def _as_mudata(data: MuData | AnnData, model: MIDAS) -> MuData:
 
 
 def _check_together(mdata: MuData) -> None:
-    """Refuse a MuData with cells that are in none of its modalities, as after one was replaced: a file cannot hold them."""
+    """Refuse a MuData with cells in none of its modalities, as after one was replaced: a file cannot hold them."""
     names = mdata.obs_names
     held = np.any([names.isin(adata.obs_names) for adata in mdata.mod.values()], axis=0)
     if not held.all():
@@ -257,13 +257,13 @@ def _check_together(mdata: MuData) -> None:
 
 
 def _decoded_in(mdata: MuData, model: MIDAS) -> set[str]:
-    """Modalities that hold decoded values of all cells, as a result file has them."""
+    """Modalities that hold decoded values of all cells, as in a result file."""
     names = {*mdata.mod, *model.modalities}
     return {keys.all_cells(name, layer) for name in names for layer in (keys.IMPUTED, keys.CORRECTED)} & set(mdata.mod)
 
 
 def _with_modalities(mdata: MuData, own: Mapping[str, AnnData], more: Mapping[str, AnnData], model: MIDAS) -> MuData:
-    """Put together the `own` modalities of the data and `more`; cells keep their order."""
+    """Combine the `own` modalities of the data with `more`; cells keep their order."""
     obs = named_by_text(mdata.obs)
     whole = joint({**own, **more}, obs.index)
     whole.obs = obs.copy()
@@ -280,7 +280,7 @@ def _with_modalities(mdata: MuData, own: Mapping[str, AnnData], more: Mapping[st
 
 
 def _keep_features(mdata: MuData, whole: MuData, n: int) -> None:
-    """Carry over what the MuData itself says of its first `n` features; those of added modalities come after them."""
+    """Carry over the MuData's own annotation of its first `n` features; features of added modalities follow."""
     if n <= mdata.n_vars and whole.var_names[:n].equals(mdata.var_names[:n].astype(str)):
         for column in mdata.var.columns.difference(whole.var.columns):
             values = pd.Series(mdata.var[column].array[:n])
@@ -297,7 +297,7 @@ def _keep_features(mdata: MuData, whole: MuData, n: int) -> None:
 
 
 def _to_write(adata: AnnData, *, outdated: bool) -> AnnData:
-    """A modality as it is written: without counts that stay on disk, nor, where `outdated`, layers that another model decoded."""
+    """A modality to be written: without counts on disk and, if `outdated`, without layers decoded by another model."""
     left = {keys.IMPUTED, keys.CORRECTED} & set(adata.layers) if outdated else set()
     if not (adata.isbacked or left) and is_text(adata.obs_names) and is_text(adata.var_names):
         return adata
@@ -308,25 +308,25 @@ def _to_write(adata: AnnData, *, outdated: bool) -> AnnData:
 
 
 def _hollow(adata: AnnData) -> AnnData:
-    """All of a modality but its counts, which stay on disk."""
+    """A modality without its counts, which stay on disk."""
     return _with_x(adata, sp.csr_matrix(adata.shape, dtype=np.float32))
 
 
 def _with_x(adata: AnnData, x: Any, **more: Any) -> AnnData:  # noqa: ANN401 - whatever AnnData holds
-    """The same modality around other counts, its names as text; nothing large is copied."""
+    """The same modality with other counts and names as text; nothing large is copied."""
     parts = ("layers", "obsm", "varm", "obsp", "varp", "uns")
     obs, var = named_by_text(adata.obs), named_by_text(adata.var)
     return AnnData(x, obs=obs, var=var, **{part: dict(getattr(adata, part)) for part in parts}, **more)
 
 
 def _copy_columns(adata: AnnData, columns: NDArray[np.bool_], group: h5py.Group) -> None:
-    """Copy the counts of some features of a backed AnnData from file to file, some rows at a time."""
+    """Copy the counts of some features of a backed AnnData from file to file, in blocks of rows."""
     source, at = open_source(adata.X), np.flatnonzero(columns)
     starts = range(0, adata.n_obs, ROWS_AT_ONCE)
     blocks = (source.rows(np.arange(i, min(i + ROWS_AT_ONCE, adata.n_obs)))[:, at] for i in starts)
     del group["X"]
     write_csr(group, blocks, (adata.n_obs, len(at)), adata.X.dtype)
-    _copy_raw(adata, group)  # all of it, as a modality cut from an AnnData in memory has it
+    _copy_raw(adata, group)  # all features, as for a modality split from an AnnData in memory
 
 
 def _copy_counts(adata: AnnData, group: h5py.Group) -> None:
@@ -337,12 +337,12 @@ def _copy_counts(adata: AnnData, group: h5py.Group) -> None:
 
 
 def _copy_raw(adata: AnnData, group: h5py.Group) -> None:
-    """Copy what a backed AnnData has in ``raw``, which no part without its counts has, from file to file."""
+    """Copy ``raw`` of a backed AnnData from file to file, as parts without counts lack it."""
     beside = _stored(adata).parent
     if adata.raw is not None and "raw" in beside:
         group.copy(beside["raw"], group, name="raw")
 
 
 def _stored(adata: AnnData) -> h5py.Group | h5py.Dataset:
-    """Where in its file a backed AnnData has its counts."""
+    """Location of a backed AnnData's counts in its file."""
     return adata.X.group if hasattr(adata.X, "group") else adata.X

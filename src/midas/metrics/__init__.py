@@ -1,4 +1,4 @@
-"""Quality of embeddings and imputations: pure functions of arrays; tasks, and scores of what methods make of them."""
+"""Quality of embeddings and imputations: metrics as pure functions of arrays, tasks, and scores of a method's results."""
 
 from midas.metrics import tasks
 from midas.metrics.calibration import calibration_error, coverage, reliability

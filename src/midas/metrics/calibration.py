@@ -1,4 +1,4 @@
-"""Whether stated uncertainty is true: confidences of labels, intervals of predictions."""
+"""Calibration of stated uncertainty: confidences of labels, intervals of predictions."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def reliability(confidence: ArrayLike, correct: ArrayLike, *, n_bins: int = 10) -> pd.DataFrame:
-    """How often labels are right, by their confidence: ``confidence``, ``accuracy`` and ``n`` of each bin with cells.
+    """Accuracy of labels by confidence: ``confidence``, ``accuracy`` and ``n`` of each non-empty bin.
 
-    Cells without confidence (NaN) do not count: such have no label either, as those without latents in
+    Cells without confidence (NaN) are ignored. They have no label either, like cells without latents in
     :func:`midas.transfer.label_cells`.
 
     Examples
@@ -42,9 +42,9 @@ def reliability(confidence: ArrayLike, correct: ArrayLike, *, n_bins: int = 10) 
 
 
 def calibration_error(confidence: ArrayLike, correct: ArrayLike, *, n_bins: int = 10) -> float:
-    """Expected calibration error: mean over labels of the distance of accuracy and confidence in their bin; 0 is best.
+    """Expected calibration error: mean over labels of the gap between accuracy and confidence in their bin; 0 is best.
 
-    Cells without confidence (NaN) do not count.
+    Cells without confidence (NaN) are ignored.
 
     Examples
     --------
@@ -62,10 +62,10 @@ def coverage(
     levels: Sequence[float] = (0.5, 0.8, 0.9, 0.95),
     measured: ArrayLike | None = None,
 ) -> pd.Series:
-    """Share of true values within central predictive intervals: at each level that level, if uncertainty is true.
+    """Share of true values within central predictive intervals; equals the level if the uncertainty is calibrated.
 
-    Intervals of counts hold more, as whole numbers cannot hit a level. Values that are not finite, in truth or in a draw, do not
-    count; NaN where none does.
+    Intervals of counts cover more, as whole numbers cannot hit a level exactly. Non-finite values, in the truth or in a draw, are
+    ignored; NaN if none is left.
 
     Parameters
     ----------
@@ -74,9 +74,9 @@ def coverage(
     samples
         Draws, `(n_samples, n_cells, n_features)`.
     levels
-        Of the intervals.
+        Levels of the intervals.
     measured
-        Mask that is broadcast to `true`: values that count.
+        Mask, broadcast to `true`, of the values to use.
 
     Examples
     --------

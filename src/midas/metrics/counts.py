@@ -1,4 +1,4 @@
-"""Imputed counts: how close they are to the ones that were hidden."""
+"""Imputed counts: how close they are to the hidden ones."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def feature_correlation(
     Parameters
     ----------
     predicted, true
-        `(n_cells, n_features)`; values that are not finite do not count.
+        `(n_cells, n_features)`; non-finite values are ignored.
     log1p
         Whether to compare log1p of the counts.
     measured
-        `(n_features,)`, features that count; None for all. Features without variance in the truth never do; a feature
-        predicted as a constant has r = 0.
+        `(n_features,)`, mask of the features to use; None for all. Features that are constant in the truth are always left out; a
+        feature with a constant prediction has r = 0.
 
     Examples
     --------
@@ -51,7 +51,7 @@ def feature_correlation(
 
 @dataclass(frozen=True)
 class CountScores:
-    """How close predicted counts are to hidden ones. Pearson r, means over cells or features; NaN where nothing can be scored.
+    """Agreement of predicted with hidden counts. Pearson r, averaged over cells or features; NaN where nothing can be scored.
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ class CountScores:
     r_log1p_cell, r_log1p_feature
         Of log1p of counts.
     auroc, average_precision
-        Of all measured values together, where the truth is 0 or 1 everywhere.
+        Over all measured values together, if the truth is binary.
     """
 
     r_counts_cell: float
@@ -83,18 +83,18 @@ def count_scores(
     n_ranked: int = 5_000_000,
     seed: int = 0,
 ) -> CountScores:
-    """Compare predicted with true counts in every way of :class:`CountScores`.
+    """Compare predicted with true counts by all scores of :class:`CountScores`.
 
     Parameters
     ----------
     predicted, true
-        `(n_cells, n_features)`; cells with values that are not finite do not count.
+        `(n_cells, n_features)`; cells with non-finite values are ignored.
     measured
-        `(n_cells, n_features)` or `(n_features,)`: values that count.
+        `(n_cells, n_features)` or `(n_features,)`: mask of the values to use.
     n_ranked
-        Values that AUROC and average precision look at; of more, those of some cells drawn at random.
+        Maximum number of values for AUROC and average precision; if there are more, cells are drawn at random.
     seed
-        Of that draw.
+        Seed of that draw.
 
     Examples
     --------
@@ -120,7 +120,7 @@ def count_scores(
 def _counted(
     predicted: ArrayLike | sp.spmatrix, true: ArrayLike | sp.spmatrix, measured: ArrayLike | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-    """Both as dense arrays with 0 where a value does not count, and which do."""
+    """Both as dense arrays with 0 where a value is not used, and the mask of used values."""
     same_cells(predicted, true)
     a, b = (dense(x).astype(np.float64, copy=False) for x in (predicted, true))
     if a.shape != b.shape:
@@ -151,7 +151,7 @@ def _pearson(a: NDArray[np.float64], b: NDArray[np.float64], mask: NDArray[np.bo
 
 
 def _centred(x: NDArray[np.float64], mask: NDArray[np.bool_], n: NDArray[np.int64], axis: int) -> NDArray[np.float64]:
-    """Values less their mean, 0 where they do not count. Those are 0 already."""
+    """Values minus their mean; unused values, which are 0 already, stay 0."""
     centred: NDArray[np.float64] = x - x.sum(axis, keepdims=True) / n
     centred *= mask
     return centred
@@ -169,7 +169,7 @@ def _ranked(
 
 
 def _ranking(guess: NDArray[np.float64], is_open: NDArray[np.bool_]) -> tuple[float, float]:
-    """AUROC and average precision as scikit-learn defines them, ties included; sorting values alone is ten times faster."""
+    """AUROC and average precision as in scikit-learn, ties included; ten times faster, as only the values are sorted."""
     closed, (open_, hits) = np.sort(guess[~is_open]), np.unique(guess[is_open], return_counts=True)
     n_open, below = hits.sum(), np.searchsorted(closed, open_, "left")
     tied = np.searchsorted(closed, open_, "right") - below

@@ -1,4 +1,4 @@
-"""Embeddings: whether batches mix, types stay apart, and the same cells lie close."""
+"""Embeddings: whether batches mix, types stay separate, and measurements of one cell lie close together."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ROWS_AT_ONCE = 1024
 
 
 def foscttm(a: ArrayLike, b: ArrayLike) -> float:
-    """Fraction of samples closer than the true match, both ways; 0 is perfect, 0.5 chance (Liu et al. 2019).
+    """Fraction of samples closer than the true match, averaged over both directions; 0 is perfect, 0.5 chance (Liu et al. 2019).
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def foscttm(a: ArrayLike, b: ArrayLike) -> float:
     Raises
     ------
     ValueError
-        Where the two are not of the same cells, or hold values that are not finite.
+        If the two do not hold the same cells, or contain non-finite values.
 
     Examples
     --------
@@ -52,14 +52,14 @@ def foscttm(a: ArrayLike, b: ArrayLike) -> float:
     _check_finite(x, y)
     if len(x) < 2:
         return float("nan")
-    centre = (x.mean(0) + y.mean(0)) / 2  # distances are rounded the less, the closer points lie to zero
+    centre = (x.mean(0) + y.mean(0)) / 2  # distances lose less precision if points lie close to zero
     x, y = x - centre, y - centre
     return (_closer(x, y) + _closer(y, x)) / (2 * len(x) * (len(x) - 1))
 
 
 def _closer(x: NDArray[np.float64], y: NDArray[np.float64]) -> int:
-    """How many pairs of a row of `x` and another row of `y` are closer than the row's own match, by more than rounding."""
-    rounding = (4 * x.shape[1] + 16) * np.finfo(np.float64).eps  # of a distance, in parts of the two squared norms
+    """Number of pairs of a row of `x` and another row of `y` closer than the row's own match, by more than rounding error."""
+    rounding = (4 * x.shape[1] + 16) * np.finfo(np.float64).eps  # relative to the two squared norms
     left, right = (x**2).sum(1), (y**2).sum(1)
     own = ((x - y) ** 2).sum(1) - rounding * (left + right)
     left, right = left * (1 + rounding), right * (1 + rounding)
@@ -81,9 +81,9 @@ def label_transfer_f1(
     average: Literal["macro", "micro"] = "macro",
     weights: Literal["uniform", "distance"] = "uniform",
 ) -> float:
-    """F1 of labels that k nearest neighbours carry from one embedding to another, from 0 to 1.
+    """F1 of labels transferred from one embedding to another by k nearest neighbours, from 0 to 1.
 
-    Cells without a label (NaN) neither give one nor are judged.
+    Cells without a label (NaN) neither vote nor are scored.
 
     Examples
     --------
@@ -102,14 +102,14 @@ def label_transfer_f1(
 
 
 def label_micro_f1(labels: ArrayLike, reference: ArrayLike, *, match: bool = False) -> float:
-    """Micro-F1 of labels against another labelling of the same cells: the share of cells of one label.
+    """Micro-F1 between two labellings of the same cells: the share of cells with equal labels.
 
     Parameters
     ----------
     labels, reference
-        `(n_cells,)`; cells that lack a label (NaN) in either do not count.
+        `(n_cells,)`; cells without a label (NaN) in either are ignored.
     match
-        Whether names of clusters mean nothing: they are renamed one to one so that most cells agree.
+        Whether cluster names are arbitrary: clusters are then matched to labels one to one so that most cells agree.
 
     Examples
     --------
@@ -132,16 +132,16 @@ def label_micro_f1(labels: ArrayLike, reference: ArrayLike, *, match: bool = Fal
 
 
 def neighbourhood_overlap(a: ArrayLike, b: ArrayLike, ks: Sequence[int] = (10, 30, 100, 300)) -> pd.Series:
-    """Share of a cell's k nearest neighbours in one embedding that are so in the other, mean over cells, for each k.
+    """Mean share of a cell's k nearest neighbours in one embedding that are also among them in the other, for each k.
 
-    Two embeddings without relation have k / (n_cells - 1).
+    Two unrelated embeddings have an expected overlap of k / (n_cells - 1).
 
     Parameters
     ----------
     a, b
         The same cells in the same order, `(n_cells, dim)`.
     ks
-        Numbers of neighbours; those beyond the number of other cells are that number.
+        Numbers of neighbours, each capped at the number of other cells.
 
     Examples
     --------
@@ -168,7 +168,7 @@ def neighbourhood_overlap(a: ArrayLike, b: ArrayLike, ks: Sequence[int] = (10, 3
 
 
 def label_agreement(z: ArrayLike, labels: ArrayLike, *, k: int = 15) -> float:
-    """Share of cells whose k nearest neighbours, by majority, have their label; 1 is perfect.
+    """Share of cells whose k nearest neighbours have their label by majority; 1 is perfect.
 
     Cells without a label (NaN) are left out.
 
@@ -187,9 +187,9 @@ def label_agreement(z: ArrayLike, labels: ArrayLike, *, k: int = 15) -> float:
 
 
 def mixing(z: ArrayLike, batch: ArrayLike, *, k: int = 30) -> float:
-    """How evenly batches mix among nearest neighbours: mean inverse Simpson index, 0 for one batch, 1 for as in all cells.
+    """How evenly batches mix among nearest neighbours: mean inverse Simpson index, 0 for one batch, 1 for the overall mix.
 
-    NaN where all cells are of one batch.
+    NaN if all cells are from one batch.
 
     The local inverse Simpson index of Korsunsky et al. 2019 with equal weights, scaled by that of all cells together.
 

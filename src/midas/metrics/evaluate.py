@@ -1,4 +1,4 @@
-"""All scores of a result of a task, as one row of a table."""
+"""All scores of a result on a task, as one row of a table."""
 
 from __future__ import annotations
 
@@ -46,28 +46,29 @@ def evaluate(
     Parameters
     ----------
     task
-        With labels.
+        Task with labels.
     result
-        What a method made of it. An array's rows with values that are not finite count as if they were left out, so that arrays
-        may be filled up with NaN; the embedding alone needs all cells.
+        What the method returned. Rows of an array with non-finite values are treated as left out, so arrays may be padded with
+        NaN; only the embedding needs all cells.
     full
-        What it made of the same cells with all modalities (the task ``full`` or ``paired``); None for no comparison.
+        Result of the same method for the same cells with all modalities (the task ``full`` or ``paired``); None for no
+        comparison.
     unlabelled
-        Labels that are none, whatever their case, beside ``unknown``, which the task calls cells whose label is missing.
+        Labels that mean "no label", case-insensitive, in addition to ``unknown``, which the task gives to cells without a label.
     state_key
-        Name of the true biological state in the truth's obsm, which simulated data have.
+        Name of the true biological state in the truth's obsm, available for simulated data.
     n_cells
-        Cells, drawn from all batches in proportion, that decoded counts are scored on.
+        Number of cells, drawn from all batches in proportion, on which decoded counts are scored.
     seed
-        Of that draw, and of clustering.
+        Seed of that draw and of clustering.
 
     Returns
     -------
     The scores of :class:`~midas.metrics.scmib.ScmibScores`; ``imputed_<modality>_<score>`` of counts that the task hides;
-    ``translated_<sources>_<target>_<score>``; ``split_foscttm`` and ``split_label_f1`` of the cells whose measurements the task
-    took apart; ``batch_in_c`` and ``type_in_u``, which should be 0; ``state_r2`` and ``state_correlation`` with a known state;
-    ``full_overlap_<k>`` and ``full_label_f1`` (of clusters named by their most frequent label) against `full`. NaN where the
-    task or the result does not allow a score.
+    ``translated_<sources>_<target>_<score>``; ``split_foscttm`` and ``split_label_f1`` of cells whose modalities the task split
+    into separate cells; ``batch_in_c`` and ``type_in_u``, which should be 0; ``state_r2`` and ``state_correlation`` if the true
+    state is known; ``full_overlap_<k>`` and ``full_label_f1`` (of clusters named by their most frequent label) against `full`.
+    NaN where the task or the result does not allow a score.
     """
     if task.labels is None:
         raise ValueError("Expected a task with labels, found one without. Name their column with label_key=.")
@@ -95,7 +96,7 @@ def evaluate(
 
 
 def _given(result: Result) -> Result:
-    """The result without the rows that are not finite, array by array."""
+    """The result without rows that contain non-finite values, for each array separately."""
     return replace(
         result,
         modality_latents={name: _whole_rows(values) for name, values in result.modality_latents.items()},
@@ -111,21 +112,21 @@ def _whole_rows(values: Values) -> Values:
 
 
 def midas_result(model: MIDAS, task: Task, *, n_cells: int | None = None, seed: int = 0) -> Result:
-    """Take from a model trained on ``task.mdata`` all that can be scored.
+    """Collect everything that can be scored from a model trained on ``task.mdata``.
 
-    Latents of single modalities and translations come from the truth, which has the modalities that the task hid. Modalities that
-    the model has not seen in training are left out.
+    Latents of single modalities and translations are computed from the truth, which includes the modalities that the task hid.
+    Modalities that the model was not trained on are left out.
 
     Parameters
     ----------
     model
         Trained on ``task.mdata``.
     task
-        The same.
+        The task that the model was trained on.
     n_cells
-        Cells whose counts are translated and imputed, drawn from all batches in proportion; None for all.
+        Number of cells whose counts are translated and imputed, drawn from all batches in proportion; None for all.
     seed
-        Of that draw.
+        Seed of that draw.
     """
     own = model.mosaic if model.mosaic is not None else model.read(task.mdata, batch_key=task.batch_key)
     truth = model.read(task.truth, batch_key=task.batch_key)
@@ -153,11 +154,11 @@ def _table(adata: AnnData, cells: pd.Index | None) -> Values:
 def _routes(modalities: tuple[str, ...], target: str) -> list[tuple[str, ...]]:
     """Each other modality, and each pair of them."""
     others = sorted(set(modalities) - {target})
-    return [of for n in (1, 2) for of in combinations(others, n)]
+    return [sources for n in (1, 2) for sources in combinations(others, n)]
 
 
 def _compared(task: Task, values: Values, modality: str, cells: pd.Index, seed: int) -> dict[str, float]:
-    """Scores of predicted counts of some cells; of features of both, where the batch measured them."""
+    """Scores of predicted counts, over the cells and features that truth and prediction share and the batch measured."""
     true = task.truth[modality]
     there = cells[cells.isin(true.obs_names) & cells.isin(values.cells)]
     names = true.var_names.astype(str)
@@ -178,7 +179,7 @@ _NO_SCORES = ("r_counts_cell", "r_counts_feature", "r_log1p_cell", "r_log1p_feat
 
 
 def _is_binary(task: Task, modality: str) -> bool:
-    """Whether a modality is scored as open or not: chromatin, or counts of 0 and 1 alone."""
+    """Whether a modality is scored as binary: chromatin accessibility, or counts of 0 and 1 only."""
     kind = preset(modality)
     if kind is not None:
         return kind.transform == "binarize"
@@ -240,7 +241,7 @@ def _modality_scores(
         shared = task.truth.obs_names
         for values in latents:
             shared = shared[shared.isin(values.cells)]
-        # A cell that the task took apart stands in the truth several times: it counts once.
+        # The truth contains a cell that the task split several times; it is used once.
         shared = shared[~task.origin.loc[shared].duplicated().to_numpy()]
         labels = None if task.labels is None else task.labels.loc[shared].to_numpy()
         if len(shared) > 1 and labels is not None and known_labels(labels, unlabelled)[1].any():
@@ -258,7 +259,7 @@ def _modality_scores(
 
 
 def _taken_apart(task: Task, z: NDArray[np.float64], unlabelled: tuple[str, ...]) -> dict[str, float]:
-    """FOSCTTM and label transfer (10 neighbours, macro-F1, both ways) between measurements of one cell that were taken apart."""
+    """FOSCTTM and label transfer (10 neighbours, macro-F1, both ways) between the split measurements of a cell."""
     found = {"split_foscttm": float("nan"), "split_label_f1": float("nan")}
     repeated = task.origin.duplicated(keep=False).to_numpy()
     if not repeated.any() or task.labels is None:

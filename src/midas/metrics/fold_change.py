@@ -1,4 +1,4 @@
-"""Whether batch-corrected counts keep what tells types apart."""
+"""Whether batch-corrected counts preserve the differences between types."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ def group_fold_changes(
     counts
         Sparse or dense, `(n_cells, n_features)`.
     groups
-        Group of each cell, `(n_cells,)`; cells of group -1 take no part.
+        Group of each cell, `(n_cells,)`; cells with group -1 are ignored.
     n_groups
         Number of groups.
     batch, measured
-        Batch of each cell, `(n_cells,)`, and the features that each batch measured, `(n_batches, n_features)`: a feature
-        counts in those alone. None when all measured all.
+        Batch of each cell, `(n_cells,)`, and the features that each batch measured, `(n_batches, n_features)`: each feature is
+        compared only over the batches that measured it. None if all batches measured all features.
     pseudocount
-        Added to the means; less than in :mod:`midas.tl`, as published scores were made with it.
+        Added to the means; smaller than in :mod:`midas.tl`, to match published scores.
 
     Returns
     -------
-    NaN where no cell of a group, or none of the others, was measured.
+    NaN where no cell of a group, or no other cell, was measured.
 
     Examples
     --------
@@ -81,9 +81,9 @@ def fold_changes(
 ) -> pd.DataFrame:
     r"""Log2 fold change of each feature in each type against the rest, types x features.
 
-    :math:`\log_2 \frac{\bar x_{\text{type}} + \varepsilon}{\bar x_{\text{rest}} + \varepsilon}` of mean counts, dense or
-    sparse. Cells whose label is missing (NaN) or, whatever its case, one of `unlabelled` take no part, nor do those without a
-    finite count, as cells that a method has no counts of.
+    :math:`\log_2 \frac{\bar x_{\text{type}} + \varepsilon}{\bar x_{\text{rest}} + \varepsilon}` of mean counts, dense or sparse.
+    Cells whose label is missing (NaN) or one of `unlabelled` (case-insensitive) are ignored, as are cells without a finite count,
+    for which a method returned none.
 
     Examples
     --------
@@ -109,17 +109,16 @@ def fold_change_correlation(
     unlabelled: Sequence[str] = keys.NO_LABEL,
     pseudocount: float = 0.01,
 ) -> float:
-    """Pearson r of the fold changes of raw with those of batch-corrected counts, over all types and features.
+    """Pearson r between the fold changes of raw and batch-corrected counts, over all types and features.
 
     Parameters
     ----------
     raw, corrected
-        The same cells and features, `(n_cells, n_features)`, dense or sparse. Cells without a finite count in either take no
-        part.
+        Same cells and features, `(n_cells, n_features)`, dense or sparse. Cells without a finite count in either are ignored.
     labels
         Of the cells.
     measured
-        `(n_features,)`, features that count: those that every batch measured.
+        `(n_features,)`, mask of the features to use: those measured by every batch.
     unlabelled, pseudocount
         As in :func:`fold_changes`.
 
@@ -143,7 +142,7 @@ def _matrix(counts: ArrayLike | sp.spmatrix) -> Any:  # noqa: ANN401 - sparse or
 
 
 def _with_counts(counts: ArrayLike | sp.spmatrix, labels: ArrayLike) -> NDArray[np.object_]:
-    """Labels, None for cells without a finite count."""
+    """Labels, set to None for cells without a finite count."""
     same_cells(counts, labels)
     x, values = _matrix(counts), np.array(labels, dtype=object)
     if x.shape[0] != len(values):
@@ -154,7 +153,7 @@ def _with_counts(counts: ArrayLike | sp.spmatrix, labels: ArrayLike) -> NDArray[
 
 
 def _not_finite(x: Any) -> NDArray[np.int64]:  # noqa: ANN401 - sparse or dense
-    """How many values of each row are not finite, `(n_cells,)`."""
+    """Number of non-finite values in each row, `(n_cells,)`."""
     if isinstance(x, np.ndarray):
         rows = np.nonzero(~np.isfinite(x))[0]
     else:
@@ -164,7 +163,7 @@ def _not_finite(x: Any) -> NDArray[np.int64]:  # noqa: ANN401 - sparse or dense
 
 
 def pearson(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """Pearson r over the places where both are finite; NaN where there are less than two, or one does not vary.
+    """Pearson r over entries that are finite in both; NaN if there are fewer than two, or if either is constant.
 
     Examples
     --------

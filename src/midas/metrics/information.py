@@ -1,4 +1,4 @@
-"""What a latent space tells of labels, and of a state that is known from simulation."""
+"""Information in a latent space about labels, and about a state known from simulation."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ if TYPE_CHECKING:
 def label_predictability(
     x: ArrayLike, labels: ArrayLike, *, classifier: Literal["knn", "linear"] = "knn", folds: int = 5, seed: int = 0
 ) -> float:
-    r"""How well labels can be told from an embedding: 1 for always, 0 for chance or worse.
+    r"""How well labels can be predicted from an embedding: 1 for always, 0 for chance or worse.
 
-    Cross-validated balanced accuracy `a` of `K` classes, as :math:`\max((a - 1/K) / (1 - 1/K), 0)`. Of batches in c it should
-    be 0, as of types in u where batches hold the same types.
+    Cross-validated balanced accuracy `a` of `K` classes, scaled as :math:`\max((a - 1/K) / (1 - 1/K), 0)`. It should be 0 for
+    batches in c, and for types in u if all batches contain the same types.
 
     Parameters
     ----------
     x
         `(n_cells, dim)`.
     labels
-        Of the cells; those with fewer cells than folds do not count, nor cells without a label (NaN).
+        Labels of the cells. Labels with fewer cells than folds are ignored, as are cells without a label (NaN).
     classifier
-        15 nearest neighbours, or logistic regression of standardised dimensions.
+        15 nearest neighbours, or logistic regression on standardised dimensions.
     folds
-        Of the cross-validation.
+        Number of cross-validation folds.
     seed
-        Of its draws.
+        Seed of the cross-validation.
 
     Examples
     --------
@@ -70,9 +70,9 @@ def label_predictability(
 
 
 def linear_r2(truth: ArrayLike, c: ArrayLike, *, folds: int = 5, seed: int = 0) -> float:
-    """Cross-validated R^2 of a known state predicted linearly from c, over all its dimensions together: 1 is all of it.
+    """Cross-validated R^2 of a linear prediction of a known state from c, over all its dimensions together; 1 is perfect.
 
-    0 is no better than the mean, and less than 0 can be had by chance.
+    0 is no better than predicting the mean; values below 0 can occur by chance.
 
     Examples
     --------
@@ -87,9 +87,9 @@ def linear_r2(truth: ArrayLike, c: ArrayLike, *, folds: int = 5, seed: int = 0) 
 
 
 def canonical_correlation(truth: ArrayLike, c: ArrayLike) -> float:
-    """Mean canonical correlation of a known state with c, from 0 to 1; 1 when each is a linear image of the other.
+    """Mean canonical correlation of a known state with c, from 0 to 1; 1 if each is a linear transformation of the other.
 
-    Many dimensions of few cells correlate by chance: about ``sqrt(dim / n_cells)``.
+    With many dimensions and few cells there is correlation by chance: about ``sqrt(dim / n_cells)``.
 
     Examples
     --------

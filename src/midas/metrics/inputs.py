@@ -1,4 +1,4 @@
-"""What metrics are given: arrays, tables or sparse matrices, whose rows must be of the same cells."""
+"""Inputs of metrics: arrays, tables or sparse matrices whose rows must be the same cells."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def dense(values: ArrayLike | sp.spmatrix | sp.sparray | AnnData) -> NDArray[Any]:
-    """Values as a dense array, also of a sparse matrix, or of an AnnData's X.
+    """Values as a dense array; accepts sparse matrices and an AnnData (its X).
 
     Examples
     --------
@@ -32,14 +32,14 @@ def dense(values: ArrayLike | sp.spmatrix | sp.sparray | AnnData) -> NDArray[Any
 
 
 def same_cells(*given: object) -> None:
-    """Check that all are of as many cells, and that Series and tables name the same ones in the same order.
+    """Check that all have the same number of cells, and that Series and tables name the same cells in the same order.
 
-    Arrays have no names, nor have tables whose rows are merely numbered (a RangeIndex).
+    Arrays have no names, nor do tables whose rows are merely numbered (a RangeIndex).
 
     Raises
     ------
     ValueError
-        Where two of them are of more or fewer cells, of others, or name them in another order.
+        If two of them differ in the number, names or order of cells.
     """
     lengths = [_n_rows(x) for x in given]
     if len({n for n in lengths if n is not None}) > 1:
@@ -58,7 +58,7 @@ def same_cells(*given: object) -> None:
 
 
 def _n_rows(values: object) -> int | None:
-    """Number of rows; None of what is no array, table or list."""
+    """Number of rows; None if `values` is not an array, table or list."""
     shape = getattr(values, "shape", None)
     if shape is not None:
         return int(shape[0]) if shape else None
@@ -66,6 +66,6 @@ def _n_rows(values: object) -> int | None:
 
 
 def finite_rows(*arrays: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which cells have finite values alone in all of some arrays, `(n_cells,)`."""
+    """Cells with only finite values in all of the arrays, `(n_cells,)`."""
     kept: NDArray[np.bool_] = np.logical_and.reduce([np.isfinite(x).all(1) for x in arrays])
     return kept

@@ -1,4 +1,4 @@
-"""What is no label: missing ones and those that say so, for all metrics alike."""
+"""Missing and placeholder labels, handled alike by all metrics."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def known_labels(labels: ArrayLike, unlabelled: Sequence[str] = ()) -> tuple[NDArray[np.str_], NDArray[np.bool_]]:
-    """Labels as text, and which cells have one, both `(n_cells,)`: not those with NaN, None or one of `unlabelled` in any case.
+    """Labels as text and a mask of labelled cells, both `(n_cells,)`: no NaN, None or one of `unlabelled` in any case.
 
     Numbers are written as :func:`midas.columns.as_text` does, so that 1, 1.0 and "1" are one label.
 
@@ -25,19 +25,19 @@ def known_labels(labels: ArrayLike, unlabelled: Sequence[str] = ()) -> tuple[NDA
     >>> known_labels(["B", float("nan"), "Unknown", "T"], ["unknown"])[1].tolist()
     [True, False, False, True]
     """
-    # As objects, since among texts numpy would make the type "nan" of NaN.
+    # As objects, since in a text array numpy would turn NaN into the type "nan".
     values = pd.Series(np.asarray(labels, dtype=object))
     text: NDArray[np.str_] = as_text(values).astype(str)
     return text, ~(values.isna().to_numpy() | np.isin(np.char.lower(text), [name.lower() for name in unlabelled]))
 
 
 def some_labels(labels: ArrayLike, unlabelled: Sequence[str] = ()) -> tuple[NDArray[np.str_], NDArray[np.bool_]]:
-    """As :func:`known_labels`, of cells of which at least one has a label.
+    """As :func:`known_labels`, but requires at least one labelled cell.
 
     Raises
     ------
     ValueError
-        Where none has.
+        If no cell has a label.
     """
     text, known = known_labels(labels, unlabelled)
     if not known.any():
@@ -60,7 +60,7 @@ def complete(values: ArrayLike, what: str) -> NDArray[np.str_]:
     Raises
     ------
     ValueError
-        Where one is missing.
+        If a value is missing.
     """
     text, known = known_labels(values)
     if not known.all():

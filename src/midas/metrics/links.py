@@ -1,4 +1,4 @@
-"""Links of regulators to their targets: whether imputed RNA shows those that measured RNA shows."""
+"""Links between regulators and targets: whether imputed RNA shows the same ones as measured RNA."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LinkRecovery:
-    """How well links are recovered.
+    """How well regulatory links are recovered.
 
     Attributes
     ----------
     precision
-        Share of the strongest links of the imputed counts that are among the strongest of the measured ones.
+        Share of the strongest links in the imputed counts that are among the strongest in the measured ones.
     auprc
-        Area under the curve of precision and recall of these; `chance` for none of them.
+        Area under the precision-recall curve of these links; equals `chance` for an uninformative imputation.
     r
         Pearson r of the strengths of all links.
     chance
-        Share of the links that count as true.
+        Share of all links that count as true.
     n_links
-        Regulators times targets.
+        Number of links: regulators times targets.
     """
 
     precision: float
@@ -50,11 +50,11 @@ def link_recovery(
     *,
     top: float = 0.05,
 ) -> LinkRecovery:
-    """Compare links of regulators to targets, as the correlation of log1p counts over cells, in measured and imputed RNA.
+    """Compare regulator-target links, as correlations of log1p counts over cells, between measured and imputed RNA.
 
-    The links that measured counts show best, in either direction, count as true (He et al. 2024 ask whether regulatory links are
-    kept in imputed counts). Correlation stands for the many ways to infer a network: it needs no more than counts, and is the
-    same on both sides.
+    The strongest links in the measured counts, of either sign, count as true (He et al. 2024 ask whether regulatory links are
+    kept in imputed counts). Correlation stands in for the many ways to infer a network: it needs only counts, and is the same for
+    both.
 
     Parameters
     ----------
@@ -63,14 +63,14 @@ def link_recovery(
     genes
         Names of the columns.
     regulators
-        Genes that regulate others, such as transcription factors; those not among `genes` are passed over.
+        Genes that regulate others, such as transcription factors; those not in `genes` are ignored.
     top
-        Share of the links, the strongest, that count.
+        Share of links, the strongest ones, that count as true.
 
     Raises
     ------
     ValueError
-        When the two are not of the same cells and genes, or less than two genes that vary are left.
+        If the two do not hold the same cells and genes, or fewer than two non-constant genes are left.
 
     Examples
     --------
@@ -124,7 +124,7 @@ def _strongest(values: NDArray[np.float64], n: int) -> NDArray[np.bool_]:
 
 
 def _correlations(values: NDArray[Any], rows: NDArray[np.bool_], columns: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Pearson r of some of the columns with others."""
+    """Pearson r between some of the columns and others."""
     standard = (values - values.mean(0)) / np.where(values.std(0) > 0, values.std(0), 1.0)
     found: NDArray[np.float64] = standard[:, rows].T @ standard[:, columns] / len(values)
     return found

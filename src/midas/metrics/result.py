@@ -1,4 +1,4 @@
-"""What a method made of a task: one record that any method can fill, in one file that numpy alone can write."""
+"""Result of a method on a task: one record that any method can fill, in one file that numpy alone can write."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 Route: TypeAlias = tuple[tuple[str, ...], str]
-"""Where translated counts come from and what they are: ``(("rna", "adt"), "atac")``."""
+"""Sources and target of translated counts: ``(("rna", "adt"), "atac")``."""
 
-# Beyond this a float16 overflows; such counts are kept as float32.
+# Larger counts overflow a float16 and are kept as float32.
 _FLOAT16_MAX = 6e4
 
 
 class ResultError(ValueError):
-    """A result's arrays do not fit each other, or a file holds no result."""
+    """The arrays of a result do not fit each other, or a file holds no result."""
 
 
 @dataclass(frozen=True)
 class Values:
-    """An array whose rows, and columns where they mean something, have names.
+    """An array with named rows, and named columns unless it is a latent space.
 
     Attributes
     ----------
@@ -66,7 +66,7 @@ class Values:
                 raise ResultError(msg)
 
     def get(self, cells: ArrayLike) -> NDArray[np.float64]:
-        """Rows of these cells in this order, `(len(cells), d)`; NaN where the method gave none."""
+        """The rows of these cells in this order, `(len(cells), d)`; NaN for cells that the method left out."""
         at = self.cells.get_indexer(pd.Index(np.asarray(cells).astype(str)))
         found = np.full((len(at), self.array.shape[1]), np.nan)
         found[at >= 0] = self.array[at[at >= 0]]
@@ -79,24 +79,23 @@ def _nothing() -> Mapping[Any, Values]:
 
 @dataclass(frozen=True)
 class Result:
-    """What a method made of a task. Only the embedding is needed; scores that want more are NaN without it.
+    """Result of a method on a task. Only the embedding is required; scores that need more are NaN without it.
 
     Attributes
     ----------
     embedding
-        The biological state of the task's cells.
+        Biological state of the task's cells.
     technical
-        The technical state, of methods that tell it apart.
+        Technical state, for methods that separate it.
     modality_latents
-        By modality: the biological state of the cells seen through this modality alone. Of cells of the *truth*, so that all
-        modalities can be compared on the same cells, where the method can embed cells that it has not been trained on.
+        By modality: the biological state of cells encoded from this modality alone. For cells of the *truth* if the method can
+        embed cells it was not trained on, so that all modalities can be compared on the same cells.
     corrected
         By modality: batch-corrected values of the cells, on any scale that grows with the counts.
     imputed
-        By modality: expected counts of the cells with the batch's own effects; those that the task hides are compared with the
-        truth.
+        By modality: expected counts of the cells, including batch effects; those that the task hides are compared with the truth.
     translated
-        By sources and target: expected counts of the target, of the truth's cells, from the sources alone.
+        By sources and target: expected counts of the target for the truth's cells, predicted from the sources alone.
 
     Notes
     -----
@@ -115,7 +114,7 @@ class Result:
                                            ``translated_cells/rna+adt/atac``; may be left out where they are ``cells``
     ====================================== ===============================================================================
 
-    Counts as float16 or float32, latent spaces as float32. A row with NaN is scored as if it were left out. In another
+    Counts are stored as float16 or float32, latent spaces as float32. A row with NaN is scored as if it were left out. In another
     environment this is all that is needed:
 
     .. code-block:: python
@@ -141,7 +140,7 @@ class Result:
                 raise ResultError(msg)
 
     def save(self, path: str | Path) -> None:
-        """Write the file that the notes describe, whole or not at all."""
+        """Write the file described in the notes, atomically."""
         cells = self.embedding.cells
         arrays: dict[str, NDArray[Any]] = {"cells": _text(cells), "embedding": _float32(self.embedding.array)}
         if self.technical is not None:
@@ -167,12 +166,12 @@ class Result:
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read a file that :meth:`save`, or numpy, wrote.
+        """Read a file written by :meth:`save` or by numpy.
 
         Raises
         ------
         ResultError
-            When the file is no such file, or its arrays do not fit each other.
+            If the file is not a result, or its arrays do not fit each other.
         """
         try:
             arrays = _arrays(path)

@@ -1,7 +1,7 @@
-"""scIB (Luecken et al. 2022) as He et al. (2024) use it: do batches mix, do types stay apart? Of an embedding or of a graph.
+"""scIB metrics (Luecken et al. 2022) as in He et al. (2024): batch mixing and preservation of types, on embeddings or graphs.
 
-The definitions are those of scib-metrics 0.5, computed with numpy, scikit-learn and igraph alone: the compilation that its own
-code needs takes minutes, the scores themselves seconds. ``scib_package.py`` asks that package itself.
+The definitions follow scib-metrics 0.5, but need only numpy, scikit-learn and igraph: that package takes minutes to compile,
+while the scores take seconds. ``scib_package.py`` calls the package itself.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 BATCH_SCORES: Final = ("ilisi", "graph_connectivity", "kbet")
 BIO_SCORES: Final = ("nmi", "ari", "isolated_label_f1", "clisi")
 RESOLUTIONS: Final = tuple(round(0.2 * i, 1) for i in range(1, 11))
-"""Of the Leiden clusterings among which the best is taken."""
+"""Resolutions of the Leiden clusterings from which the best is chosen."""
 Engine: TypeAlias = Literal["own", "scib-metrics"]
-"""What computes the scores."""
+"""Implementation that computes the scores."""
 
 _PERPLEXITY = 30
 _REASONS: Final[Mapping[str, str]] = MappingProxyType({"kbet": "no label of 10 cells or more is in two batches"})
@@ -44,24 +44,25 @@ _REASONS: Final[Mapping[str, str]] = MappingProxyType({"kbet": "no label of 10 c
 
 @dataclass(frozen=True)
 class ScibScores:
-    """All from 0 to 1, 1 is best; NaN where a score cannot be had.
+    """All scores from 0 to 1, 1 is best; NaN if a score is not available.
 
     Attributes
     ----------
     ilisi
-        Median over cells of the inverse Simpson index of batches among neighbours, 0 for one batch, 1 for all evenly.
+        Median over cells of the inverse Simpson index of batches among neighbours; 0 for one batch, 1 for an even mix.
     graph_connectivity
-        Mean over labels of the share of its cells that hang together in the graph.
+        Mean over labels of the share of a label's cells in its largest connected component.
     kbet
-        Mean over labels of the share of cells whose neighbours' batches pass a chi-squared test against the label's.
+        Mean over labels of the share of cells whose neighbourhood passes a chi-squared test against the label's batch
+        composition.
     nmi, ari
-        Agreement of labels with the clustering, of the resolution that has the highest NMI.
+        Agreement of labels with the Leiden clustering, at the resolution with the highest NMI.
     isolated_label_f1
-        Mean over the labels that occur in the fewest batches of the best F1 of a cluster of any resolution.
+        Best F1 of a cluster at any resolution, averaged over the labels found in the fewest batches.
     clisi
-        As `ilisi`, of labels: 1 for one label, 0 for all evenly.
+        As `ilisi`, for labels: 1 for one label, 0 for an even mix.
     note
-        What could not be had and why.
+        Which scores are not available, and why.
     """
 
     ilisi: float
@@ -85,11 +86,11 @@ class ScibScores:
 
     @property
     def overall(self) -> float:
-        """0.4 batch + 0.6 bio; one of them where the other cannot be had."""
+        """0.4 batch + 0.6 bio; only one of them if the other is not available."""
         return _weighted((0.4, self.batch), (0.6, self.bio))
 
     def to_series(self) -> pd.Series:
-        """The single scores, then ``batch``, ``bio`` and ``overall``."""
+        """The individual scores, then ``batch``, ``bio`` and ``overall``."""
         scores = {name: value for name, value in asdict(self).items() if name != "note"}
         return pd.Series(scores | {"batch": self.batch, "bio": self.bio, "overall": self.overall}, dtype=float)
 
@@ -103,10 +104,10 @@ def scib(
     seed: int = 0,
     engine: Engine = "own",
 ) -> ScibScores:
-    """Score an embedding or a graph by seven metrics of scIB (Luecken et al. 2022).
+    """Score an embedding or a graph by seven scIB metrics (Luecken et al. 2022).
 
-    LISI looks at 90 neighbours with perplexity 30, kBET at the graph of 50, clustering and connectivity at that of 15, as the
-    Benchmarker of scib-metrics does. Clusters are Leiden's at the resolutions 0.2, 0.4, ..., 2.
+    LISI uses 90 neighbours with perplexity 30, kBET a graph of 50, clustering and connectivity a graph of 15, like the
+    Benchmarker of scib-metrics. Leiden clusterings use the resolutions 0.2, 0.4, ..., 2.
 
     Parameters
     ----------
@@ -115,21 +116,21 @@ def scib(
     batch, labels
         Of each cell.
     unlabelled
-        Labels that are none, whatever their case, as missing ones (NaN) are: their cells are left out. A graph must be made
-        without them.
+        Labels that mean "no label", case-insensitive. Such cells, and those with a missing label (NaN), are left out. A graph
+        must be built without them.
     seed
-        Of the clustering.
+        Seed of the clustering.
     engine
-        ``"own"``, or ``"scib-metrics"`` for that package (extra ``scib``), which compiles for minutes, on the same neighbours.
+        ``"own"``, or ``"scib-metrics"`` for that package (extra ``scib``), on the same neighbours; it takes minutes to compile.
 
     Notes
     -----
-    The two engines differ in this:
+    The two engines differ as follows:
 
-    - Isolated labels: the package knows only a silhouette. With either engine the F1 is the one of this module.
+    - Isolated labels: the package only has a silhouette. Both engines use the F1 of this module.
     - Leiden: the package lists edges in another order, so that the same seed
       may find other clusters of about the same quality; NMI and ARI differ by about 0.01.
-    - kBET: the package's eigenvectors are in single precision, which differs by about 0.003. With both, a label in separate
+    - kBET: the package computes eigenvectors in single precision, a difference of about 0.003. In both, a label in separate
       pieces keeps some accepted cells, as its diffusion map mixes the pieces; with more cells this goes to 0.
     - LISI: the package computes in single precision; equal to four digits.
 
@@ -183,7 +184,7 @@ def scib(
 
 
 def _gaps(found: Mapping[str, float], names: Sequence[str], whole: str) -> list[str]:
-    """Which of some scores could not be had, and why."""
+    """Which of these scores are not available, and why."""
     return [
         f"no {name}, as {_REASONS.get(name, 'it came out as no number')}: {whole} is the mean of the others"
         for name in names
@@ -202,8 +203,8 @@ def _batch_scores(graph: Neighbours, batch: NDArray[np.str_], labels: NDArray[np
 def lisi(graph: Neighbours, groups: ArrayLike, *, perplexity: float = _PERPLEXITY) -> NDArray[np.float64]:
     r"""Local inverse Simpson index of each cell (Korsunsky et al. 2019), from 1 to the number of groups.
 
-    Neighbours weigh :math:`p_j \propto \exp(-\beta d_j)` with :math:`\beta` such that their entropy is the logarithm of the
-    perplexity, at most a third of the neighbours; the index is :math:`1 / \sum_g (\sum_{j \in g} p_j)^2`.
+    Neighbours are weighted by :math:`p_j \propto \exp(-\beta d_j)`, with :math:`\beta` such that their entropy is the logarithm
+    of the perplexity (at most a third of the neighbours); the index is :math:`1 / \sum_g (\sum_{j \in g} p_j)^2`.
     """
     graph = graph.first(LISI_K)
     names, codes = np.unique(complete(groups, "group"), return_inverse=True)
@@ -215,20 +216,20 @@ def lisi(graph: Neighbours, groups: ArrayLike, *, perplexity: float = _PERPLEXIT
 
 
 def ilisi(graph: Neighbours, batch: ArrayLike) -> float:
-    """Median LISI of batches, 0 for one among a cell's neighbours, 1 for all evenly."""
+    """Median LISI of batches, scaled: 0 if a cell's neighbours are from one batch, 1 for an even mix."""
     batches = complete(batch, "batch")
     return float((np.median(lisi(graph, batches)) - 1) / (len(np.unique(batches)) - 1))
 
 
 def clisi(graph: Neighbours, labels: ArrayLike) -> float:
-    """Median LISI of labels, 1 for one among a cell's neighbours, 0 for all evenly."""
+    """Median LISI of labels, scaled: 1 if a cell's neighbours have one label, 0 for an even mix."""
     types = complete(labels, "label")
     n = len(np.unique(types))
     return float((n - np.median(lisi(graph, types))) / (n - 1))
 
 
 def graph_connectivity(graph: Neighbours, labels: ArrayLike) -> float:
-    """Mean over labels of the share of its cells in the largest strongly connected component, of 15 neighbours."""
+    """Mean over labels of the share of cells in the largest strongly connected component, with 15 neighbours."""
     adjacency = graph.first(CLUSTER_K).adjacency()
     shares = []
     for of in cells_by_label(labels).values():
@@ -238,20 +239,20 @@ def graph_connectivity(graph: Neighbours, labels: ArrayLike) -> float:
 
 
 def kbet(graph: Neighbours, batch: ArrayLike, labels: ArrayLike, *, alpha: float = 0.05) -> float:
-    """Share of cells whose neighbours' batches look drawn from their label's, mean over labels (Buttner et al. 2019).
+    """Mean over labels of the share of cells whose neighbours' batches match the label's composition (Buttner et al. 2019).
 
-    As in scIB each label has neighbours of its own, nearest in a diffusion map of its part of the graph: a quarter of its mean
-    number of cells per batch, from 10 to 70. Labels of one batch or of fewer than 10 cells do not count; one whose part of the
-    graph falls into small pieces has 0.
+    As in scIB, each label has its own neighbourhoods, the nearest cells in a diffusion map of its subgraph. Their size is a
+    quarter of the label's mean number of cells per batch, from 10 to 70. Labels with one batch or fewer than 10 cells are
+    ignored; a label whose subgraph falls into small pieces scores 0.
 
     Parameters
     ----------
     graph
-        Of 50 neighbours or more.
+        Graph with 50 neighbours or more.
     batch, labels
         Of each cell.
     alpha
-        Level of the test.
+        Significance level of the test.
     """
     weights = graph.first(KBET_K).connectivities()
     batches = np.unique(complete(batch, "batch"), return_inverse=True)[1]
@@ -287,13 +288,13 @@ def leiden(graph: Neighbours, *, resolutions: Sequence[float] = RESOLUTIONS, see
                 objective_function="modularity", weights=weights.data, resolution=resolution
             )
             found.append(parts.membership)
-    finally:  # the generator is igraph's own, of the whole process
+    finally:  # igraph's generator is global to the process
         igraph.set_random_number_generator(random)
     return np.asarray(found, dtype=np.int64)
 
 
 def best_clustering(clusters: NDArray[np.int64], labels: ArrayLike) -> NDArray[np.int64]:
-    """Choose out of `(n_resolutions, n_cells)` the clustering that has the highest NMI (arithmetic mean), `(n_cells,)`."""
+    """Choose from `(n_resolutions, n_cells)` the clustering with the highest NMI (arithmetic mean), `(n_cells,)`."""
     types, known = known_labels(labels)
     nmi = [normalized_mutual_info_score(types[known], of[known]) for of in clusters]
     best: NDArray[np.int64] = clusters[int(np.argmax(nmi))]
@@ -308,7 +309,7 @@ def nmi_ari(clusters: NDArray[np.int64], labels: ArrayLike) -> tuple[float, floa
 
 
 def isolated_label_f1(clusters: NDArray[np.int64], labels: ArrayLike, batch: ArrayLike) -> float:
-    """Best F1 of any cluster of any clustering as a guess of a label, mean over the labels found in the fewest batches."""
+    """Best F1 of any cluster of any clustering for a label, averaged over the labels found in the fewest batches."""
     types, known = known_labels(labels)
     types, clusters = types[known], clusters[:, known]
     in_batches = pd.crosstab(types, complete(batch, "batch")[known]).gt(0).sum(axis=1)
@@ -331,14 +332,14 @@ def _perplexity_weights(distances: NDArray[np.float64], perplexity: float) -> ND
         entropy = np.log(total) + beta * (d * p).sum(1, keepdims=True) / total
         low, high = np.where(entropy > wanted, beta, low), np.where(entropy > wanted, high, beta)
         beta = np.where(np.isinf(high), beta * 2, (low + high) / 2)
-        beta = np.minimum(beta, 1e12)  # equal distances have equal weights, whatever beta
+        beta = np.minimum(beta, 1e12)  # equal distances give equal weights for any beta
     weights: NDArray[np.float64] = np.exp(-beta * d)
     weights /= weights.sum(1, keepdims=True)
     return weights
 
 
 def _diffusion_neighbours(weights: sp.csr_matrix, k: int) -> NDArray[np.int64] | None:
-    """Nearest cells in the diffusion map (Coifman 2005) of a graph, `(n, k)`, each cell itself first; None if there is no map."""
+    """Nearest cells in the diffusion map (Coifman 2005) of a graph, `(n, k)`, each cell itself first; None if it has no map."""
     n = weights.shape[0]
     inverse = sp.diags(1 / np.asarray(weights.sum(0)).ravel())
     kernel = inverse @ weights @ inverse

@@ -1,4 +1,4 @@
-"""scMIB (He et al. 2024): scIB of the embedding and of batch-corrected features, and whether modalities align."""
+"""scMIB (He et al. 2024): scIB scores of the embedding and of batch-corrected features, and modality alignment."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ALIGNMENT: Final = ("modality_asw", "foscttm_score", "label_transfer")
 
 @dataclass(frozen=True)
 class ModalityScores:
-    """How well modalities align, all from 0 (r: from -1) to 1, 1 is best; NaN where a method does not allow a score.
+    """How well modalities align, from 0 (r: from -1) to 1, 1 is best; NaN for scores that a method does not allow.
 
     Attributes
     ----------
@@ -36,9 +36,9 @@ class ModalityScores:
     foscttm_score
         1 - FOSCTTM, mean over pairs of modalities.
     label_transfer
-        Micro-F1 of 5 nearest neighbours, mean over ordered pairs of modalities.
+        Micro-F1 with 5 nearest neighbours, mean over ordered pairs of modalities.
     translated
-        By target: AUROC of accessibility, Pearson r of counts; mean over sources.
+        By target: AUROC for accessibility, Pearson r for counts; mean over sources.
     """
 
     modality_asw: float
@@ -48,7 +48,7 @@ class ModalityScores:
 
     @property
     def mean(self) -> float:
-        """Mean of all; NaN if one is missing, as tables compare methods by the same scores."""
+        """Mean of all scores; NaN if one is missing, so that methods are compared on the same scores."""
         return float(np.mean([getattr(self, name) for name in ALIGNMENT] + list(self.translated.values())))
 
 
@@ -97,17 +97,17 @@ class ScmibScores:
 
 
 def modality_asw(latents: Mapping[str, ArrayLike], labels: ArrayLike) -> float:
-    r"""Silhouette of modality within label, scaled as scIB scales that of batches: 1 where modalities mix.
+    r"""Silhouette of modality within each label, scaled as in scIB for batches: 1 if modalities mix.
 
-    :math:`\text{mean}_{\text{label}}\ \text{mean}_{i \in \text{label}} (1 - |s_i|)`, with :math:`s_i` the silhouette width of a
-    cell of one modality among the cells of its label in all modalities.
+    :math:`\text{mean}_{\text{label}}\ \text{mean}_{i \in \text{label}} (1 - |s_i|)`, where :math:`s_i` is the silhouette width of
+    a cell in one modality among the cells of its label in all modalities.
 
     Parameters
     ----------
     latents
-        By modality, `(n_cells, dim)`, the same cells.
+        By modality, `(n_cells, dim)`, for the same cells.
     labels
-        Of the cells; those without one (NaN) do not count, nor do those without finite values in every modality.
+        Labels of the cells. Cells without a label (NaN) or without finite values in every modality are ignored.
 
     Examples
     --------
@@ -119,27 +119,28 @@ def modality_asw(latents: Mapping[str, ArrayLike], labels: ArrayLike) -> float:
     arrays, types = _shared(latents, labels)
     scores = []
     for cells in cells_by_label(types).values():
-        mine = [x[cells] for x in arrays.values()]
-        modality = np.repeat(np.arange(len(mine)), len(mine[0]))
-        if len(mine) > 1 and len(modality) > len(mine):
-            scores.append(float((1 - np.abs(silhouette_samples(np.concatenate(mine), modality))).mean()))
+        in_label = [x[cells] for x in arrays.values()]
+        modality = np.repeat(np.arange(len(in_label)), len(in_label[0]))
+        if len(in_label) > 1 and len(modality) > len(in_label):
+            scores.append(float((1 - np.abs(silhouette_samples(np.concatenate(in_label), modality))).mean()))
     return float(np.mean(scores)) if scores else float("nan")
 
 
 def alignment(
     latents: Mapping[str, ArrayLike], labels: ArrayLike, *, unlabelled: Sequence[str] = keys.NO_LABEL
 ) -> dict[str, float]:
-    """Score how cells seen through single modalities lie to each other.
+    """Score how well latents of the same cells from single modalities align.
 
     Parameters
     ----------
     latents
-        By modality, `(n_cells, dim)`, the same cells in the same order; two modalities or more. Cells count that have
-        finite values in all.
+        By modality, `(n_cells, dim)`, with the same cells in the same order; two modalities or more. Only cells with finite
+        values in all modalities are used.
     labels
         Of the cells.
     unlabelled
-        Labels that are none, whatever their case, as missing ones (NaN) are; such cells count for FOSCTTM alone.
+        Labels that mean "no label", case-insensitive. Such cells, and those with a missing label (NaN), are used for FOSCTTM
+        only.
 
     Returns
     -------
@@ -153,7 +154,7 @@ def alignment(
     """
     arrays, shared = _shared(latents, labels)
     types, known = some_labels(shared, unlabelled)
-    # Both ways of a pair are in foscttm, so unordered pairs give the mean over ordered ones.
+    # FOSCTTM covers both directions of a pair, so the mean over unordered pairs equals that over ordered ones.
     closer = [foscttm(arrays[a], arrays[b]) for a, b in combinations(arrays, 2)]
     of = {name: x[known] for name, x in arrays.items()}
     carried = [
@@ -185,8 +186,8 @@ def _shared(
 def feature_space(values: ArrayLike, *, n_components: int = 32, seed: int = 0) -> NDArray[np.float64]:
     """PCA of batch-corrected features of one modality, `(n_cells, n_components)`.
 
-    Values beyond 1 are counts: each cell is scaled to the median sum, and log1p taken. Probabilities are taken as they are, and
-    so are arrays with negative values, as standardised or otherwise corrected ones, which are no counts.
+    Values above 1 are counts: each cell is scaled to the median sum, followed by log1p. Probabilities are used as they are, as
+    are arrays with negative values (standardised or otherwise corrected), which are not counts.
     """
     x = np.asarray(values, dtype=np.float32)
     if x.max(initial=0) > 1 and x.min(initial=0) >= 0:

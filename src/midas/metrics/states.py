@@ -1,4 +1,4 @@
-"""Whether the states are what they should be: free of each other, like a known truth, like a result of all data."""
+"""Whether the latent states are independent of each other, match a known truth, and agree with a result on all data."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _FOLDS: Final = 5
 
 
 def separation(task: Task, result: Result, unlabelled: tuple[str, ...], seed: int) -> dict[str, float]:
-    """``batch_in_c`` and ``type_in_u``, the score of :func:`~midas.metrics.label_predictability`: both should be 0.
+    """``batch_in_c`` and ``type_in_u`` from :func:`~midas.metrics.label_predictability`; both should be 0.
 
-    NaN for a method without a technical state, and where fewer than two batches or types have five cells. Types that are not
-    evenly in all batches can be told from a perfect u too.
+    NaN for a method without a technical state, or if fewer than two batches or types have five cells. If types are unevenly
+    distributed over batches, they can be predicted even from a perfect u.
     """
     c = result.embedding.get(task.truth.obs_names)
     found = {"batch_in_c": _predictability(c, task.batch.to_numpy(), seed), "type_in_u": _NAN}
@@ -39,7 +39,7 @@ def separation(task: Task, result: Result, unlabelled: tuple[str, ...], seed: in
 
 
 def known_state(task: Task, result: Result, state_key: str, seed: int) -> dict[str, float]:
-    """``state_r2`` and ``state_correlation`` of the truth's state, as simulated data have it; NaN without."""
+    """``state_r2`` and ``state_correlation`` with the truth's state, available for simulated data; else NaN."""
     found = {"state_r2": _NAN, "state_correlation": _NAN}
     if state_key not in task.truth.obsm:
         return found
@@ -54,10 +54,10 @@ def known_state(task: Task, result: Result, state_key: str, seed: int) -> dict[s
 def like_full(
     task: Task, result: Result, full: Result | None, unlabelled: tuple[str, ...], seed: int
 ) -> dict[str, float]:
-    """``full_overlap_<k>`` and ``full_label_f1``: how alike the embedding is to that of the same cells with all modalities.
+    """``full_overlap_<k>`` and ``full_label_f1``: similarity to the embedding of the same cells with all modalities.
 
-    Labels are Leiden clusters named by the type that most of their cells have, at the resolution with the highest NMI. Of cells
-    that the task took apart the first part counts.
+    Labels are Leiden clusters named by their most frequent type, at the resolution with the highest NMI. Of cells that the task
+    split, only the first part is used.
     """
     found = {f"full_overlap_{k}": _NAN for k in OVERLAP_KS} | {"full_label_f1": _NAN}
     if full is None or task.labels is None:
@@ -78,7 +78,7 @@ def like_full(
 
 
 def _named(z: NDArray[np.float64], types: NDArray[np.str_], seed: int) -> NDArray[np.str_]:
-    """Each cell's label: the type that most cells of its cluster have."""
+    """Each cell's label: the most frequent type in its cluster."""
     graph = neighbours(z, seed=seed)
     clusters = best_clustering(leiden(graph, seed=seed), types)
     table = pd.crosstab(clusters, types)

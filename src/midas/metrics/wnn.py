@@ -1,4 +1,4 @@
-"""Weighted nearest neighbours (Hao et al. 2021): one graph of cells out of several modalities, each weighted for each cell."""
+"""Weighted nearest neighbours (Hao et al. 2021): one cell graph from several modalities, weighted per cell."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _EPS = 1e-4
 def weighted_neighbours(
     spaces: Sequence[ArrayLike], k: int = 90, *, k_local: int = 20, k_candidates: int = 200
 ) -> Neighbours:
-    r"""Find nearest neighbours over all modalities together.
+    r"""Find nearest neighbours over all modalities jointly.
 
     With :math:`\theta_m` the affinity in modality `m` and weights :math:`w_m` of :func:`modality_weights`, the nearest cells of
     `i` are those `j` with the largest :math:`\sum_m w_m(i)\, \theta_m(i, j)`; the distance is
@@ -28,13 +28,13 @@ def weighted_neighbours(
     Parameters
     ----------
     spaces
-        For each modality the same cells in a latent space, `(n_cells, dim)`. Rows are scaled to length 1.
+        Latents of the same cells in each modality, `(n_cells, dim)`. Rows are scaled to length 1.
     k
-        Neighbours wanted, the cell itself among them.
+        Number of neighbours, including the cell itself.
     k_local
-        Neighbours that weights are learned from.
+        Number of neighbours used to estimate the weights.
     k_candidates
-        Nearest cells in each modality out of which neighbours are taken.
+        Number of nearest cells in each modality from which neighbours are chosen.
 
     Examples
     --------
@@ -67,7 +67,7 @@ def weighted_neighbours(
 
 
 def modality_weights(spaces: Sequence[ArrayLike], *, k_local: int = 20) -> NDArray[np.float64]:
-    r"""How much each modality tells of each cell, `(n_cells, n_modalities)`; rows sum to 1.
+    r"""Weight of each modality for each cell, `(n_cells, n_modalities)`; rows sum to 1.
 
     A cell is predicted in modality `m` as the mean of its neighbours of `m`, and of its neighbours of each other modality. With
     :math:`\theta_m(x, y) = \exp(-\max(\lVert x - y \rVert - d_1, 0) / (\sigma - d_1))`, where :math:`d_1` is the distance of the
@@ -116,18 +116,18 @@ def _affinity(
 
 
 def _bandwidth(x: NDArray[np.float64], graph: Neighbours) -> NDArray[np.float64]:
-    """Mean distance of the k cells that share the fewest neighbours with a cell, but some, `(n_cells,)`."""
+    """Mean distance to the k cells with the smallest non-zero overlap of neighbours with a cell, `(n_cells,)`."""
     adjacency = graph.adjacency()
     shared = (adjacency @ adjacency.T).tocsr()
     shared.setdiag(0)
     shared.eliminate_zeros()
-    out = graph.distances[:, -1].copy()  # of cells that share no neighbours with any
+    out = graph.distances[:, -1].copy()  # for cells that share no neighbours with any other
     for start in range(0, graph.n_cells, _ROWS_AT_ONCE):
         some = shared[start : start + _ROWS_AT_ONCE]
         sizes = np.diff(some.indptr)
         row = np.repeat(np.arange(len(sizes)), sizes)
         distance = np.linalg.norm(x[some.indices] - x[start + row], axis=1)
-        # By cell, then by shared neighbours, then the farthest first; distances of unit vectors are 2 at most.
+        # Sort by cell, then by shared neighbours, then farthest first; unit vectors are at most 2 apart.
         order = np.argsort(row * (graph.k + 2.0) + some.data - distance / 4)
         place = np.arange(len(row)) - np.repeat(some.indptr[:-1], sizes)
         kept = place < graph.k

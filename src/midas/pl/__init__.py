@@ -1,4 +1,4 @@
-"""Pictures. Needs the extra ``plots``: ``pip install "midas-mosaic[plots]"``.
+"""Plots. Needs the extra ``plots``: ``pip install "midas-mosaic[plots]"``.
 
 Every function returns the axes that it drew in, takes ``save=`` for a file, and ``ax=`` for axes of
 yours where it draws one panel.

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 def contributions(
     found: Contributions | pd.DataFrame, *, ax: Axes | None = None, save: str | Path | None = None
 ) -> Axes:
-    """Draw how much each modality says about the neighbourhoods of each cluster: a bar per cluster.
+    """Draw how much each modality contributes to the neighbourhoods of each cluster: one bar per cluster.
 
     Parameters
     ----------
     found
-        What :func:`midas.tl.modality_contributions` gives, or its table of shares.
+        Result of :func:`midas.tl.modality_contributions`, or its table of shares.
     ax
         Axes to draw in.
     save
@@ -49,7 +49,7 @@ def contributions(
         width = share[name].fillna(0).to_numpy(dtype=float)
         ax.barh(y, width, left=left, color=colour, height=0.8, label=str(name))
         for at, (start, size) in enumerate(zip(left, width, strict=True)):
-            if size > 0.07:  # narrower than its number
+            if size > 0.07:  # otherwise the number does not fit
                 ax.text(start + size / 2, at, f"{size:.2f}", ha="center", va="center", color="white", fontsize=8)
         left += width
     for empty in np.flatnonzero(share.isna().all(axis=1).to_numpy()).tolist():

@@ -27,14 +27,14 @@ def confusion(
 ) -> Axes:
     """Draw known labels against transferred ones: the share of each known type that got each label.
 
-    Labels that both sides have lie on the diagonal; those of one side alone follow, `unknown` comes last.
+    Labels found on both sides are on the diagonal, followed by labels found on one side only; `unknown` comes last.
 
     Parameters
     ----------
     true, transferred
-        A label for each cell, in one order; Series are matched by cell name. Cells without either are left out.
+        A label for each cell, in the same order; Series are matched by cell name. Cells missing either label are left out.
     unknown
-        The label of cells that were recognised as of no known type.
+        Label of cells detected as being of no known type.
     ax
         Axes to draw in.
     save

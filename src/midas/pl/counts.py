@@ -36,21 +36,21 @@ def imputed(
 ) -> list[Axes]:
     """Draw imputed against measured values of the same cells and features, with Pearson r of their log1p.
 
-    Where the measured values are 0 and 1 (accessibility), the imputed probabilities of both are drawn, with the area under
-    the ROC curve. Values that were not measured take no part.
+    For binary data (accessibility), the imputed probabilities of zeros and ones are drawn, with the area under the ROC curve.
+    Unmeasured values are left out.
 
     Parameters
     ----------
     adata
-        One modality with counts and a layer of imputed values, as :meth:`midas.MIDAS.annotate` leaves it.
+        One modality with counts and a layer of imputed values, as stored by :meth:`midas.MIDAS.annotate`.
     features
-        One panel for each; None for all features together in one.
+        One panel per feature; None for a single panel with all features.
     layer, raw
-        Layers of imputed and of measured values; None for X.
+        Layers of imputed and measured values; None for X.
     batch_key
-        Column of obs with the batches that ``var["measured_<batch>"]`` speaks of.
+        Column of obs with the batches named in ``var["measured_<batch>"]``.
     seed
-        Of the choice of values, of which two million are drawn at most.
+        Seed of the choice of values; at most two million are drawn.
     ax
         Axes to draw in, for a single panel.
     save
@@ -95,7 +95,7 @@ def _values(
     measured: NDArray[np.bool_],
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Pairs of values that were measured and imputed; whole rows are chosen, so that no matrix is made dense."""
+    """Pairs of measured and imputed values; whole rows are sampled, so that no matrix is made dense."""
     rows = max(1, _MAX_VALUES // max(1, before.shape[1]))
     if rows < before.shape[0]:
         chosen = at_most(before.shape[0], rows, rng)
@@ -130,10 +130,10 @@ def _counts(ax: Axes, x: NDArray[np.float64], y: NDArray[np.float64], title: str
 def _binary(ax: Axes, x: NDArray[np.float64], y: NDArray[np.float64], title: str) -> None:
     bins = np.linspace(0, float(np.quantile(y, 0.999)) or 1.0, 41).tolist()
     for value, label, colour in ((0.0, "closed", "C0"), (1.0, "accessible", "C1")):
-        mine = np.minimum(y[x == value], bins[-1])
-        if len(mine):
-            shown = f"{label} (n = {len(mine):,})"
-            ax.hist(mine, bins, weights=np.full(len(mine), 1 / len(mine)), color=colour, alpha=0.6, label=shown)
+        part = np.minimum(y[x == value], bins[-1])
+        if len(part):
+            shown = f"{label} (n = {len(part):,})"
+            ax.hist(part, bins, weights=np.full(len(part), 1 / len(part)), color=colour, alpha=0.6, label=shown)
     area = f"{roc_auc_score(x, y):.2f}" if 0 < x.mean() < 1 else "not defined"
     ax.set(xlabel="imputed probability", ylabel="share of values")
     ax.set_title(f"{title}: AUROC = {area}", fontsize=10)

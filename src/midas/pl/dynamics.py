@@ -1,4 +1,4 @@
-"""Dimensions of the embedding along a process, and the features behind them."""
+"""Dimensions of the embedding along a process, and the features correlated with them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from mudata import MuData
     from numpy.typing import NDArray
 
-_ENDS = 0.02  # share of the cells at each end that only guide the curve
+_ENDS = 0.02  # share of cells at each end where the curve is fitted but not drawn
 
 
 def along_pseudotime(
@@ -51,17 +51,17 @@ def along_pseudotime(
     Parameters
     ----------
     data
-        With ``obsm[basis]`` and a column of pseudotime, such as :func:`midas.tl.pseudotime` writes.
+        Object with ``obsm[basis]`` and a column of pseudotime, such as that of :func:`midas.tl.pseudotime`.
     dimensions
-        Counted from 1; None for the `n` that go along with pseudotime best, by Spearman's correlation.
+        Dimensions, counted from 1; None for the `n` most correlated with pseudotime (Spearman).
     pseudotime
-        Column of obs; cells without are left out.
+        Column of obs; cells without a value are left out.
     color
-        Column of obs to colour cells by; numbers get a colour scale.
+        Column of obs to colour cells by; numeric columns get a colour scale.
     basis
-        Which embedding.
+        Key of the embedding in obsm.
     n
-        How many dimensions are chosen.
+        Number of dimensions to choose.
     ax
         Axes to draw in, for a single dimension.
     save
@@ -125,7 +125,7 @@ def _cells(
 
 
 def smooth(x: NDArray[np.float64], y: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Penalised cubic spline of y on x, at new places; knots at quantiles, fewer where there are few cells."""
+    """Penalised cubic spline of y on x, evaluated at new points; knots at quantiles, fewer if there are few cells."""
     from sklearn.linear_model import RidgeCV  # noqa: PLC0415
     from sklearn.pipeline import make_pipeline  # noqa: PLC0415
     from sklearn.preprocessing import SplineTransformer  # noqa: PLC0415
@@ -162,16 +162,16 @@ def correlation(
     ax: Axes | None = None,
     save: str | Path | None = None,
 ) -> Axes:
-    """Draw the features that go along with dimensions of the embedding, as a heat map of Pearson r.
+    """Draw a heat map of the features most correlated with dimensions of the embedding (Pearson r).
 
     Parameters
     ----------
     r
-        Dimensions x features, as :func:`midas.tl.latent_correlation` gives it.
+        Dimensions x features, as returned by :func:`midas.tl.latent_correlation`.
     dimensions
         Rows of `r`; None for the six with the largest correlations.
     n
-        Features for each dimension: half with the highest, half with the lowest r.
+        Number of features per dimension: half with the highest, half with the lowest r.
     ax
         Axes to draw in.
     save
@@ -212,7 +212,7 @@ def correlation(
 
 
 def _features(r: pd.DataFrame, n: int) -> list[str]:
-    """Strongest features of each dimension in turn, high ones before low ones; each once."""
+    """Strongest features of each dimension in turn, high ones before low ones, without repeats."""
     chosen: dict[str, None] = {}
     for _, row in r.iterrows():
         ranked = row.dropna().sort_values(ascending=False, kind="stable")

@@ -50,21 +50,20 @@ def umap(
     Parameters
     ----------
     data
-        With ``obsm[basis]``. The coordinates are kept in ``obsm["X_midas_umap"]`` (or the like), and used again for as long as
-        the embedding and the seed are those that they were made of, which ``uns["midas_layouts"]`` tells. Coordinates of which
-        it tells nothing are used as they are.
+        Object with ``obsm[basis]``. The coordinates are cached in ``obsm["X_midas_umap"]`` (or the like) and reused while the
+        embedding and the seed recorded in ``uns["midas_layouts"]`` are unchanged. Coordinates without a record there are used as
+        they are.
     color
-        Columns of obs, or of the modalities' obs; numbers get a colour scale, everything else a legend. ``modalities`` stands
-        for the combination of modalities that each cell has, unless obs has such a column. Colours in
-        ``uns["<column>_colors"]`` are used. What is no column is a feature: ``rna:CD8A``, or ``CD8A`` where one modality has
-        it; drawn is log1p of its counts. Cells without a value, or whose batch did not measure the feature, are grey and behind
-        the others.
+        Columns of obs, or of the modalities' obs; numeric columns get a colour scale, all others a legend. ``modalities`` is the
+        combination of modalities that each cell has, unless obs has such a column. Colours in ``uns["<column>_colors"]`` are
+        used. Any other name is a feature: ``rna:CD8A``, or ``CD8A`` if only one modality has it; log1p of its counts is drawn.
+        Cells without a value, or whose batch did not measure the feature, are grey and drawn behind the others.
     basis
-        Which embedding: ``X_midas`` for the biological state, ``X_midas_u`` for the technical noise.
+        Key of the embedding: ``X_midas`` for the biological state, ``X_midas_u`` for the technical noise.
     batch_key
-        Column of obs with the batches that ``var["measured_<batch>"]`` speaks of.
+        Column of obs with the batches named in ``var["measured_<batch>"]``.
     seed
-        Of the layout.
+        Seed of the layout.
     ax
         Axes to draw in, for a single column.
     save
@@ -98,7 +97,7 @@ def embedding(
     ax: Axes | None = None,
     save: str | Path | None = None,
 ) -> list[Axes]:
-    """Draw two dimensions of an embedding as they are, one panel per column of obs or feature.
+    """Draw two dimensions of an embedding directly, one panel per column of obs or feature.
 
     The technical noise u has two dimensions by default, so this shows all of it.
 
@@ -107,7 +106,7 @@ def embedding(
     data, color, basis, batch_key, ax, save
         As in :func:`umap`.
     dimensions
-        Which two, counted from 1.
+        The two dimensions, counted from 1.
 
     Returns
     -------
@@ -132,7 +131,7 @@ def embedding(
 
 
 def _combinations(data: MuData | AnnData) -> pd.Series:
-    """Modalities that each cell has, joined by ``+``; modalities that hold decoded counts do not count."""
+    """Modalities that each cell has, joined by ``+``; modalities with decoded counts are ignored."""
     if not isinstance(data, MuData):
         return pd.Series("all", index=data.obs_names)
     has = {name: data.obs_names.isin(part.obs_names) for name, part in measured_parts(data).items()}
@@ -150,7 +149,7 @@ def _columns(
         msg = f"Expected an embedding {basis!r} in obsm, found: {', '.join(map(str, data.obsm)) or 'none'}."
         raise KeyError(msg)
     found: dict[str, pd.Series] = {}
-    # A MuData that nobody updated has its columns in the modalities' obs.
+    # In a MuData without update(), the columns are in the modalities' obs.
     obs = all_columns(data).set_axis(data.obs_names)
     for name in [color] if isinstance(color, str) else color:
         if name in obs.columns:
@@ -159,7 +158,7 @@ def _columns(
             found[name] = _combinations(data)
         else:
             values = counts_of(data, name, batch_key)
-            # Below zero there are no counts, but values that someone scaled: drawn as they are.
+            # Negative values are not counts but scaled values, drawn as they are.
             found |= {name: values} if (values < 0).any() else {f"{name}, log1p": np.log1p(values)}
     return found
 
@@ -181,7 +180,7 @@ def _layout(data: MuData | AnnData, basis: str, seed: int) -> NDArray[np.float32
     z, kept = np.asarray(data.obsm[basis]), data.uns.get(keys.LAYOUT_RECORDS, {})
     rows = pd.util.hash_pandas_object(pd.DataFrame(z.astype(np.float64)), index=False).to_numpy()
     made = kept.get(key)
-    # Row by row, since some of the cells keep their places.
+    # Row by row, since some of the cells keep their positions.
     stale = made is not None and (int(made["seed"]) != sklearn_seed(seed) or not np.isin(rows, made["rows"]).all())
     if key not in data.obsm or stale:
         data.obsm[key] = layout(z, seed)

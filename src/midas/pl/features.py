@@ -1,4 +1,4 @@
-"""One feature of a data object by its name, for pictures."""
+"""Look up one feature of a data object by name, for plots."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def measured_parts(mdata: MuData) -> dict[str, AnnData]:
-    """Modalities by name, less those that hold decoded counts."""
+    """Modalities by name, without those that hold decoded counts."""
     decoded = {keys.all_cells(name, layer) for name in mdata.mod for layer in (keys.IMPUTED, keys.CORRECTED)}
     return {name: part for name, part in mdata.mod.items() if name not in decoded}
 
@@ -33,12 +33,12 @@ def counts_of(data: MuData | AnnData, name: str, batch_key: str | None) -> pd.Se
     name
         ``modality:feature``, or a feature that exactly one modality has.
     batch_key
-        Column of obs with the batches that ``var["measured_<batch>"]`` speaks of.
+        Column of obs with the batches named in ``var["measured_<batch>"]``.
 
     Raises
     ------
     KeyError
-        When there is no such feature, or more than one.
+        If there is no such feature, or more than one.
     """
     places = _places(data, name)
     if not places:
@@ -58,10 +58,10 @@ def counts_of(data: MuData | AnnData, name: str, batch_key: str | None) -> pd.Se
 
 
 def _places(data: MuData | AnnData, name: str) -> list[tuple[str, int]]:
-    """Modalities and columns that are called so."""
+    """Modalities and columns with this name."""
     parts: Mapping[str, AnnData] = {"": data}
     if isinstance(data, MuData):
-        modality, _, rest = name.partition(":")  # of chr1:100-600 the first part is no modality
+        modality, _, rest = name.partition(":")  # in chr1:100-600 the first part is not a modality
         named = modality in data.mod
         parts, name = ({modality: data.mod[modality]}, rest) if named else (measured_parts(data), name)
     return [
@@ -78,7 +78,7 @@ def _column(matrix: Any, column: int) -> NDArray[np.float64]:  # noqa: ANN401 - 
 
 
 def _measured(data: MuData | AnnData, part: AnnData, column: int, batch_key: str | None) -> NDArray[np.bool_]:
-    """Which cells of a modality are of batches that measured a feature."""
+    """Which cells of a modality are from batches that measured a feature."""
     flags = [str(c) for c in part.var.columns if str(c).startswith(keys.MEASURED_PREFIX)]
     lacking = [c.removeprefix(keys.MEASURED_PREFIX) for c in flags if not flags_in(part.var[c], c)[column]]
     if not lacking or batch_key is None:

@@ -1,4 +1,4 @@
-"""What all pictures share: axes, saving, colours, names of groups."""
+"""Shared by all plots: axes, saving, colours, group names."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import ArrayLike, NDArray
 
-GREY = "#c8c8c8"  # of cells without a value, and of nothing else
-NO_VALUE = "no label"  # what a legend calls them: "unknown" is a label that data have
+GREY = "#c8c8c8"  # reserved for cells without a value
+NO_VALUE = "no label"  # legend entry of such cells; "unknown" occurs as a label in data
 LINE = "#444444"
 MAX_LEGEND = 54  # more groups than this cannot be told apart by colour
 _PER_COLUMN = 18
-_PALEST = 0.05  # difference of the channels, from 0 to 1, below which a colour is a grey
+_PALEST = 0.05  # channel difference, from 0 to 1, below which a colour counts as grey
 
 
 def plotter() -> Any:  # noqa: ANN401 - the module matplotlib.pyplot
@@ -33,7 +33,7 @@ def plotter() -> Any:  # noqa: ANN401 - the module matplotlib.pyplot
 
 
 def axes_for(ax: Axes | None, size: tuple[float, float]) -> Axes:
-    """Take the axes given, or new ones of their own."""
+    """Return the given axes, or create new ones."""
     if ax is not None:
         return ax
     axes: Axes = plotter().subplots(figsize=size, layout="constrained")[1]
@@ -41,7 +41,7 @@ def axes_for(ax: Axes | None, size: tuple[float, float]) -> Axes:
 
 
 def panels(n: int, ax: Axes | None, size: tuple[float, float], columns: int = 4) -> list[Axes]:
-    """Make axes for `n` panels; `ax` will do for one."""
+    """Create axes for `n` panels; `ax` is enough for one."""
     if n == 0:
         raise ValueError("Expected at least one thing to draw, found none.")
     if ax is not None:
@@ -60,13 +60,13 @@ def panels(n: int, ax: Axes | None, size: tuple[float, float], columns: int = 4)
 
 
 def write(ax: Axes, save: str | Path | None) -> None:
-    """Write the figure that the axes are of, whole or not at all; folders on the way are made."""
+    """Save the figure of the axes atomically; missing folders are created."""
     if save is None:
         return
     figure: Any = ax.figure
     target = Path(save)
     if not target.suffix:
-        # Matplotlib would add the format's suffix to the temporary name, which then could not be found.
+        # Matplotlib would append the format's suffix to the temporary name, and the file would not be found.
         target = target.with_name(f"{target.name.rstrip('.')}.{figure.canvas.get_default_filetype()}")
     with replacing(target) as scratch:
         figure.savefig(scratch, dpi=150, bbox_inches="tight")
@@ -87,7 +87,7 @@ def colours(n: int) -> list[Any]:
     """Colours of `n` groups, none of them grey; they repeat after 54."""
     import matplotlib as mpl  # noqa: PLC0415
 
-    # Strong colours before their pale relatives; the first are those of tab10.
+    # Saturated colours come before their pale variants; the first ones are those of tab10.
     wheel = [mpl.colormaps["tab20"](i) for i in (*range(0, 20, 2), *range(1, 20, 2))]
     wheel += [mpl.colormaps[name](i) for name in ("tab20b", "tab20c") for i in range(20)]
     wheel = [colour for colour in wheel if max(colour[:3]) - min(colour[:3]) > _PALEST]
@@ -95,10 +95,10 @@ def colours(n: int) -> list[Any]:
 
 
 def palette_of(uns: Any, column: str, values: pd.Series) -> dict[str, Any]:  # noqa: ANN401 - uns of a data object
-    """Colour of each group: what scanpy keeps in ``uns["<column>_colors"]``, if it is there and long enough."""
+    """Colour of each group: those scanpy stored in ``uns["<column>_colors"]``, if present and long enough."""
     names = names_of(values)[1]
     kept = uns.get(f"{column}_colors") if hasattr(uns, "get") else None
-    # Scanpy keeps a colour for each category, used or not, and makes sorted categories of text.
+    # Scanpy stores a colour per category, used or not, and converts text to sorted categories.
     categorical = isinstance(values.dtype, pd.CategoricalDtype)
     categories = as_text(pd.Series(values.cat.categories)).tolist() if categorical else sorted(names)
     if kept is None or len(kept) < len(categories):
@@ -116,7 +116,7 @@ def legend_size(names: Sequence[str]) -> float:
 
 
 def legend(ax: Axes, palette: dict[str, Any], *, title: str | None = None) -> None:
-    """Put a legend beside the axes, in as many columns as it needs; none where colours cannot tell the groups apart."""
+    """Put a legend beside the axes, in as many columns as needed; none if colours cannot distinguish the groups."""
     if not palette or len(palette) > MAX_LEGEND:
         return
     from matplotlib.lines import Line2D  # noqa: PLC0415
@@ -139,7 +139,7 @@ def legend(ax: Axes, palette: dict[str, Any], *, title: str | None = None) -> No
 
 
 def bare(ax: Axes) -> None:
-    """Take the frame away at the top and on the right."""
+    """Remove the top and right spines."""
     ax.spines[["top", "right"]].set_visible(False)
 
 

@@ -23,9 +23,9 @@ def fold_changes(
     Parameters
     ----------
     found
-        What :func:`midas.tl.fold_change_consistency` gives.
+        Result of :func:`midas.tl.fold_change_consistency`.
     title
-        Put before r.
+        Text before r in the title.
     ax
         Axes to draw in.
     save

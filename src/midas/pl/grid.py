@@ -1,4 +1,4 @@
-"""Every modality's own view of every batch, and the joint one."""
+"""The embedding of each batch from each modality alone, and from all modalities."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ def grid(
     seed: int = 0,
     save: str | Path | None = None,
 ) -> NDArray[np.object_]:
-    """Draw embeddings from each modality alone and from all together, batch by batch, in one common UMAP.
+    """Draw embeddings from each modality alone and from all together, batch by batch, in one shared UMAP.
 
-    Where alignment is good, a type lies at the same place in every panel (figure 3.2 of He et al. 2024).
+    With good alignment, a type is at the same place in every panel (figure 3.2 of He et al. 2024).
 
     Parameters
     ----------
     latents
-        Embeddings of the same cells by modality and under ``joint``, as :func:`midas.tl.latents` gives them. Tables are matched
-        to the joint one by the names of the cells, arrays are taken in its order.
+        Embeddings of the same cells by modality and under ``joint``, as returned by :func:`midas.tl.latents`. Tables are matched
+        to the joint one by cell name; arrays must be in its order.
     batch, color
-        Batch and group of each cell, in the order of the embeddings, or by name for embeddings that are tables.
+        Batch and group of each cell, in the order of the embeddings, or matched by name if the embeddings are tables.
     batches
-        Which batches, in this order; None for all.
+        Batches to draw, in this order; None for all.
     max_cells
-        With more cells than this, so many are drawn at random.
+        Maximum number of cells; a random sample is drawn if there are more.
     seed
-        Of the layout and of the choice of cells.
+        Seed of the layout and of the sample.
     save
         File to write the figure to.
 
@@ -111,8 +111,8 @@ def _series(values: pd.Series | ArrayLike, index: pd.Index | None, n: int, what:
     return series
 
 
-def _panel(ax: Axes, xy: NDArray[Any], mine: NDArray[np.bool_], kind: pd.Series, palette: dict[str, Any]) -> None:
-    there = mine & np.isfinite(xy).all(1)
+def _panel(ax: Axes, xy: NDArray[Any], in_panel: NDArray[np.bool_], kind: pd.Series, palette: dict[str, Any]) -> None:
+    there = in_panel & np.isfinite(xy).all(1)
     points(ax, xy[there], kind[there], palette)
     ax.set_box_aspect(1)
     if not there.any():

@@ -39,18 +39,18 @@ def mosaic(
     ax: Axes | None = None,
     save: str | Path | None = None,
 ) -> Axes:
-    """Draw which batch measured what: a row per batch, as high as it has cells, and a column per modality.
+    """Draw what each batch measured: a row per batch, its height given by the number of cells, and a column per modality.
 
-    Within a column, features run from those that most batches measured to those that few did; what a batch did not measure
-    is left white. Cells that have several modalities are joined by a grey band. Arcs at the top are the bridges: how many
-    cells have both modalities. A very small or large batch is drawn larger or smaller than it is, so that it can be seen.
+    Within a column, features are ordered from those measured by most batches to those measured by few; unmeasured parts are
+    white. A grey band joins cells that have several modalities. Arcs at the top are the bridges: how many cells have both
+    modalities. Very small or large batches are not to scale, so that they remain visible.
 
     Parameters
     ----------
     data
-        A :class:`midas.Mosaic`, or anything that :func:`midas.read_mosaic` takes.
+        A :class:`midas.Mosaic`, or anything that :func:`midas.read_mosaic` accepts.
     batch_key, modalities, measured, layer
-        As in :func:`midas.read_mosaic`; a :class:`midas.Mosaic` was read already.
+        As in :func:`midas.read_mosaic`; not used for a :class:`midas.Mosaic`, which has been read already.
     ax
         Axes to draw in.
     save
@@ -112,7 +112,7 @@ def _head(names: list[str], bridges: dict[tuple[str, str], int]) -> float:
 
 
 def _feature_order(measured: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Features that most batches measured first, those of one pattern together."""
+    """Order features by the number of batches that measured them, keeping those of one pattern together."""
     keys = [*measured[::-1], -measured.sum(0)]
     return np.lexsort(keys).astype(np.int64)
 
@@ -127,7 +127,7 @@ def _batch(
     palette: dict[str, Any],
     runs: dict[str, NDArray[np.int64]],
 ) -> None:
-    """Draw one batch: its cells from top to bottom by their combination of modalities."""
+    """Draw one batch: its cells from top to bottom by combination of modalities."""
     top, height = place
     patterns, number = np.unique(present, axis=0, return_counts=True)
     order = np.lexsort([*(~patterns.T[::-1]), -patterns.sum(1)])
@@ -145,7 +145,7 @@ def _batch(
 
 
 def _runs(on: NDArray[np.bool_]) -> list[tuple[float, float]]:
-    """Stretches of True, as shares of the whole."""
+    """Runs of True, as shares of the whole."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], on, [False]])))
     return [(start / len(on), stop / len(on)) for start, stop in zip(edges[::2], edges[1::2], strict=True)]
 
@@ -159,7 +159,7 @@ def _bridges(ax: Axes, at: dict[str, float], bridges: dict[tuple[str, str], int]
         middle, high = (at[a] + at[b]) / 2 + 0.5, _ARC * apart
         width = 1 + 4 * np.sqrt(n / most) if n else 1.0
         style: dict[str, Any] = {"color": "#555555", "linestyle": "-"} if n else {"color": "#c03030", "linestyle": ":"}
-        # Arcs of neighbours end a little apart, so that each can be followed.
+        # Arcs of neighbours end slightly apart, so that each can be followed.
         span = abs(at[b] - at[a]) - 0.12
         ax.add_patch(Arc((middle, -_NAMES), span, 2 * high, theta1=180, theta2=360, lw=width, **style))
         ax.annotate(

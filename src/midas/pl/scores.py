@@ -1,4 +1,4 @@
-"""One number per cell, and where it is cut."""
+"""Histograms of one score per cell, with its cut-off."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ def unknown_score(
     ax: Axes | None = None,
     save: str | Path | None = None,
 ) -> Axes:
-    """Draw how sure it is that query cells are of a type which the reference lacks, and where that is cut.
+    """Draw the score for query cells of types that the reference lacks, and its cut-off.
 
     Parameters
     ----------
     score
-        For each cell, on any scale, the higher the stranger; NaN is left out.
+        Score of each cell, on any scale, higher for newer cells; NaN is left out.
     threshold
-        Cells above it are called unknown: usually where the two Gaussians of a mixture cross. A number, or the
-        ``cut`` of what :func:`midas.transfer.label_cells` gives; infinite for no cut.
+        Cells above it are called unknown: usually where the two Gaussians of a mixture cross. A number, or the ``cut`` of the
+        result of :func:`midas.transfer.label_cells`; infinite for no cut.
     groups
-        Known types to colour by; in the order of `score`.
+        Known types to colour by, in the order of `score`.
     bins
         Number of bars.
     ax
@@ -82,16 +82,16 @@ def accessibility(
     ax: Axes | None = None,
     save: str | Path | None = None,
 ) -> Axes:
-    """Draw the accessible share of the peaks of each cell, and the cut-off of low-accessibility (LCA) cells.
+    """Draw the share of accessible peaks of each cell, and the cut-off of low-accessibility (LCA) cells.
 
     Parameters
     ----------
     found
-        What :func:`midas.tl.low_accessibility` gives, or shares.
+        Result of :func:`midas.tl.low_accessibility`, or shares.
     groups
-        Types to colour by; in the order of the cells.
+        Types to colour by, in the order of the cells.
     cutoff
-        None for that of `found`, or 0.02.
+        Cut-off; None for that of `found`, or 0.02.
     bins
         Number of bars.
     ax
@@ -101,7 +101,7 @@ def accessibility(
 
     Returns
     -------
-    The axes; shares are on a logarithmic scale.
+    The axes, with shares on a logarithmic scale.
 
     Examples
     --------
@@ -114,7 +114,7 @@ def accessibility(
     values, text, names = _scored(share, groups)
     ax = axes_for(ax, (5 + legend_size(names), 3.4))
     positive = values[values > 0]
-    # Cells without an accessible peak have no logarithm; they go into the first bar.
+    # Cells without an accessible peak have no logarithm and are put into the first bin.
     least = min(float(positive.min()) if len(positive) else cut / 10, cut / 2)
     top = max(float(values.max()), cut * 2) * 1.05
     _bars(ax, np.maximum(values, least), text, names, np.geomspace(least, top, bins + 1))
@@ -148,7 +148,7 @@ def _scored(
 def _bars(
     ax: Axes, values: NDArray[np.float64], text: NDArray[np.object_], names: list[str], edges: NDArray[np.float64]
 ) -> None:
-    """Stack a histogram of each group; cells of none at the bottom."""
+    """Stack a histogram of each group, with cells of no group at the bottom."""
     palette: dict[str, Any] = dict(zip(names, colours(len(names)), strict=True))
     rest = values[np.array([name is None for name in text], dtype=bool)]
     stack = [*([rest] if len(rest) else []), *(values[text == name] for name in names)]

@@ -1,4 +1,4 @@
-"""How training went."""
+"""Training curves."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def history(
         msg = f"Expected terms out of {', '.join(there)}, found {', '.join(unknown)}."
         raise KeyError(msg)
     axes = panels(len(wanted), ax, (3.2, 2.5))
-    # The history counts from 0; people, the progress bar and the report from 1.
+    # The history counts epochs from 0; the progress bar, the report and this plot from 1.
     epoch = (table[_EPOCH] if _EPOCH in table else pd.Series(np.arange(len(table)))) + 1
     for name, panel in zip(wanted, axes, strict=True):
         _curve(panel, epoch, table, name)
@@ -82,7 +82,7 @@ def _curve(ax: Axes, epoch: pd.Series, table: pd.DataFrame, name: str) -> None:
     if held in table:
         ax.plot(epoch, table[held], color="C1", lw=1.4, marker=marker, label="held out")
         values = np.concatenate([values, table[held].dropna().to_numpy(dtype=float)])
-    # The first epochs would flatten all that follows.
+    # The first epochs would flatten the rest of the curve.
     if len(values) and values.min() > 0 and values.max() > 20 * values.min():
         ax.set_yscale("log")
         ax.yaxis.set_minor_formatter(lambda *_: "")  # labels of minor ticks collide

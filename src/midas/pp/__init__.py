@@ -1,4 +1,4 @@
-"""From the files of a sequencing centre to a mosaic. Needs the extra ``prepare``: ``pip install "midas-mosaic[prepare]"``."""
+"""From sequencing output to a mosaic. Needs the extra ``prepare``: ``pip install "midas-mosaic[prepare]"``."""
 
 from midas.antibodies import ProteinTable
 from midas.pp.cutoffs import Cutoffs

@@ -1,4 +1,4 @@
-"""Arrays of cells in the input, such as coordinates, carried into the mosaic."""
+"""Carry per-cell arrays of the input, such as coordinates, into the mosaic."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _WHOLE = "whole:"
 
 
 def arrays_of(data: AnnData | MuData, adata: AnnData) -> dict[str, NDArray[Any]]:
-    """Give the arrays of a modality's cells by key, those of the MuData that it lies in among them.
+    """Return the arrays of a modality's cells by key, including those of the MuData that contains it.
 
     Parameters
     ----------
     data
-        What was read.
+        The object that was read.
     adata
         One modality of it.
     """
@@ -32,22 +32,22 @@ def arrays_of(data: AnnData | MuData, adata: AnnData) -> dict[str, NDArray[Any]]
         at = data.obs_names.get_indexer(adata.obs_names)
         for key in data.obsm:
             values = _table(data.obsm[key])
-            if values is not None and key not in data.mod:  # under their names lie masks
+            if values is not None and key not in data.mod:  # keys named like modalities hold masks
                 found[f"{_WHOLE}{key}"] = values[at]
     return found
 
 
 def joined_arrays(parts: Mapping[Any, AnnData], cells: pd.Index, *, whole: bool = False) -> dict[str, NDArray[Any]]:
-    """Put the arrays of batches, or of modalities, together; rows are NaN for cells without.
+    """Combine the arrays of batches or modalities; rows are NaN for cells without.
 
     Parameters
     ----------
     parts
-        With unique names of cells.
+        AnnData with unique cell names.
     cells
         Names of the cells of the result.
     whole
-        Whether to take those of whole MuData, or those of the modality alone.
+        Whether to take the arrays of whole MuData objects, or those of the modality alone.
     """
     keys = dict.fromkeys(key for adata in parts.values() for key in adata.obsm if key.startswith(_WHOLE) == whole)
     found = {}

@@ -1,4 +1,4 @@
-"""Proteins that an object of RNA keeps beside its counts, as CITE-seq data often do."""
+"""Proteins stored next to the counts of an RNA object, as is common in CITE-seq data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from midas.pp.samples import csr
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_NAMES = ("protein_names", "protein_expression_names", "adt_names")  # in uns, where the array has none
+_NAMES = ("protein_names", "protein_expression_names", "adt_names")  # in uns, if the array has none
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Beside:
     Attributes
     ----------
     key
-        Of ``obsm``.
+        Key in ``obsm``.
     adata
-        Cells x proteins, cells without them left out.
+        Cells x proteins, without cells that lack them.
     """
 
     key: str
@@ -37,22 +37,22 @@ class Beside:
 
 
 def proteins_beside(adata: AnnData, obs: pd.DataFrame, label: str, notes: list[str]) -> Beside | None:
-    """Take proteins out of ``obsm``, where they are raw counts with names.
+    """Extract proteins from ``obsm`` if they are raw counts with names.
 
     Parameters
     ----------
     adata
-        Of RNA, or peaks.
+        AnnData of RNA or peaks.
     obs
-        What is known of its cells.
+        Annotation of its cells.
     label
-        What to call it in notes.
+        Name used in notes.
     notes
-        What the user should know is added here.
+        Messages for the user are appended here.
 
     Returns
     -------
-    What was found; None where there is nothing.
+    The proteins; None if there are none.
     """
     for key in _arrays(adata):
         names, numbers = _names(adata, key), _numbers(adata.obsm[key])
@@ -73,7 +73,7 @@ def proteins_beside(adata: AnnData, obs: pd.DataFrame, label: str, notes: list[s
 
 
 def _arrays(adata: AnnData) -> list[str]:
-    """Keys that look like proteins, and those of arrays that names in uns fit."""
+    """Keys that look like proteins, and keys of arrays whose number of columns matches names in uns."""
     named = [
         str(key)
         for key, values in adata.obsm.items()
@@ -94,7 +94,7 @@ def _numbers(values: Any) -> sp.csr_matrix | NDArray[np.float64] | None:  # noqa
 
 
 def _have(numbers: sp.csr_matrix | NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which cells have proteins: a row of NaN alone is a cell without."""
+    """Which cells have proteins; a row of only NaN is a cell without."""
     if sp.issparse(numbers):
         return np.ones(numbers.shape[0], dtype=bool)
     return np.asarray(~np.isnan(numbers).all(axis=1))
@@ -115,11 +115,11 @@ def _names(adata: AnnData, key: str) -> pd.Index | None:
     values = adata.obsm[key]
     if isinstance(values, pd.DataFrame):
         return _as_names(values.columns)
-    told = _told(adata, key, (*_NAMES, f"{key}_names"))
-    return _as_names(adata.uns[told]) if told else None
+    source = _told(adata, key, (*_NAMES, f"{key}_names"))
+    return _as_names(adata.uns[source]) if source else None
 
 
 def _told(adata: AnnData, key: str, places: tuple[str, ...]) -> str | None:
-    """Where uns has as many names as an array has columns."""
+    """Keys in uns with as many names as an array has columns."""
     shape = getattr(adata.obsm[key], "shape", ())
     return next((place for place in places if np.shape(adata.uns.get(place)) == shape[1:]), None) if shape[1:] else None

@@ -1,4 +1,4 @@
-"""Every cut-off of the preparation, in one frozen and checked record."""
+"""All cut-offs of the preparation, in one validated, frozen record."""
 
 from __future__ import annotations
 
@@ -11,40 +11,40 @@ from midas.expect import expect
 
 @dataclass(frozen=True)
 class Cutoffs:
-    """What is kept. The defaults for features are those of the paper; those for cells are gentle.
+    """Criteria for keeping cells and features. Defaults for features are those of the paper; those for cells are lenient.
 
     Parameters
     ----------
     min_genes
-        Least number of genes found in a cell; None for 200, or 1% of the measured genes where that is fewer.
+        Minimum number of genes detected in a cell; None for 200, or 1% of the measured genes if that is fewer.
     min_counts
-        Least number of RNA counts of a cell.
+        Minimum number of RNA counts of a cell.
     max_mito
-        Largest share of a cell's RNA counts that may come from mitochondrial genes (names that begin with ``MT-``). None for
-        0.3 where over 10,000 genes were measured, and no limit in a selection of genes, where the share means little. For nuclei
-        and blood less is usual, for heart and muscle more.
+        Maximum share of a cell's RNA counts from mitochondrial genes (names that start with ``MT-``). None for 0.3 if more than
+        10,000 genes were measured, and no limit for a selection of genes, for which the share means little. Lower values are
+        usual for nuclei and blood, higher ones for heart and muscle.
     min_protein_counts
-        Least number of protein counts of a cell, those of isotype controls left out.
+        Minimum number of protein counts of a cell, without isotype controls.
     min_peaks
-        Least number of accessible peaks of a cell; None for 200, or 0.1% of the peaks where that is fewer.
+        Minimum number of accessible peaks of a cell; None for 200, or 0.1% of the peaks if that is fewer.
     min_gene_cells
-        A batch votes for a gene only if at least this share of its cells have it.
+        A batch votes for a gene only if the gene is detected in at least this share of its cells.
     min_gene_counts
-        ... and if it has at least this many counts for each cell of that share.
+        ... and if it has at least this many counts per cell of that share.
     min_measured
-        A gene stays when the batches that vote for it hold more than this share of all cells with RNA ...
+        A gene is kept if the batches that vote for it contain more than this share of all cells with RNA ...
     min_measured_cells
-        ... or more cells than this.
+        ... or more than this number of cells.
     variable_per_batch
-        Number of most variable genes of a batch that enter the ranking.
+        Number of most variable genes per batch that enter the ranking.
     n_genes
-        Number of genes that are kept, best ranked over the batches; genes of proteins come on top.
+        Number of genes to keep, best ranked over the batches; genes that encode measured proteins are kept in addition.
     min_width, max_width
-        Peaks must be wider, and narrower, in base pairs.
+        Peaks must be wider, respectively narrower, than this, in base pairs.
     min_accessibility
-        A peak stays when it is accessible in more than this share of the cells of some batch.
+        A peak is kept if it is accessible in more than this share of the cells of at least one batch.
     binarize
-        Write peaks as 0 and 1. The model does that itself, so that counts can be kept.
+        Whether to write peaks as 0 and 1. The model does that itself, so counts may be kept.
     """
 
     min_genes: int | None = None

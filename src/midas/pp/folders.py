@@ -1,4 +1,4 @@
-"""What a folder holds, however deep: the matrices to read, and those passed over, as Cell Ranger writes several of a sample."""
+"""Find the matrices to read in a folder, at any depth, and skip duplicates, as Cell Ranger writes several per sample."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _MOLECULES = re.compile(r"molecule_info")
 
 
 def in_folder(folder: Path) -> tuple[list[Place], list[str]]:
-    """List the matrices in a folder and the folders in it, and say which of them are passed over.
+    """List the matrices in a folder and its subfolders, and report those that are skipped.
 
-    Of what Cell Ranger and STARsolo write, the filtered cells alone are taken, and the ``.h5`` file rather than the folder of the
-    same name. A folder with matrix.mtx is one sample, whatever else lies in it.
+    Of the output of Cell Ranger and STARsolo, only the filtered cells are used, and the ``.h5`` file rather than the folder of
+    the same name. A folder with matrix.mtx is one sample, whatever else it contains.
 
     Returns
     -------
@@ -30,7 +30,7 @@ def in_folder(folder: Path) -> tuple[list[Place], list[str]]:
     Raises
     ------
     DataFileError
-        When there is nothing to read, or a matrix lacks its companions.
+        If there is nothing to read, or files that belong to a matrix are missing.
     """
     found, beside = _inside(folder)
     kept = [place for place in found if not _MOLECULES.search(_name(place))]
@@ -55,7 +55,7 @@ def in_folder(folder: Path) -> tuple[list[Place], list[str]]:
 
 
 def _inside(folder: Path) -> tuple[list[Place], list[Place]]:
-    """List what could be read, and what lies beside a matrix.mtx."""
+    """List readable files, and the files next to a matrix.mtx."""
     here = find_mtx(folder)
     files = [path for path in sorted(folder.iterdir()) if path.suffix in _FILES and not path.is_dir()]
     if here:
@@ -79,5 +79,5 @@ def _name(place: Place) -> str:
 
 
 def _foreign(place: Place) -> bool:
-    """Whether an .h5 file among those of Cell Ranger is no matrix of cells."""
+    """Whether an .h5 file in Cell Ranger output is not a cell matrix."""
     return isinstance(place, Path) and place.suffix == ".h5" and "bc_matri" not in place.name

@@ -1,4 +1,4 @@
-"""Fragments counted on given peaks, from the file that Cell Ranger and others write."""
+"""Count fragments on given peaks, from fragment files such as those of Cell Ranger."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _LINES = 2_000_000
 
 
 def check_batches_of(fragments: Mapping[str, str | Path], kept: Mapping[str, Batches]) -> None:
-    """Refuse fragments of batches that are not there.
+    """Refuse fragments of batches that do not exist.
 
     Raises
     ------
     ValueError
-        Saying which are.
+        Naming these batches.
     """
     known = {batch for batches in kept.values() for batch in batches}
     strangers = sorted(set(fragments) - known)
@@ -40,16 +40,16 @@ def check_batches_of(fragments: Mapping[str, str | Path], kept: Mapping[str, Bat
 def count_in_batches(
     fragments: Mapping[str, str | Path], peaks: pd.Index, kept: Mapping[str, Batches]
 ) -> dict[str, AnnData]:
-    """Count the fragments of batches in peaks, cell by cell of what the batch is known by.
+    """Count the fragments of batches in peaks, for the cells already known for each batch.
 
     Parameters
     ----------
     fragments
-        By batch, the file.
+        Fragment file of each batch.
     peaks
         As in :func:`count_fragments`.
     kept
-        Batches by modality: their cells, from the peaks first, else from RNA or proteins.
+        Batches by modality: their cells come from the peaks if present, else from RNA or proteins.
     """
     found = {}
     for batch, path in fragments.items():
@@ -62,18 +62,18 @@ def count_in_batches(
 
 
 def count_fragments(path: str | Path, peaks: pd.Index, barcodes: pd.Index) -> AnnData:
-    r"""Count cut sites of fragments in peaks, so that a batch is measured on peaks that others called.
+    r"""Count cut sites of fragments in peaks, so that a batch can be measured on peaks called elsewhere.
 
-    Both ends of a fragment are cut sites, as Cell Ranger counts them. The file is read once, in blocks.
+    Both ends of a fragment are cut sites, as in Cell Ranger. The file is read once, in blocks.
 
     Parameters
     ----------
     path
-        ``fragments.tsv.gz``: chromosome, start, end, barcode; no index is needed.
+        ``fragments.tsv.gz`` with chromosome, start, end, barcode; no index is needed.
     peaks
-        Names of peaks that do not overlap each other (:func:`merge_peaks`).
+        Names of non-overlapping peaks (:func:`merge_peaks`).
     barcodes
-        Cells to count; other barcodes are passed over.
+        Cells to count; other barcodes are ignored.
 
     Returns
     -------
@@ -82,7 +82,7 @@ def count_fragments(path: str | Path, peaks: pd.Index, barcodes: pd.Index) -> An
     Raises
     ------
     DataFileError
-        When the file is missing, damaged, or has none of the barcodes or chromosomes.
+        If the file is missing or damaged, or contains none of the barcodes or chromosomes.
 
     Examples
     --------
@@ -108,9 +108,9 @@ def count_fragments(path: str | Path, peaks: pd.Index, barcodes: pd.Index) -> An
         cell = barcodes.get_indexer(pd.Index(block["barcode"]))
         block["chrom"] = spelled_like(block["chrom"], chroms)
         seen = (seen[0] | set(block["chrom"].unique()), seen[1] + int((cell >= 0).sum()))
-        mine = block[cell >= 0]
+        matched = block[cell >= 0]
         for column, shift in (("start", 0), ("end", -1)):
-            at = _within(mine["chrom"], mine[column].to_numpy() + shift, place)
+            at = _within(matched["chrom"], matched[column].to_numpy() + shift, place)
             hit = at >= 0
             ones = np.ones(int(hit.sum()), dtype=np.float32)
             total = csr(total + sp.csr_matrix((ones, (cell[cell >= 0][hit], order[at[hit]])), shape=shape))
@@ -140,15 +140,15 @@ def _blocks(path: Path) -> Iterator[pd.DataFrame]:
 
 
 def _within(chroms: pd.Series, sites: NDArray[np.int64], place: pd.DataFrame) -> NDArray[np.int64]:
-    """Peak of each site, -1 for none."""
+    """Index of the peak that contains each site, -1 for none."""
     found = np.full(len(sites), -1, dtype=np.int64)
     first = place.groupby("chrom", sort=False).indices
     for chrom, rows in chroms.reset_index(drop=True).groupby(chroms.to_numpy(), sort=False).indices.items():
         if chrom in first:
-            mine = first[chrom]
-            at = np.searchsorted(place["start"].to_numpy()[mine], sites[rows], side="right") - 1
-            fits = (at >= 0) & (sites[rows] < place["end"].to_numpy()[mine][at])
-            found[rows[fits]] = mine[at[fits]]
+            on_chromosome = first[chrom]
+            at = np.searchsorted(place["start"].to_numpy()[on_chromosome], sites[rows], side="right") - 1
+            fits = (at >= 0) & (sites[rows] < place["end"].to_numpy()[on_chromosome][at])
+            found[rows[fits]] = on_chromosome[at[fits]]
     return found
 
 

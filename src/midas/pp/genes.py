@@ -1,4 +1,4 @@
-"""Which genes to keep: those that are found, measured by enough cells, and variable in many batches."""
+"""Gene selection: genes that are detected, measured in enough cells, and variable in many batches."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import scipy.sparse as sp
     from numpy.typing import NDArray
 
-# With fewer genes that vary, the local regression of the trend has too little to go by, and its library may crash.
+# With fewer variable genes, the local regression of the trend has too few points, and its library may crash.
 _FEWEST = 100
 
 
@@ -33,9 +33,9 @@ class GeneSelection:
     genes
         The chosen ones, sorted by name.
     table
-        One row per gene of any batch: ``batches`` that measured it, ``votes`` (batches in which enough cells have it),
-        ``cells`` of these batches, ``variable`` (batches in which it is among the most variable), ``rank`` (the median
-        over these), ``protein`` (kept for a protein) and ``kept``.
+        One row per gene of any batch: ``batches`` that measured it, ``votes`` (batches in which enough cells have it), ``cells``
+        of these batches, ``variable`` (batches in which it is among the most variable), ``rank`` (its median over these),
+        ``protein`` (kept because it encodes a protein) and ``kept``.
     notes
         One sentence each.
     """
@@ -46,26 +46,26 @@ class GeneSelection:
 
 
 def select_genes(batches: Batches, *, keep: Iterable[str] = (), cutoffs: Cutoffs | None = None) -> GeneSelection:
-    """Choose genes over batches, from raw counts; nothing is changed.
+    """Select genes over batches, from raw counts; the input is not changed.
 
-    A batch votes for a gene that at least 1% of its cells have, with at least two counts for each cell of that 1%. Genes stay
-    whose voting batches hold over half of all cells, or over 5,000. Of these, each batch ranks its 5,000 most variable
-    (scanpy's ``seurat_v3``); the 4,000 that are among them in most batches, the better median rank first, are kept. Genes of
-    proteins are kept in any case. Every number is a field of :class:`Cutoffs`.
+    A batch votes for a gene if at least 1% of its cells have it, with at least two counts per cell of that 1%. Genes are kept if
+    the batches that vote for them contain more than half of all cells, or more than 5,000. Each batch then ranks its 5,000 most
+    variable of these (scanpy's ``seurat_v3``); the 4,000 genes that are among them in most batches are kept, ties broken by
+    median rank. Genes that encode measured proteins are always kept. Every number is a field of :class:`Cutoffs`.
 
     Parameters
     ----------
     batches
-        AnnData of RNA by batch, genes named alike (:func:`match_genes`).
+        AnnData of RNA by batch, with consistent gene names (:func:`match_genes`).
     keep
-        Genes of the measured proteins.
+        Genes that encode the measured proteins.
     cutoffs
-        The defaults when None.
+        Cut-offs; the defaults if None.
 
     Raises
     ------
     ValueError
-        When no gene is left.
+        If no gene is left.
 
     Examples
     --------
@@ -104,7 +104,7 @@ def select_genes(batches: Batches, *, keep: Iterable[str] = (), cutoffs: Cutoffs
 
 
 def _left_out(table: pd.DataFrame, enough: pd.Series, total: int, cutoffs: Cutoffs) -> list[str]:
-    """Say why genes are not kept, each counted once."""
+    """State why genes are not kept, counting each gene once."""
     gone, voted = ~table["kept"], table["votes"] > 0
     least = int(min(cutoffs.min_measured * total, cutoffs.min_measured_cells))
     share, counts = f"{100 * cutoffs.min_gene_cells:.3g}%", cutoffs.min_gene_counts
@@ -120,7 +120,7 @@ def _left_out(table: pd.DataFrame, enough: pd.Series, total: int, cutoffs: Cutof
 
 
 def _found(adata: AnnData, cutoffs: Cutoffs) -> NDArray[np.bool_]:
-    """Genes that enough cells of a batch have, with enough counts."""
+    """Genes detected in enough cells of a batch, with enough counts."""
     counts = csr(adata.X)
     cells = np.bincount(counts.indices[counts.data > 0], minlength=adata.n_vars)
     least = cutoffs.min_gene_cells * adata.n_obs
@@ -130,7 +130,7 @@ def _found(adata: AnnData, cutoffs: Cutoffs) -> NDArray[np.bool_]:
 
 
 def _rank(batches: Batches, table: pd.DataFrame, enough: pd.Series, cutoffs: Cutoffs) -> list[str]:
-    """Fill in `variable` and `rank`; nothing has to be ranked when all genes are kept."""
+    """Fill in `variable` and `rank`; no ranking is needed if all genes are kept."""
     if int(enough.sum()) <= cutoffs.n_genes:
         return []
     ranks, odd = [], []
@@ -149,7 +149,7 @@ def _rank(batches: Batches, table: pd.DataFrame, enough: pd.Series, cutoffs: Cut
 
 
 def _variability(adata: AnnData, n: int) -> tuple[pd.Series, bool]:
-    """Rank of the `n` most variable genes, 0 first; whether the plain dispersion had to do."""
+    """Ranks of the `n` most variable genes, 0 first, and whether plain dispersion was the fallback."""
     counts = csr(adata.X).astype(np.float64)
     mean = np.asarray(counts.mean(0)).ravel()
     variance = np.asarray(counts.multiply(counts).mean(0)).ravel() - mean**2
@@ -163,7 +163,7 @@ def _variability(adata: AnnData, n: int) -> tuple[pd.Series, bool]:
 
 
 def _seurat_rank(counts: sp.csr_matrix, names: pd.Index, n: int) -> pd.Series | None:
-    """Ranks by variance over its trend; None when the trend cannot be fitted."""
+    """Ranks by variance relative to its trend; None if the trend cannot be fitted."""
     with needs("scanpy and scikit-misc", "prepare"):
         import scanpy as sc  # noqa: PLC0415 - optional, and slow to import
         import skmisc.loess  # noqa: F401, PLC0415 - what seurat_v3 needs
@@ -173,7 +173,7 @@ def _seurat_rank(counts: sp.csr_matrix, names: pd.Index, n: int) -> pd.Series | 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             table = sc.pp.highly_variable_genes(bare, flavor="seurat_v3", n_top_genes=n, inplace=False)
-    except ValueError:  # what loess says when points coincide
+    except ValueError:  # raised by loess if points coincide
         return None
     rank: pd.Series = table["highly_variable_rank"].dropna()
     return rank if len(rank) else None

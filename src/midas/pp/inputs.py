@@ -1,4 +1,4 @@
-"""What the user gave, sorted out: which files, which batches, which modalities; raw counts checked."""
+"""Resolve the user's input into files, batches and modalities, and check for raw counts."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
 PrepareInput: TypeAlias = str | Path | AnnData | MuData
 
-BATCH_KEY = "batch"  # the column where none is named, and that of the mosaic
-# Names that say nothing about the sample: the folder above has the better one.
+BATCH_KEY = "batch"  # default column of the input, and column of the mosaic
+# Names that do not identify the sample: the parent folder has a better one.
 _GENERIC = {
     "filtered_feature_bc_matrix",
     "raw_feature_bc_matrix",
@@ -59,26 +59,25 @@ def collect(
     batch_key: str | None = "batch",
     layer: Layer = None,
 ) -> list[Sample]:
-    """Read everything; one sample for each modality of each batch.
+    """Read all sources; returns one sample for each modality of each batch.
 
     Parameters
     ----------
     sources
-        Files, folders and objects. In a dict the key is the batch, unless all keys are modalities (``{"rna": adata, ...}``):
-        then it is one object, as a dict of AnnData by modality is under a batch. A text ``name=path`` names the batch likewise;
-        the same name may be given twice, for files that hold different modalities of the same cells. Without a name the batch
-        is what ``obs[batch_key]`` says, or else is called like the file.
+        Files, folders and objects. In a dict the key is the batch, unless all keys are modalities (``{"rna": adata, ...}``): then
+        the dict is one object, like a dict of AnnData by modality under a batch. A string ``name=path`` also names the batch; the
+        same name may be given twice, for files with different modalities of the same cells. Without a name, the batch is taken
+        from ``obs[batch_key]``, or else from the file name.
     batch_key
-        Column of obs that names batches, in ``.h5ad`` and ``.h5mu`` files and objects. Any but the usual ``batch`` must be in
-        some of them. None when each file or object is one batch.
+        Column of obs that names batches, in ``.h5ad`` and ``.h5mu`` files and objects. Any column other than the default
+        ``batch`` must exist in at least one of them. None if each file or object is one batch.
     layer
-        Layer that holds the counts in these, or a dict of layers by modality (X in those left out); X where there is no such
-        layer.
+        Layer of these with the counts, or a dict of layers by modality (X for modalities left out); X if there is no such layer.
 
     Raises
     ------
     DataFileError, CountsError, TypeError, ValueError
-        When something cannot be read, is not raw counts, or is there twice.
+        If something cannot be read, is not raw counts, or is given twice.
     """
     if isinstance(sources, str | Path | AnnData | MuData):
         sources = [sources]
@@ -120,7 +119,7 @@ def collect(
 
 
 def _by_modality(layer: Layer) -> dict[str, str]:
-    """Layer of the counts in each modality that has them in one."""
+    """Layer of the counts in each modality, for those that store them in one."""
     named = layer if isinstance(layer, Mapping) else dict.fromkeys(PRESETS, layer)
     strangers = [name for name in named if canonical(name) not in PRESETS]
     if strangers:
@@ -130,7 +129,7 @@ def _by_modality(layer: Layer) -> dict[str, str]:
 
 
 def named(source: PrepareInput) -> tuple[str | None, PrepareInput]:
-    """Split ``name=path``; a path that exists is never split."""
+    """Split ``name=path``; an existing path is never split."""
     if isinstance(source, str) and "=" in source and not Path(source).exists():
         name, path = source.split("=", 1)
         return name, path
@@ -139,20 +138,20 @@ def named(source: PrepareInput) -> tuple[str | None, PrepareInput]:
 
 @dataclass(frozen=True)
 class _Opened:
-    """What one file or object holds.
+    """Content of one file or object.
 
     Attributes
     ----------
     data
-        All of it.
+        The object.
     label
-        What to call it in messages.
+        Name used in messages.
     kind
-        Of the file, in words.
+        Type of file, in words.
     batch
-        Name of its batch if nothing better is said.
+        Name of its batch by default.
     notes
-        What the user should know.
+        Messages for the user.
     """
 
     data: AnnData | MuData
@@ -199,13 +198,13 @@ def _read(place: Path | MtxFiles) -> _Opened:
 
 
 def _batch_name(path: Path) -> str:
-    """Name of the file without endings, or of a folder above it when that says nothing."""
+    """Name of the file without extensions, or of a parent folder if it does not identify the sample."""
     for place in (path, *path.absolute().parents):
         name = place.name.removesuffix(".gz")
         for ending in (".h5", ".h5ad", ".h5mu"):
             name = name.removesuffix(ending)
         for generic in sorted(_GENERIC - {""}, key=len, reverse=True):
-            # Only a word of its own: "discount" is a name, "d1_count" is one with a word behind.
+            # Only as a separate word: "discount" is a name, "d1_count" is a name followed by such a word.
             name = re.sub(rf"(^|[._\- ]){generic}$", "", name).rstrip("._- ")
         if name:
             return name
@@ -213,7 +212,7 @@ def _batch_name(path: Path) -> str:
 
 
 def _samples(opened: _Opened, name: str | None, batch_key: str | None, layers: Mapping[str, str]) -> list[Sample]:
-    """Cut one object by modality and batch, and check its counts, which are in `layers` of some modalities."""
+    """Split one object by modality and batch, and check its counts, which some modalities store in `layers`."""
     data, label, kind, notes = opened.data, opened.label, opened.kind, list(opened.notes)
     if isinstance(data, AnnData) and not opened.layers.intersection(layers.values()):
         data = _raw_counts(data, label, notes)
@@ -251,7 +250,7 @@ def _samples(opened: _Opened, name: str | None, batch_key: str | None, layers: M
 def _modalities(
     data: AnnData | MuData, label: str, notes: list[str]
 ) -> tuple[dict[str, tuple[AnnData, pd.DataFrame]], str | None]:
-    """Give the modalities with the columns of their cells, and the key of obsm that proteins were taken from, if any were."""
+    """Return the modalities with their cells' columns, and the obsm key from which proteins were taken, if any."""
     own = {name: (adata, _obs(data, adata)) for name, adata in by_modality(data).items()}
     if "adt" not in own:
         for adata, obs in own.values() if isinstance(data, MuData) else [(data, data.obs)]:
@@ -264,25 +263,25 @@ def _modalities(
 def _with_batch(
     obs: pd.DataFrame, batch: NDArray[np.object_], batch_key: str | None, label: str, notes: list[str], *, named: bool
 ) -> pd.DataFrame:
-    """Columns of the cells, the batch in `batch_key`; the mosaic's own column of batches is left free."""
-    told = obs.copy()
-    if BATCH_KEY in told.columns:
-        own = told.pop(BATCH_KEY)
+    """Columns of the cells, with the batch in `batch_key`; the mosaic's own batch column is left free."""
+    table = obs.copy()
+    if BATCH_KEY in table.columns:
+        own = table.pop(BATCH_KEY)
         if (as_text(own) != batch).any():
-            told[INPUT_BATCH] = own
+            table[INPUT_BATCH] = own
             notes.append(f"{label}: its column {BATCH_KEY!r} is kept as {INPUT_BATCH!r}, as it names other batches.")
-    if batch_key not in {None, BATCH_KEY} and not (named and batch_key in told.columns):
-        told[batch_key] = [_written(one) for one in batch]
-    return told
+    if batch_key not in {None, BATCH_KEY} and not (named and batch_key in table.columns):
+        table[batch_key] = [_written(one) for one in batch]
+    return table
 
 
 def _written(batch: str) -> str:
-    """Name of a batch without slashes, which would part the names of columns in the file."""
+    """Name of a batch without slashes, which would split column names in the file."""
     return batch.replace("/", "_")
 
 
 def _told_apart(names: pd.Index, data: AnnData | MuData, label: str, notes: list[str]) -> pd.Index:
-    """Number the cells of one batch that share a name, unless modalities are to be matched by it."""
+    """Number the cells of one batch that share a name, unless modalities are to be matched by name."""
     if names.is_unique:
         return names
     if isinstance(data, MuData):
@@ -296,7 +295,7 @@ def _told_apart(names: pd.Index, data: AnnData | MuData, label: str, notes: list
 
 
 def _raw_counts(adata: AnnData, label: str, notes: list[str]) -> AnnData:
-    """Take the counts from ``raw`` where X was normalised and raw was not."""
+    """Use the counts in ``raw`` if X was normalised and raw was not."""
     if adata.raw is None or (adata.X is not None and _whole(adata.X)) or not _whole(adata.raw.X):
         return adata
     notes.append(f"{label}: X is no counts; the counts were taken from raw.")
@@ -309,7 +308,7 @@ def _whole(matrix: Any) -> bool:  # noqa: ANN401 - whatever AnnData holds
 
 
 def _checked(adata: AnnData, modality: str, label: str, layer: str | None) -> sp.csr_matrix:
-    """Find the counts, in `layer` if it is there, and refuse what is none, saying so where it is not."""
+    """Find the counts, in `layer` if it exists, and refuse values that are not counts, mentioning a missing layer."""
     part = Part(modality, adata, f"{label}, {modality}", pd.Series("", index=adata.obs_names))
     counts = counts_of(part, layer if layer in adata.layers else None)
     try:
@@ -331,7 +330,7 @@ def _obs(data: AnnData | MuData, adata: AnnData) -> pd.DataFrame:
             at = data.obs_names.get_indexer(adata.obs_names)
         if at is not None:
             for column in data.obs.columns:
-                if ":" not in str(column):  # copies of the modalities' own columns
+                if ":" not in str(column):  # these are copies of the modalities' own columns
                     own[column] = data.obs[column].array[at]
     return own
 
@@ -343,7 +342,7 @@ def _batch(
     if name is not None or batch_key is None or batch_key not in obs.columns:
         return np.full(len(obs), name or fallback, dtype=object)
     batch = as_text(obs[batch_key])
-    missing = obs[batch_key].isna().to_numpy() | (batch == "")  # files may write a missing text as ""
+    missing = obs[batch_key].isna().to_numpy() | (batch == "")  # files may store missing text as ""
     if missing.any():
         msg = f"{label}: expected a batch for every cell in {batch_key!r}, found {int(missing.sum()):,} without."
         raise ValueError(msg)
@@ -373,7 +372,7 @@ def _check_once(samples: list[Sample], batch_key: str | None) -> None:
             continue
         if max(len(batches[other.source]), len(batches[sample.source])) == 1:
             advice = f"Name the batches apart: {sample.batch}_1={other.source} {sample.batch}_2={sample.source}"
-        else:  # a name would make one batch of all that are in the file
+        else:  # a name would merge all batches in the file into one
             advice = f"Give them different names in the column {batch_key!r} of obs, as they hold several batches."
         msg = (
             f"Expected one {sample.modality} matrix for batch {sample.batch!r}, found two: {other.source} and {sample.source}. "

@@ -1,4 +1,4 @@
-"""Prepared batches put into one mosaic, with a mask of the features that each batch measured."""
+"""Join prepared batches into one mosaic, with masks of the features that each batch measured."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ _TOLD = ("original_name", "feature_types", "genome", "interval")
 def join_batches(
     modalities: Mapping[str, Batches], *, features: Mapping[str, pd.Index] | None = None, batch_key: str = "batch"
 ) -> md.MuData:
-    """Make a mosaic of batches.
+    """Join batches into a mosaic.
 
     Parameters
     ----------
     modalities
-        AnnData by batch, by modality. Cells of one batch are matched over modalities by name.
+        AnnData by modality and batch. Cells of one batch are matched across modalities by name.
     features
-        Features to keep, in this order; all when a modality is not named.
+        Features to keep, in this order; all features for modalities that are not included.
     batch_key
-        Column of obs that will name the batch.
+        Column of obs to store the batch in.
 
     Returns
     -------
-    MuData with float32 CSR counts. ``obs`` has the batch and the barcode; names of cells are barcodes where these are unique
-    over all batches, else ``<batch>_<barcode>``. ``var["measured_<batch>"]`` says which features a batch measured; the counts of
-    the others are 0. Columns of obs and arrays of obsm are carried along, missing where a batch lacks them.
+    MuData with float32 CSR counts. ``obs`` has the batch and the barcode; cells are named by barcode if barcodes are unique over
+    all batches, else ``<batch>_<barcode>``. ``var["measured_<batch>"]`` marks the features that a batch measured; counts of the
+    others are 0. Columns of obs and arrays of obsm are kept, with missing values where a batch lacks them.
 
     Examples
     --------
@@ -71,7 +71,7 @@ def join_batches(
 
 
 def _in_order(obs: pd.DataFrame, tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Columns that were categories in every table become these again, in their order."""
+    """Restore columns that were categorical in every table, with the categories in order."""
     for column in obs.columns:
         kind = joint_categories(table[column] for table in tables if column in table.columns)
         if kind is not None and kind.categories.dtype == object and set(obs[column].dropna()) <= set(kind.categories):
@@ -109,7 +109,7 @@ def _joined(batches: Batches, wanted: pd.Index | None) -> ad.AnnData:
 
 
 def _var(batches: Batches) -> pd.DataFrame:
-    """Columns of all batches, the first that tells counts; and the masks."""
+    """Columns of var from all batches, the first one taking precedence, and the masks."""
     found: pd.DataFrame | None = None
     for adata in batches.values():
         own = adata.var.drop(columns=[c for c in _TOLD if c in adata.var.columns])
@@ -123,7 +123,7 @@ def _var(batches: Batches) -> pd.DataFrame:
 
 
 def _obs(mdata: md.MuData, parts: Mapping[str, ad.AnnData], batch_key: str) -> pd.DataFrame:
-    """Columns of obs that modalities share; what was measured in one modality stays there."""
+    """Columns of obs shared by modalities; what was measured in one modality stays there."""
     obs = pd.DataFrame(index=mdata.obs_names)
     for adata in parts.values():
         for column in adata.obs.columns:

@@ -1,4 +1,4 @@
-"""A query named as a trained model names its features, and only these kept."""
+"""Match a query's features to those of a trained model, and keep only these."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from midas.pp.regions import natural_order, regions, spelled_like
 from midas.pp.samples import Batches, Step, csr, listed, members, summed
 from midas.text import counted
 
-_FEW = 0.1  # share of the features that could be the model's, under which they may be something else
-_MODEL = "the model"  # stands among the batches, so that names are matched with its own, too
+_FEW = 0.1  # if a smaller share of the features matches, they may be something else
+_MODEL = "the model"  # key among the batches, so that names are also matched with the model's own
 
 
 def named_as_model(
@@ -33,23 +33,23 @@ def named_as_model(
     symbols: Mapping[str, str] | None = None,
     fragments: Mapping[str, str | Path] | None = None,
 ) -> tuple[dict[str, Batches], list[str]]:
-    """Give every modality the model's features, by its names; what the model lacks is left out.
+    """Map every modality to the model's features and names; features that the model lacks are left out.
 
-    Genes are matched by ID, symbol, and symbol without regard to case, proteins by the table, whatever product they are of.
-    Counts of peaks are summed onto the model's peaks that they overlap most.
+    Genes are matched by ID, symbol, and case-insensitive symbol; proteins by the table, regardless of product. Counts of each
+    peak are added to the model's peak that it overlaps most.
 
     Parameters
     ----------
     kept
         Batches by modality.
     schema
-        Of the model.
+        Schema of the model.
     table
-        Names of proteins.
+        Table of protein names.
     symbols
-        Of Ensembl IDs.
+        Symbol of each Ensembl ID.
     fragments
-        By batch, the file of fragments to count on the model's peaks instead.
+        Fragment file by batch, to be counted on the model's peaks instead.
 
     Returns
     -------
@@ -58,7 +58,7 @@ def named_as_model(
     Raises
     ------
     ValueError
-        When no feature of any modality is the model's.
+        If no feature of any modality is one of the model's.
     """
     check_batches_of(fragments or {}, kept)
     ways: dict[str, Callable[[Batches, pd.Index], Step]] = {
@@ -90,46 +90,44 @@ def named_as_model(
         )
         notes.append(f"Features of {name}: {n:,} of the model's {len(own):,} are in the data.{few}")
     if not found:
-        theirs = "; ".join(f"{name}: {listed(list(part.features), 3)}" for name, part in schema.modalities.items())
-        msg = (
-            f"Expected features of the model ({theirs}), found none. Is it a model of other data, or of another genome?"
-        )
+        expected = "; ".join(f"{name}: {listed(list(part.features), 3)}" for name, part in schema.modalities.items())
+        msg = f"Expected features of the model ({expected}), found none. Is it a model of other data, or of another genome?"
         raise ValueError(msg)
     return found, notes
 
 
 def _most(batches: Batches) -> int:
-    """Features of the batch that has most."""
+    """Features of the batch with the most features."""
     return max((adata.n_vars for adata in batches.values()), default=0)
 
 
 def _genes(batches: Batches, own: pd.Index, symbols: Mapping[str, str] | None) -> Step:
-    """Name genes as the model does, and say how many differ from its names in case or punctuation alone."""
+    """Name genes as in the model, and report how many differ from its names only in case or punctuation."""
     step = _by_name(batches, own, lambda both: match_genes(both, symbols=symbols))
-    notes = [note for note in step.notes if ANY_SPELLING not in note]  # of batches among each other
+    notes = [note for note in step.notes if ANY_SPELLING not in note]  # that note compares the batches with each other
     for batch, adata in step.batches.items():
         names, was = adata.var_names, pd.Index(adata.var["original_name"].astype(str))
         n = int(((names != was) & (letters_of(names) == letters_of(was))).sum())
         if n:
             also = " Most of its genes: is it another species?" if n > adata.n_vars / 2 else ""
-            said = counted(n, "gene was", "genes were")
-            notes.append(f"Batch {batch!r}: {said} matched with the model's {ANY_SPELLING}.{also}")
+            count = counted(n, "gene was", "genes were")
+            notes.append(f"Batch {batch!r}: {count} matched with the model's {ANY_SPELLING}.{also}")
     return Step(step.batches, tuple(notes))
 
 
 def _by_name(batches: Batches, own: pd.Index, match: Callable[[Batches], Step]) -> Step:
-    """Match names among batches and with the model's, and write them as the model does."""
+    """Match names among batches and with the model's, and spell them as in the model."""
     model = AnnData(np.empty((0, len(own)), dtype=np.float32), var=pd.DataFrame(index=own.astype(str)))
     step = match({**batches, _MODEL: model})
-    theirs = step.batches[_MODEL].var["original_name"].astype(str).to_dict()
+    model_names = step.batches[_MODEL].var["original_name"].astype(str).to_dict()
     exact = set(own.astype(str))
     out = {}
     for batch, adata in step.batches.items():
         if batch == _MODEL:
             continue
-        # A name that is the model's own, letter for letter, is beyond doubt.
+        # An exact match with one of the model's names is unambiguous.
         was = adata.var["original_name"].astype(str)
-        names = [old if old in exact else theirs.get(name) for name, old in zip(adata.var_names, was, strict=True)]
+        names = [old if old in exact else model_names.get(name) for name, old in zip(adata.var_names, was, strict=True)]
         known = np.array([name is not None for name in names])
         out[batch] = summed(
             adata[:, known].copy(), pd.Index([name for name in names if name is not None], dtype=object)
@@ -155,24 +153,24 @@ def _by_place(
         var = pd.DataFrame(index=pd.Index(names[there].astype(str)))
         out[batch] = AnnData(counts, obs=adata.obs.copy(), var=var, obsm=dict(adata.obsm))
     counted = count_in_batches(fragments, names, kept)
-    said = f"fragments were counted on all {len(names):,} of the model's peaks."
-    return Step({**out, **counted}, (*notes, *(f"Batch {batch!r}: {said}" for batch in counted)))
+    note = f"fragments were counted on all {len(names):,} of the model's peaks."
+    return Step({**out, **counted}, (*notes, *(f"Batch {batch!r}: {note}" for batch in counted)))
 
 
 def _most_overlapped(table: pd.DataFrame, union: pd.DataFrame) -> NDArray[np.int64]:
-    """Find the region of the union (sorted) that each region shares most with; -1 where it meets none."""
+    """For each region, find the region of the union (sorted) that it overlaps most; -1 for none."""
     best, code = np.zeros(len(table), dtype=np.int64), np.full(len(table), -1, dtype=np.int64)
     for chrom, rows in table.groupby("chrom", sort=False).indices.items():
-        mine = np.flatnonzero((union["chrom"] == chrom).to_numpy())
-        if not len(mine):
+        on_chromosome = np.flatnonzero((union["chrom"] == chrom).to_numpy())
+        if not len(on_chromosome):
             continue
-        start, end = (union[column].to_numpy()[mine] for column in ("start", "end"))
+        start, end = (union[column].to_numpy()[on_chromosome] for column in ("start", "end"))
         a, b = (table[column].to_numpy()[rows] for column in ("start", "end"))
         first = np.maximum(np.searchsorted(start, a, side="right") - 1, 0)
         last = np.searchsorted(start, b, side="left")
         for further in range(int((last - first).max(initial=0))):
-            at = np.minimum(first + further, len(mine) - 1)
+            at = np.minimum(first + further, len(on_chromosome) - 1)
             shared = np.minimum(b, end[at]) - np.maximum(a, start[at])
             better = (first + further < last) & (shared > best[rows])
-            best[rows[better]], code[rows[better]] = shared[better], mine[at[better]]
+            best[rows[better]], code[rows[better]] = shared[better], on_chromosome[at[better]]
     return code

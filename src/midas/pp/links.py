@@ -1,4 +1,4 @@
-"""Which peaks may regulate which genes: by distance on the genome, or by a table."""
+"""Links from peaks to the genes they may regulate: by genomic distance, or from a table."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def read_genes(gtf: str | Path) -> pd.DataFrame:
     Raises
     ------
     DataFileError
-        When it is missing, or holds no genes.
+        If it is missing, or contains no genes.
 
     Examples
     --------
@@ -60,29 +60,29 @@ def link_peaks(
     downstream: int = 0,
     only: pd.Index | None = None,
 ) -> pd.DataFrame:
-    """Link peaks to genes whose body, extended at its start and end, they overlap.
+    """Link peaks to genes whose body, extended upstream and downstream, they overlap.
 
     Parameters
     ----------
     peaks
         Names of peaks in any notation.
     genes
-        GTF file, or a frame as :func:`read_genes` gives it; or a frame with the columns `peak` and `gene` (and possibly
-        `distance`), whose links are taken as they are.
+        GTF file, or a frame as returned by :func:`read_genes`; or a frame with the columns `peak` and `gene` (optionally
+        `distance`), whose links are used as they are.
     upstream, downstream
-        Base pairs before the gene's start and after its end, seen along its strand.
+        Base pairs upstream of the gene's start and downstream of its end, along its strand.
     only
-        Genes of interest, in whose spelling the links are written; case is not regarded.
+        Genes of interest, which also define the spelling in the result; matched case-insensitively.
 
     Returns
     -------
-    One row per link: `peak`, `gene`, `distance` from the peak's middle to the gene's start in base pairs; the nearest gene of
-    each peak first.
+    One row per link: `peak`, `gene`, and `distance` from the peak's centre to the gene's start in base pairs; for each peak, the
+    nearest gene comes first.
 
     Raises
     ------
     DataFileError, ValueError
-        When a file is no GTF, the columns are missing, or no chromosome is shared.
+        If a file is not a GTF, columns are missing, or no chromosome is shared.
 
     Examples
     --------
@@ -114,13 +114,13 @@ def link_peaks(
 
 
 def nearest_gene(peaks: pd.Index, links: pd.DataFrame) -> list[str]:
-    """The first gene that each peak is linked to, ``""`` for none."""
+    """First gene linked to each peak, ``""`` for none."""
     first = links.drop_duplicates("peak").set_index("peak")["gene"]
     return [str(gene) for gene in first.reindex(peaks).fillna("")]
 
 
 def _given(peaks: pd.Index, table: pd.DataFrame) -> pd.DataFrame:
-    """Links of a table, whose peaks may be those of one batch: they go to the joint peaks that they overlap."""
+    """Links of a table. Its peaks may be those of one batch: they are mapped to the joint peaks that they overlap."""
     with needs("bioframe", "prepare"):
         import bioframe  # noqa: PLC0415 - optional
     own = regions(pd.Index(table["peak"].astype(str)), "links")

@@ -1,4 +1,4 @@
-"""Folders of matrix.mtx, barcodes.tsv and features.tsv, in all the forms in which they are handed on."""
+"""Folders with matrix.mtx, barcodes.tsv and features.tsv, in all common variants."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FEATURES = ("features.tsv", "genes.tsv", "peaks.bed")
 
 @dataclass(frozen=True)
 class MtxFiles:
-    """The three files of one matrix; `prefix` is what stands before their usual names."""
+    """The three files of one matrix; `prefix` is the part before their usual names."""
 
     folder: Path
     prefix: str
@@ -29,18 +29,18 @@ class MtxFiles:
 
 
 def find_mtx(folder: Path) -> list[MtxFiles]:
-    """List the matrices that lie in a folder itself: one, or several with prefixes.
+    """List the matrices directly in a folder: one, or several with prefixes.
 
     Raises
     ------
     DataFileError
-        When barcodes or features of a matrix are missing.
+        If barcodes or features of a matrix are missing.
     """
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         match = _MATRIX.match(path.name)
         if match:
-            found.setdefault(match["prefix"], path)  # the plain file stands before its .gz
+            found.setdefault(match["prefix"], path)  # the uncompressed file takes precedence over its .gz
     return [_beside(folder, prefix, matrix) for prefix, matrix in found.items()]
 
 
@@ -60,12 +60,12 @@ def _beside(folder: Path, prefix: str, matrix: Path) -> MtxFiles:
 
 
 def read_mtx(files: MtxFiles) -> AnnData:
-    """Read one matrix: ``var`` has `gene_ids` and `feature_types`, as files of 10x Genomics have them.
+    """Read one matrix; ``var`` has `gene_ids` and `feature_types`, as in files of 10x Genomics.
 
     Raises
     ------
     DataFileError
-        When the files are damaged, or their numbers of rows and columns do not fit each other.
+        If the files are damaged, or their numbers of rows and columns do not match.
     """
     try:
         counts = csr(mmread(files.matrix).T)

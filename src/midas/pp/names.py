@@ -1,4 +1,4 @@
-"""One gene, one name: symbols and Ensembl IDs of all batches matched, with versions, case and repeats seen to."""
+"""Unify gene names over batches: match symbols and Ensembl IDs, handling versions, case and repeats."""
 
 from __future__ import annotations
 
@@ -29,28 +29,28 @@ _ID_COLUMNS = ("gene_ids", "gene_id", "ensembl_id", "feature_id", "ensembl")
 
 
 def match_genes(batches: Batches, *, symbols: Mapping[str, str] | None = None) -> Step:
-    """Give each gene one name in all batches.
+    """Give each gene the same name in all batches.
 
-    Names may be symbols or Ensembl IDs, with or without version (``ENSG00000156738.18``); a batch may have both, one as names
-    and the other in a column of var. Genes are matched by ID where there is one, else by symbol, else by symbol without regard
-    to case and punctuation (R writes ``HLA.DRA``). IDs become symbols where any batch, or `symbols`, tells the symbol. Counts
-    of names that occur more than once in a batch are summed.
+    Names may be symbols or Ensembl IDs, with or without version (``ENSG00000156738.18``); a batch may have both, one as names and
+    the other in a column of var. Genes are matched by ID if available, else by symbol, else by symbol ignoring case and
+    punctuation (R writes ``HLA.DRA``). IDs are replaced by symbols if any batch, or `symbols`, provides them. Counts of names
+    that occur more than once in a batch are summed.
 
     Parameters
     ----------
     batches
         AnnData of RNA by batch.
     symbols
-        Symbol of each Ensembl ID (without version), for data that have IDs alone.
+        Symbol of each Ensembl ID (without version), for data that have only IDs.
 
     Returns
     -------
-    The batches with the new names; the old ones are in ``var["original_name"]``.
+    The batches with the new names; the original ones are in ``var["original_name"]``.
 
     Raises
     ------
     ValueError
-        When the batches are of different species.
+        If the batches are from different species.
 
     Examples
     --------
@@ -76,16 +76,16 @@ def match_genes(batches: Batches, *, symbols: Mapping[str, str] | None = None) -
         folded = int((final != names[batch]).sum())
         if folded:
             also = " Most of its genes: is it another species?" if folded > len(final) / 2 else ""
-            said = counted(folded, "gene was", "genes were")
-            notes.append(f"Batch {batch!r}: {said} matched {ANY_SPELLING}.{also}")
+            count = counted(folded, "gene was", "genes were")
+            notes.append(f"Batch {batch!r}: {count} matched {ANY_SPELLING}.{also}")
         unnamed = int(final.str.match(_ENSEMBL).sum())
         if unnamed:
-            said = counted(unnamed, "Ensembl ID has", "Ensembl IDs have")
-            notes.append(f"Batch {batch!r}: {said} no known symbol: left as found.")
+            count = counted(unnamed, "Ensembl ID has", "Ensembl IDs have")
+            notes.append(f"Batch {batch!r}: {count} no known symbol: left as found.")
         repeated = final[final.duplicated()].unique().tolist()
         if repeated:
-            said = counted(len(repeated), "repeated gene name", "repeated gene names")
-            notes.append(f"Batch {batch!r}: counts of {said} were summed: {listed(repeated)}.")
+            count = counted(len(repeated), "repeated gene name", "repeated gene names")
+            notes.append(f"Batch {batch!r}: counts of {count} were summed: {listed(repeated)}.")
         made = adata.copy()
         made.var["original_name"] = adata.var_names.astype(str)
         out[batch] = summed(made, final)
@@ -93,7 +93,7 @@ def match_genes(batches: Batches, *, symbols: Mapping[str, str] | None = None) -
 
 
 def _table(adata: AnnData) -> pd.DataFrame:
-    """Columns `symbol` and `id` (without version), None where not known."""
+    """Columns `symbol` and `id` (without version), None if unknown."""
     names = pd.Series(adata.var_names.astype(str)).str.strip()
     ids = names.str.extract(_ENSEMBL)["id"]
     symbol = names.where(ids.isna())
@@ -123,7 +123,7 @@ def _check_species(tables: Mapping[str, pd.DataFrame]) -> None:
 
 
 def _symbols(tables: Mapping[str, pd.DataFrame], given: Mapping[str, str]) -> dict[str, str]:
-    """Symbol of each ID: that of most batches, the first of them when they tie."""
+    """Symbol of each ID: that of most batches, or the first in a tie."""
     votes: dict[str, Counter[str]] = {}
     for table in tables.values():
         both = table.dropna()
@@ -134,7 +134,7 @@ def _symbols(tables: Mapping[str, pd.DataFrame], given: Mapping[str, str]) -> di
 
 
 def _renamed(tables: Mapping[str, pd.DataFrame], symbol_of: Mapping[str, str]) -> dict[str, str]:
-    """Symbols that some batch has for an ID that goes by another symbol now, where that is beyond doubt."""
+    """Outdated symbols in some batch for an ID that now has another symbol, if unambiguous."""
     chosen = set(symbol_of.values())
     targets: dict[str, set[str]] = {}
     for table in tables.values():
@@ -152,9 +152,9 @@ def _first_names(table: pd.DataFrame, symbol_of: Mapping[str, str], renamed: Map
 
 
 def _spelling(names: Mapping[str, pd.Index]) -> dict[str, str]:
-    """Spelling of names that differ between batches in case or punctuation alone: that of most batches, hyphens before dots.
+    """Spelling of names that differ only in case or punctuation: that of most batches, hyphens preferred to dots.
 
-    Names that one batch has in two spellings are two genes there, and are left alone.
+    If one batch has a name in two spellings, they are different genes and are left unchanged.
     """
     forms: dict[str, Counter[str]] = {}
     apart: set[str] = set()

@@ -1,4 +1,4 @@
-"""Barcodes of one cell that are spelled differently in its files, and batches that are the same cells."""
+"""Match barcodes of one cell that are spelled differently in its files, and detect batches with the same cells."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from midas.pp.samples import Sample
 
 
 def paired(samples: Sequence[Sample]) -> list[Sample]:
-    """Match the cells of a batch that several files, or several modalities of one, hold.
+    """Match the cells of a batch over several files, or over several modalities of one file.
 
-    Where most of their barcodes do not meet as they are, but do without what stands before and behind the bases (``-1``,
-    ``donor1#``), they get the names of the first file. Where few meet at all, a note says so, and where two batches without a
-    modality in common hold the same barcodes.
+    If most of their barcodes do not match as they are, but do without the parts before and after the bases (``-1``, ``donor1#``),
+    they get the names of the first file. A note is added if few match at all, or if two batches without a common modality have
+    the same barcodes.
     """
     found = list(samples)
     for at, sample in enumerate(found):
@@ -39,7 +39,7 @@ def _like(sample: Sample, first: Sample) -> Sample:
     said = f"Batch {sample.batch!r}: barcodes of {places[0]} and {places[1]}"
     bare, other = bases(own), bases(theirs)
     if bare is None or other is None or not mostly_shared(bare, other):
-        if not apart:  # one object that says which cells have what
+        if not apart:  # a single object already states which cells have which modalities
             return sample
         n = len(own.intersection(theirs))
         others = "the others" if n else "their cells"
@@ -56,7 +56,7 @@ def _like(sample: Sample, first: Sample) -> Sample:
 
 
 def _same_cells(samples: Sequence[Sample]) -> list[str]:
-    """Batches that share no modality, but most barcodes."""
+    """Pairs of batches that share no modality, but most barcodes."""
     batches: dict[str, list[Sample]] = {}
     for sample in samples:
         batches.setdefault(sample.batch, []).append(sample)
@@ -80,7 +80,7 @@ def _same_cells(samples: Sequence[Sample]) -> list[str]:
 
 
 def _advice(one: str, two: str, samples: Sequence[Sample]) -> str:
-    """How to make one batch of two: by name where each is a file of its own."""
+    """Advice on merging two batches into one: by name, if each is a file of its own."""
     sources = [list(dict.fromkeys(s.source for s in samples if s.batch == batch)) for batch in (one, two)]
     others = {s.source for s in samples if s.batch not in {one, two}}
     objects = any(s.kind in {"AnnData", "MuData"} for s in samples if s.batch in {one, two})

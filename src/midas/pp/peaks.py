@@ -1,4 +1,4 @@
-"""Peaks of batches merged to a union, counts summed onto it, and those kept that are accessible often enough."""
+"""Merge the peaks of batches into a union, sum counts onto it, and keep peaks that are accessible often enough."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     import scipy.sparse as sp
     from numpy.typing import NDArray
 
-# So few peaks that a cell type could hardly be told by them.
+# With fewer peaks than this, cell types could hardly be distinguished.
 _FEW_PEAKS = 2000
-# What is advised is never above what it was rounded from, or it would keep fewer peaks than it promises.
+# The suggested cut-off is rounded down, or it would keep fewer peaks than promised.
 _TWO_DIGITS = Context(prec=2, rounding=ROUND_FLOOR)
 
 
@@ -52,26 +52,26 @@ def merge_peaks(
     blacklist: str | Path | pd.DataFrame | None = None,
     chromosomes: Collection[str] | None = None,
 ) -> Step:
-    """Give all batches the same peaks: the union of theirs, overlapping ones joined, counts summed.
+    """Map all batches to the same peaks: the union of theirs, with overlapping peaks joined and counts summed.
 
-    Peaks outside the limits of width or off the autosomes go, before and after joining, those on the blacklist after. A batch
-    keeps the union's peaks that one of its own lies in; in the others it was not measured (see :func:`count_fragments`).
+    Peaks outside the limits of width or off the autosomes are dropped before and after joining, those on the blacklist after. A
+    batch has the peaks of the union that contain one of its own; the others count as unmeasured (see :func:`count_fragments`).
 
     Parameters
     ----------
     batches
-        AnnData of peaks by batch; names in any notation (``chr1:100-600``, ``chr1-100-600``, ``1_100_600``).
+        AnnData of peaks by batch, with names in any notation (``chr1:100-600``, ``chr1-100-600``, ``1_100_600``).
     cutoffs
-        ``min_width`` and ``max_width`` are used; the defaults when None.
+        ``min_width`` and ``max_width`` are used; the defaults if None.
     blacklist
         BED file, or frame with the columns `chrom`, `start` and `end`.
     chromosomes
-        Keep these instead of the autosomes.
+        Chromosomes to keep instead of the autosomes.
 
     Raises
     ------
     ValueError
-        When names are no peaks, or none is left.
+        If names are not peaks, or no peak is left.
 
     Examples
     --------
@@ -92,7 +92,7 @@ def merge_peaks(
     black = _blacklist(blacklist, everything)
     good = {batch: _allowed(table, wanted, cutoffs) for batch, table in tables.items()}
     bad = pd.concat([table[~good[batch]] for batch, table in tables.items()], ignore_index=True)
-    dropped = len(bad.drop_duplicates(["chrom", "start", "end"]))  # batches may have the same
+    dropped = len(bad.drop_duplicates(["chrom", "start", "end"]))  # counted once if several batches have the same
     joined = pd.concat([table[good[batch]] for batch, table in tables.items()], ignore_index=True)
     joined = merged(joined) if len(joined) else joined
     wide = ~_allowed(joined, wanted, cutoffs)
@@ -128,17 +128,17 @@ def merge_peaks(
 
 
 def select_peaks(batches: Batches, *, cutoffs: Cutoffs | None = None) -> PeakSelection:
-    """Choose the peaks that are accessible in over 4% (``min_accessibility``) of the cells of some batch.
+    """Select the peaks that are accessible in more than 4% (``min_accessibility``) of the cells of at least one batch.
 
     Parameters
     ----------
     batches
-        With peaks named alike (:func:`merge_peaks`).
+        AnnData with consistent peak names (:func:`merge_peaks`).
 
     Raises
     ------
     ValueError
-        When none is left, saying which cut-off would leave some.
+        If no peak is left; the message suggests a cut-off that would keep some.
 
     Examples
     --------
@@ -164,7 +164,7 @@ def select_peaks(batches: Batches, *, cutoffs: Cutoffs | None = None) -> PeakSel
     keep = values > cutoffs.min_accessibility
     n = int(keep.sum())
     least = min(_FEW_PEAKS, len(values))
-    # The cut-off that would keep as many as needed, rounded down to two digits.
+    # The cut-off that would keep as many peaks as needed, rounded down to two digits.
     advice = _TWO_DIGITS.create_decimal_from_float(float(np.sort(values)[-least]) * 0.99)
     msg = (
         f"{n:,} of {len(values):,} peaks are accessible in over {cutoffs.min_accessibility:.2%} of the cells of some batch. "
@@ -177,7 +177,7 @@ def select_peaks(batches: Batches, *, cutoffs: Cutoffs | None = None) -> PeakSel
 
 
 def without_odd(batches: Batches) -> tuple[dict[str, AnnData], list[str]]:
-    """Leave out what is no peak among features most of which are: spike-ins, windows without a place."""
+    """If most features are peaks, drop those that are not: spike-ins, windows without coordinates."""
     kept, notes = {}, []
     for batch, adata in batches.items():
         read = read_peaks(pd.Index(adata.var_names.astype(str)))
@@ -192,7 +192,7 @@ def without_odd(batches: Batches) -> tuple[dict[str, AnnData], list[str]]:
 
 
 def inside(table: pd.DataFrame, union: pd.DataFrame) -> NDArray[np.int64]:
-    """Find the region of the union (disjoint, sorted) that each region lies in; -1 for none."""
+    """For each region, find the region of the union (disjoint, sorted) that contains it; -1 for none."""
     code = np.full(len(table), -1, dtype=np.int64)
     for chrom, rows in table.groupby("chrom", sort=False).indices.items():
         mine = np.flatnonzero((union["chrom"] == chrom).to_numpy())
@@ -220,7 +220,7 @@ def _allowed(table: pd.DataFrame, chromosomes: Collection[str], cutoffs: Cutoffs
 
 
 def _same_style(tables: dict[str, pd.DataFrame]) -> list[str]:
-    """Write chr1 in all batches where some write 1; changes the tables."""
+    """Rename chromosomes to chr1 in all batches if only some write 1; changes the tables."""
     plain = [b for b, t in tables.items() if not t["chrom"].str.startswith("chr").any()]
     if not plain or len(plain) == len(tables):
         return []
@@ -250,7 +250,7 @@ def _share(adata: AnnData) -> NDArray[np.float64]:
 
 
 def _strangers(batches: Batches) -> list[str]:
-    """Batches whose peaks hardly meet those of others, perhaps of another genome build."""
+    """Batches whose peaks hardly overlap those of the others, possibly from another genome build."""
     notes = []
     batches_with = Counter(name for adata in batches.values() for name in adata.var_names)
     for batch, adata in batches.items():

@@ -1,4 +1,4 @@
-"""From files to a mosaic: all steps in order, with one report."""
+"""From raw files to a mosaic: all steps in order, with one report."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ _OF_BATCH = re.compile(r"^Batch (?P<batch>'[^']*'): (?P<text>.*)$", re.DOTALL)
 
 @dataclass(frozen=True)
 class Genome:
-    """What is known of the genome: all of it may be missing.
+    """Genome annotation; every part is optional.
 
     Parameters
     ----------
     gtf
-        Genes: GTF file, or a frame of :func:`read_genes`. Gives links of peaks to genes, and symbols of Ensembl IDs.
+        Genes: GTF file, or a frame from :func:`read_genes`. Used to link peaks to genes, and for symbols of Ensembl IDs.
     links
-        Links of peaks to genes, instead of those by distance: frame or CSV file with the columns `peak` and `gene`.
+        Links of peaks to genes, used instead of links by distance: frame or CSV file with the columns `peak` and `gene`.
     blacklist
-        BED file of regions to leave out.
+        BED file of regions to exclude.
     chromosomes
-        Chromosomes of peaks to keep, instead of the autosomes.
+        Chromosomes whose peaks are kept, instead of the autosomes.
     """
 
     gtf: str | Path | pd.DataFrame | None = None
@@ -75,41 +75,41 @@ def prepare(
     genome: Genome | None = None,
     schema: MosaicSchema | None = None,
 ) -> MuData:
-    """Make a mosaic of raw files: cells and features checked, named alike over batches, and chosen.
+    """Make a mosaic from raw files: check cells and features, unify names over batches, and select features.
 
     Parameters
     ----------
     sources
-        Files of 10x Genomics (``.h5``, mtx folders), ``.h5ad``, ``.h5mu``, folders of these, AnnData and MuData. Each is a
-        batch, called like the file, or by its key in a dict (unless all keys are modalities), or by ``"name=path"``; a column
-        `batch_key` in AnnData and MuData names several. The same name given twice joins modalities of the same cells.
+        Files of 10x Genomics (``.h5``, mtx folders), ``.h5ad``, ``.h5mu``, folders of these, AnnData and MuData. Each is a batch,
+        named by the file, by its key in a dict (unless all keys are modalities), or by ``"name=path"``; a column `batch_key` in
+        AnnData and MuData names several. Using the same name twice joins modalities of the same cells.
     cutoffs
-        Every number that decides what is kept; the defaults when None.
+        All numbers that decide what is kept; the defaults if None.
     batch_key
-        Column of obs that names batches in the input; None when each file or object is one. In the result they are in
-        ``obs["batch"]``, and in this column, too.
+        Column of obs that names batches in the input; None if each file or object is one batch. In the result the batches are in
+        ``obs["batch"]``, and in this column as well.
     layer
-        Layer that holds the counts of AnnData and MuData, or a dict of layers by modality (X in those left out).
+        Layer of AnnData and MuData with the counts, or a dict of layers by modality (X for modalities left out).
     proteins
-        More names of proteins, as for :func:`protein_table`.
+        Additional protein names, as for :func:`protein_table`.
     fragments
-        By batch, the file of fragments to count on the joint peaks, instead of the counts of the batch's own peaks. The batch may
-        lack peaks of its own; the barcodes are those of its other modalities.
+        Fragment file by batch, to be counted on the joint peaks in place of the counts of the batch's own peaks. The batch need
+        not have peaks of its own; its barcodes are those of its other modalities.
     genome
-        Genes, links, blacklist, chromosomes.
+        Genes, links, blacklist and chromosomes.
     schema
-        Of a trained model (``model.schema``) that the mosaic is a query of: features are named as the model's, and only these are
-        kept, in place of a choice of their own; counts of peaks are summed onto the model's peaks.
+        Schema of a trained model (``model.schema``) to which the mosaic is a query: features get the model's names, and only
+        these are kept, in place of feature selection; counts of peaks are summed onto the model's peaks.
 
     Returns
     -------
-    A mosaic of raw counts that :class:`midas.MIDAS` takes as it is. ``uns["midas_prepare"]`` tells what was done;
-    :func:`report_of` reads it.
+    A mosaic of raw counts, ready for :class:`midas.MIDAS`. ``uns["midas_prepare"]`` records what was done; :func:`report_of`
+    reads it.
 
     Raises
     ------
     DataFileError, CountsError, TypeError, ValueError
-        When something cannot be read, is not raw counts, or leaves nothing to keep.
+        If something cannot be read, is not raw counts, or leaves nothing to keep.
 
     Examples
     --------
@@ -158,12 +158,12 @@ def prepare(
 
 
 def report_of(mdata: MuData) -> PrepareReport:
-    """Read the report of a prepared mosaic, also from a file that was written and read again.
+    """Return the report of a prepared mosaic, also after it was written to a file and read back.
 
     Raises
     ------
     KeyError
-        When the data were not prepared by :func:`prepare`.
+        If the data were not prepared by :func:`prepare`.
 
     Examples
     --------
@@ -185,7 +185,7 @@ def report_of(mdata: MuData) -> PrepareReport:
 
 
 def _clean(samples: list[Sample], cutoffs: Cutoffs) -> tuple[list[Sample], list[Quality]]:
-    """Hold cells against the cut-offs: a cell that fails in RNA goes with all it has, else only what fails goes."""
+    """Apply the cut-offs to cells: a cell that fails in RNA is dropped entirely, else only the failing modality."""
     quality = [check_cells(sample.adata, sample.modality, cutoffs) for sample in samples]
     bad = {
         sample.batch: set(sample.adata.obs_names[~q.keep])
@@ -224,7 +224,7 @@ def _choose(
     fragments: Mapping[str, str | Path],
     genome: Genome,
 ) -> tuple[dict[str, pd.Index], list[str]]:
-    """Name features alike in all batches, in place, and choose among them."""
+    """Unify feature names over batches and select features, in place."""
     chosen: dict[str, pd.Index] = {}
     notes: list[str] = []
     if "rna" in kept:
@@ -247,7 +247,7 @@ def _choose(
 def _peaks(
     kept: Mapping[str, Mapping[str, AnnData]], cutoffs: Cutoffs, fragments: Mapping[str, str | Path], genome: Genome
 ) -> tuple[dict[str, AnnData], pd.Index, list[str]]:
-    """Join peaks, count fragments on them where given, choose; batches without cells are left as they are."""
+    """Join peaks, count fragments on them if given, and select; batches without cells are left unchanged."""
     own = kept["atac"]
     check_batches_of(fragments, kept)
     if not own:
@@ -303,7 +303,7 @@ def _parts(
 
 
 def _record(report: PrepareReport) -> dict[str, str]:
-    """Provenance as text that any file format can keep."""
+    """Provenance as text, which any file format can store."""
     whole = {
         "parts": [{**part.__dict__, "dropped": dict(part.dropped)} for part in report.parts],
         "notes": list(report.notes),
@@ -317,7 +317,7 @@ def _record(report: PrepareReport) -> dict[str, str]:
 
 
 def _gathered(notes: list[str]) -> list[str]:
-    """Say once what is the same of several batches."""
+    """Merge notes that are the same for several batches."""
     of: dict[str, list[str]] = {}
     for note in notes:
         match = _OF_BATCH.match(note)

@@ -1,4 +1,4 @@
-"""One protein, one name: panels of antibodies matched by a table that users can extend, controls left out."""
+"""Unify protein names: match antibody panels by a table that users can extend, without isotype controls."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _COLUMNS = ("protein", "genes", "aliases")
 
 
 def protein_table(extra: str | Path | pd.DataFrame | Mapping[str, str] | None = None) -> ProteinTable:
-    """Give the table of proteins that comes with the package, extended by the user's own.
+    """Return the package's table of proteins, extended by the user's own.
 
     Parameters
     ----------
     extra
         A CSV file or a frame with the columns `protein`, `genes` and `aliases`, the latter two separated by ``;`` and possibly
-        empty; or a dict from other names to names of proteins. Its rows win over those of the package.
+        empty; or a dict from other names to protein names. Its rows take precedence over those of the package.
 
     Raises
     ------
     ValueError
-        When a column is missing.
+        If a column is missing.
 
     Examples
     --------
@@ -60,28 +60,27 @@ def protein_table(extra: str | Path | pd.DataFrame | Mapping[str, str] | None = 
 def harmonise_proteins(
     batches: Batches, *, table: ProteinTable | None = None, genes: pd.Index | None = None, drop_controls: bool = True
 ) -> Step:
-    """Give each protein one name in all panels, drop isotype controls, and say which gene makes it.
+    """Give each protein the same name in all panels, drop isotype controls, and add the gene that encodes it.
 
     Case, separators, product names (``_TotalSeqB``), barcode sequences, clones (``CD4-RPA-T4``, ``CD4-2``), ``Recombinant`` and
-    aliases (``CD56(NCAM)``) are seen to. Counts of several antibodies against one protein are summed within a panel. A name
-    that the table lacks is matched without regard to case and separators. Nothing is merged by guess: CD45RA and CD45RO, CD3 and
-    CD3e, CD8 and CD8a stay apart; join what you want joined with :func:`protein_table`.
+    aliases (``CD56(NCAM)``) are handled. Counts of several antibodies against one protein are summed within a panel. Names not in
+    the table are matched ignoring case and separators. Nothing is merged by guessing: CD45RA and CD45RO, CD3 and CD3e, CD8 and
+    CD8a stay separate; use :func:`protein_table` to merge them.
 
     Parameters
     ----------
     batches
         AnnData of proteins by batch.
     table
-        Of :func:`protein_table`; the package's own when None.
+        Table from :func:`protein_table`; the package's own if None.
     genes
-        Names of the measured genes, in whose spelling ``var["gene"]`` is written.
+        Names of the measured genes, which define the spelling of ``var["gene"]``.
     drop_controls
-        Whether isotype controls go.
+        Whether to drop isotype controls.
 
     Returns
     -------
-    The batches; var has ``gene`` (the main one, ``""`` when not known), ``genes`` (all, separated by ``;``) and
-    ``original_name``.
+    The batches; var has ``gene`` (the main one, ``""`` if unknown), ``genes`` (all, separated by ``;``) and ``original_name``.
 
     Examples
     --------
@@ -103,8 +102,8 @@ def harmonise_proteins(
         control = [drop_controls and is_control(name) for name in original]
         if any(control):
             dropped = [name for name, yes in zip(original, control, strict=True) if yes]
-            said = counted(len(dropped), "isotype control was", "isotype controls were")
-            notes.append(f"Batch {batch!r}: {said} dropped: {listed(dropped)}.")
+            count = counted(len(dropped), "isotype control was", "isotype controls were")
+            notes.append(f"Batch {batch!r}: {count} dropped: {listed(dropped)}.")
         kept = adata[:, [not yes for yes in control]].copy()
         kept.var["original_name"] = kept.var_names.astype(str)
         proteins = [table.find(name) for name in kept.var_names]
@@ -119,13 +118,13 @@ def harmonise_proteins(
     _link(out, genes)
     strangers = sorted({n for a in out.values() for n in a.var_names[a.var["gene"] == ""]})
     if strangers:
-        said = counted(len(strangers), "protein has", "proteins have")
-        notes.append(f"{said} no known gene: {listed(strangers)}. Extend the table of proteins.")
+        count = counted(len(strangers), "protein has", "proteins have")
+        notes.append(f"{count} no known gene: {listed(strangers)}. Extend the table of proteins.")
     return Step(out, (*notes, *_lookalikes(out)))
 
 
 def _link(batches: Mapping[str, AnnData], genes: pd.Index | None) -> None:
-    """Write ``var["gene"]``: the main gene, spelled as the RNA has it; a protein may be called like its gene."""
+    """Write ``var["gene"]``: the main gene, spelled as in the RNA; a protein may have the name of its gene."""
     spelled = {} if genes is None else {str(gene).upper(): str(gene) for gene in reversed(genes)}
     for adata in batches.values():
         links, alls = [], []
@@ -139,7 +138,7 @@ def _link(batches: Mapping[str, AnnData], genes: pd.Index | None) -> None:
 
 
 def _lookalikes(batches: Mapping[str, AnnData]) -> list[str]:
-    """Proteins of one gene that never share a panel: they may be one protein under two names."""
+    """Proteins of one gene that never share a panel, which may be one protein under two names."""
     panels: dict[str, set[str]] = {}
     gene: dict[str, str] = {}
     for batch, adata in batches.items():

@@ -1,4 +1,4 @@
-"""Which cells are good enough? Every cut-off is named, and every cell that falls is counted under the first that it fails."""
+"""Cell quality control: every cut-off has a name, and each dropped cell is counted under the first one that it fails."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-# More barcodes than a run can have cells: the unfiltered output, most of it empty droplets.
+# More barcodes than a run can have cells: unfiltered output, mostly empty droplets.
 _UNFILTERED = 200_000
 _MITO = 0.3
 _WHOLE = 10_000  # more genes than any selection has
@@ -28,17 +28,17 @@ _FEW = {"rna": (200, 0.01), "atac": (200, 0.001)}
 
 @dataclass(frozen=True)
 class Quality:
-    """Cells of one modality of one batch, looked at.
+    """Quality control of the cells of one modality of one batch.
 
     Attributes
     ----------
     keep
-        `(n_cells,)`, which cells pass.
+        `(n_cells,)`, mask of cells that pass.
     metrics
-        Cells x measures: ``n_counts``, ``n_features`` and, for RNA, ``mito`` (share of mitochondrial counts). Isotype controls,
-        which are no proteins, do not count.
+        Cells x metrics: ``n_counts``, ``n_features`` and, for RNA, ``mito`` (share of mitochondrial counts). Isotype controls are
+        not proteins and are ignored.
     dropped
-        Number of cells by the cut-off that they fail first, in words.
+        Number of cells by the first cut-off that they fail, in words.
     notes
         One sentence each.
     """
@@ -50,21 +50,21 @@ class Quality:
 
 
 def check_cells(adata: AnnData, modality: str, cutoffs: Cutoffs | None = None) -> Quality:
-    """Measure cells and hold them against the cut-offs; nothing is removed.
+    """Compute cell metrics and apply the cut-offs; nothing is removed.
 
     Parameters
     ----------
     adata
         Raw counts of one modality of one batch.
     modality
-        ``rna``, ``adt`` or ``atac``, or another name of one of them (``protein``).
+        ``rna``, ``adt`` or ``atac``, or another name for one of them (``protein``).
     cutoffs
-        The defaults when None.
+        Cut-offs; the defaults if None.
 
     Raises
     ------
     ValueError
-        When the modality is another, for which there are no cut-offs.
+        If there are no cut-offs for the modality.
 
     Examples
     --------
@@ -83,7 +83,7 @@ def check_cells(adata: AnnData, modality: str, cutoffs: Cutoffs | None = None) -
         raise ValueError(msg)
     counts = csr(adata.X)
     if kind == "adt":
-        # They stick to empty droplets, too.
+        # Isotype controls stick to empty droplets, too.
         proteins = np.array([not is_control(name) for name in adata.var_names], dtype=bool)
         counts = csr(counts[:, np.flatnonzero(proteins)])
     total = np.asarray(counts.sum(1), dtype=np.float64).ravel()

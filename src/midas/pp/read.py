@@ -1,4 +1,4 @@
-"""Files as they come from the sequencing centre: 10x .h5, mtx folders, .h5ad and .h5mu, by modality."""
+"""Read sequencing output by modality: 10x .h5, mtx folders, .h5ad and .h5mu."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def read_10x(path: str | Path) -> dict[str, AnnData]:
     """Read the output of 10x Genomics: an ``.h5`` file, or a folder with matrix.mtx, barcodes.tsv and features.tsv.
 
-    Files of Cell Ranger 2 (genes.tsv) and later (features.tsv), compressed or not, of RNA, proteins, peaks or all of them.
+    Supports Cell Ranger 2 (genes.tsv) and later (features.tsv), compressed or not, with RNA, proteins, peaks or all of them.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def read_10x(path: str | Path) -> dict[str, AnnData]:
     Raises
     ------
     DataFileError
-        When there is no such file, it is damaged, or of another kind.
+        If there is no such file, it is damaged, or of another type.
 
     Examples
     --------
@@ -61,7 +61,7 @@ def read_10x(path: str | Path) -> dict[str, AnnData]:
 
 
 def read_10x_h5(file: Path) -> AnnData:
-    """Read an ``.h5`` file of 10x Genomics, all its features.
+    """Read an ``.h5`` file of 10x Genomics with all its features.
 
     Raises
     ------
@@ -86,15 +86,15 @@ def read_10x_h5(file: Path) -> AnnData:
 
 
 def by_modality(data: AnnData | MuData) -> dict[str, AnnData]:
-    """Take an object apart by modality; names that are understood become ``rna``, ``adt`` and ``atac``.
+    """Split an object by modality; recognised names become ``rna``, ``adt`` and ``atac``.
 
-    An AnnData without ``var["feature_types"]`` is peaks when its names are peaks, proteins when most of its names are
-    proteins, and RNA otherwise.
+    An AnnData without ``var["feature_types"]`` is taken to hold peaks if its feature names are peaks, proteins if most of them
+    are proteins, and RNA otherwise.
 
     Raises
     ------
     ValueError
-        When two modalities of a MuData have names of one.
+        If two modalities of a MuData have names for the same one.
     """
     if isinstance(data, MuData):
         names = {name: canonical(str(name)) for name in data.mod}
@@ -121,12 +121,12 @@ def _columns(adata: AnnData) -> dict[str, NDArray[np.bool_]]:
 
 
 def read_any(path: Path) -> tuple[AnnData | MuData, str]:
-    """Read a file of any kind that is understood, and say which kind it is.
+    """Read a file of any supported type, and return its type as well.
 
     Raises
     ------
     DataFileError
-        When the kind is not understood.
+        If the type is not supported.
     """
     if path.suffix == ".h5":
         return read_10x_h5(path), "10x h5"

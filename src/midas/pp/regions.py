@@ -1,4 +1,4 @@
-"""Regions of the genome: read from names and BED files, sorted, merged; which chromosomes are autosomes."""
+"""Genomic regions: reading from names and BED files, sorting, merging, and detection of autosomes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def regions(names: pd.Index, label: str = "peaks") -> pd.DataFrame:
     Raises
     ------
     ValueError
-        Naming those that are no peaks.
+        Naming those that are not peaks.
     """
     parts = read_peaks(names)
     if parts is None or (parts["start"] < 0).any():
@@ -48,7 +48,7 @@ def regions(names: pd.Index, label: str = "peaks") -> pd.DataFrame:
 
 
 def spelled_like(chroms: pd.Series, known: set[str]) -> pd.Series:
-    """Write chromosomes as `known` ones are, where none is: Ensembl writes 1 for what UCSC writes chr1."""
+    """Convert chromosome names to the style of `known` if none match: Ensembl writes 1 where UCSC writes chr1."""
     there = set(chroms.unique())
     if not known & there and known & {f"chr{name}" for name in there}:
         return "chr" + chroms
@@ -58,9 +58,9 @@ def spelled_like(chroms: pd.Series, known: set[str]) -> pd.Series:
 
 
 def autosomes(chroms: Iterable[str]) -> set[str]:
-    """Find the autosomes by name, whatever the species: numbered ones (chr1, 2, 2A, 3L), not X, Y, Z, W, M, scaffolds.
+    """Find the autosomes of any species by name: numbered ones (chr1, 2, 2A, 3L), not X, Y, Z, W, M, scaffolds.
 
-    Roman numbers count where a genome has them (yeast, worm); X is then an autosome only if there is an XI.
+    Roman numerals count if the genome uses them (yeast, worm); X is then an autosome only if there is an XI.
 
     Examples
     --------
@@ -78,14 +78,14 @@ def autosomes(chroms: Iterable[str]) -> set[str]:
 
 
 def natural_order(table: pd.DataFrame) -> NDArray[np.int64]:
-    """Order of regions: chr2 before chr10, then by place."""
+    """Sort order of regions: chr2 before chr10, then by position."""
     rank = {chrom: i for i, chrom in enumerate(sorted(table["chrom"].unique(), key=natural))}
     order: NDArray[np.int64] = np.lexsort((table["end"], table["start"], table["chrom"].map(rank))).astype(np.int64)
     return order
 
 
 def merged(table: pd.DataFrame) -> pd.DataFrame:
-    """Join regions that overlap; those that only touch stay apart. Sorted by chromosome and place."""
+    """Merge overlapping regions; adjacent ones stay separate. Sorted by chromosome and position."""
     with needs("bioframe", "prepare"):
         import bioframe  # noqa: PLC0415 - optional
     joined: pd.DataFrame = bioframe.merge(table[["chrom", "start", "end"]], min_dist=None)[["chrom", "start", "end"]]
@@ -94,7 +94,7 @@ def merged(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def overlapping(table: pd.DataFrame, others: pd.DataFrame) -> NDArray[np.bool_]:
-    """Which regions overlap any of the others."""
+    """Whether each region overlaps any of the others."""
     with needs("bioframe", "prepare"):
         import bioframe  # noqa: PLC0415 - optional
     hit = np.zeros(len(table), dtype=bool)
@@ -112,7 +112,7 @@ def read_bed(path: str | Path) -> pd.DataFrame:
     Raises
     ------
     DataFileError
-        When it is missing or no BED file.
+        If it is missing, or not a BED file.
     """
     try:
         table = pd.read_csv(

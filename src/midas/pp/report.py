@@ -1,4 +1,4 @@
-"""What a preparation found, kept and did, as a record that prints well."""
+"""Record of what a preparation found, kept and did, with a readable printout."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class PartReport:
     source, kind
         The file and what it is.
     batch, modality
-        What it became.
+        Batch and modality that it became.
     cells_found, features_found
         In the file.
     cells_kept, features_kept
-        In the mosaic; features that the batch measured.
+        In the mosaic; for features, those that the batch measured.
     dropped
-        Number of cells by the reason for which they were left out.
+        Number of dropped cells by reason.
     """
 
     source: str
@@ -43,16 +43,16 @@ class PartReport:
 
 @dataclass(frozen=True)
 class PrepareReport:
-    """A whole preparation.
+    """Report of a whole preparation.
 
     Attributes
     ----------
     parts
         One for each modality of each batch.
     notes
-        What is worth knowing, one sentence each.
+        Noteworthy points, one sentence each.
     cutoffs
-        All that was used.
+        All cut-offs used.
     """
 
     parts: tuple[PartReport, ...]

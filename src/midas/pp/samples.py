@@ -1,4 +1,4 @@
-"""The records that the steps of the preparation pass on: one modality of one batch, and batches after a step."""
+"""Records passed between the steps of the preparation: one modality of one batch, and batches after a step."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Sample:
     Attributes
     ----------
     source
-        File or object that it comes from.
+        File or object it was read from.
     kind
-        Of the file, in words.
+        Type of file, in words.
     batch
         Name of the batch.
     modality
@@ -38,7 +38,7 @@ class Sample:
     adata
         Raw counts, float32 CSR; obs_names are the barcodes.
     notes
-        What the user should know, one sentence each.
+        Messages for the user, one sentence each.
     """
 
     source: str
@@ -58,7 +58,7 @@ class Step:
     batches
         An AnnData for each batch, by its name.
     notes
-        What was done that is worth knowing, one sentence each.
+        Noteworthy actions, one sentence each.
     """
 
     batches: Batches
@@ -76,19 +76,19 @@ def csr(matrix: Any) -> sp.csr_matrix:  # noqa: ANN401 - whatever AnnData holds
 
 @contextmanager
 def repeats_are_summed() -> Iterator[None]:
-    """Keep anndata from warning, at every step, of names that occur twice: their counts are summed, and that is noted."""
+    """Silence anndata's warning about repeated names at every step: their counts are summed, which is noted."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*names are not unique")
         yield
 
 
 def as_texts(values: pd.Series) -> list[str]:
-    """Give a column as text, ``""`` where nothing is said."""
+    """Return a column as text, with ``""`` for missing values."""
     return ["" if missing else str(value) for value, missing in zip(values, values.isna(), strict=True)]
 
 
 def summed(adata: AnnData, names: pd.Index) -> AnnData:
-    """Sum columns that get the same name; the order of the first of each is kept, and so is its row of var.
+    """Sum columns that get the same name; the position and row of var of the first of each are kept.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def summed(adata: AnnData, names: pd.Index) -> AnnData:
 
 
 def members(code: NDArray[np.int64], n: int) -> sp.csr_matrix:
-    """Matrix `(len(code), n)` of 0 and 1 that sums columns into groups; code -1 is in no group."""
+    """Matrix `(len(code), n)` of 0 and 1 that sums columns into groups; columns with code -1 are in no group."""
     known = np.flatnonzero(code >= 0)
     ones = np.ones(len(known), dtype=np.float32)
     return sp.csr_matrix((ones, (known, code[known])), shape=(len(code), n))
@@ -117,7 +117,7 @@ def check_batches(batches: object) -> None:
     Raises
     ------
     TypeError
-        Saying what was found.
+        Stating what was found.
     """
     if isinstance(batches, Mapping) and batches and all(isinstance(a, AnnData) for a in batches.values()):
         return
@@ -126,5 +126,5 @@ def check_batches(batches: object) -> None:
 
 
 def listed(names: list[str], most: int = 5) -> str:
-    """Name a few things and count the rest."""
+    """List the first few items and the number of the others."""
     return describe_names(pd.Index(names), most)

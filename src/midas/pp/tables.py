@@ -1,4 +1,4 @@
-"""Tables that the user names: read, or refused in one sentence."""
+"""Read tables named by the user, or refuse them with one sentence."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ if TYPE_CHECKING:
 
 
 def read_table(file: str | Path, what: str, *, text: bool = False) -> pd.DataFrame:
-    """Read a table whose columns are separated by commas or tabs.
+    """Read a comma- or tab-separated table.
 
     Parameters
     ----------
     what
-        What it should hold, for the message.
+        Expected content, for the error message.
     text
-        Leave everything as it is written: numbers, and words that might mean that a value is missing.
+        Keep all values as text, including numbers and words that may stand for missing values.
 
     Raises
     ------
     DataFileError
-        When there is no such file, or it is no table.
+        If there is no such file, or it is not a table.
     """
     try:
         separator = "\t" if pd.read_csv(file, sep="\t", nrows=0).shape[1] > 1 else ","
@@ -35,14 +35,14 @@ def read_table(file: str | Path, what: str, *, text: bool = False) -> pd.DataFra
 
 
 def unreadable(file: str | Path, what: str, error: Exception) -> DataFileError:
-    """Say why a file could not be read.
+    """Explain why a file could not be read.
 
     Parameters
     ----------
     what
-        What it should hold.
+        Expected content.
     error
-        What reading it raised.
+        Exception raised on reading.
     """
     if isinstance(error, FileNotFoundError):
         return DataFileError(f"{file}: expected {what}, found no such file. Check the path.")

@@ -1,4 +1,4 @@
-"""Files as Cell Ranger writes them: to hand counts on to tools that read these, and to try the preparation on known data."""
+"""Write files like Cell Ranger's, to pass counts to tools that read these and to test the preparation on known data."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ _TYPES = {"rna": "Gene Expression", "adt": "Antibody Capture", "atac": "Peaks"}
 
 
 def write_10x(path: str | Path, parts: Mapping[str, AnnData]) -> None:
-    """Write counts of the same cells as a 10x Genomics ``.h5`` file, or as a folder of matrix.mtx.gz and its companions.
+    """Write counts of the same cells as a 10x Genomics ``.h5`` file, or as a folder with matrix.mtx.gz and its companion files.
 
     Parameters
     ----------
     path
-        A name that ends in ``.h5``, or else a folder.
+        A path ending in ``.h5``, else a folder.
     parts
-        AnnData by modality (``rna``, ``adt``, ``atac``), with the same cells in the same order. ``var["gene_ids"]`` is
-        written where it is there.
+        AnnData by modality (``rna``, ``adt``, ``atac``), with the same cells in the same order. ``var["gene_ids"]`` is written if
+        present.
 
     Raises
     ------
     ValueError
-        When the cells differ.
+        If the cells differ.
     CountsError
-        When values are no raw counts, which is all that these files are for.
+        If values are not raw counts, the only data that these files can hold.
     FileExistsError
-        When `path` is a folder that holds anything but such files.
+        If `path` is a folder that contains any other files.
 
     Examples
     --------

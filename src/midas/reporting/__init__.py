@@ -1,6 +1,6 @@
 """One self-contained page about an integration. Needs the extra ``report``: ``pip install "midas-mosaic[report]"``.
 
-What the page says is gathered in plain records (`content.py`) and put on the page by a template (`render.py`).
+The content of the page is gathered in plain records (`content.py`) and rendered with a template (`render.py`).
 """
 
 from midas.reporting.choices import Choices, check_choices, check_page

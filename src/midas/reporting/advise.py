@@ -1,4 +1,4 @@
-"""What to try next: follows from the findings."""
+"""Advice on what to try next, derived from the findings."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Advice:
     Attributes
     ----------
     sentence
-        What and why.
+        What to do and why.
     toml
-        Lines of a configuration file; empty where no setting helps.
+        Lines of a configuration file; empty if no setting helps.
     """
 
     sentence: str
@@ -27,14 +27,14 @@ class Advice:
 
 
 def advise(findings: list[Finding], config: Config, n_epochs: int) -> list[Advice]:
-    """Say what to try next, most useful first; each follows from a finding.
+    """Return advice, most useful first; each item follows from a finding.
 
     Parameters
     ----------
     config
-        Of the model.
+        Configuration of the model.
     n_epochs
-        That it was trained.
+        Number of epochs that it was trained for.
     """
     level = {finding.key: finding.level for finding in findings}
     causes = {finding.cause for finding in findings}

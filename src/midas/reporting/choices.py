@@ -1,4 +1,4 @@
-"""What a reader of the page may see: columns, label, features; checked before anything is computed."""
+"""What the page shows: columns, labels, features; validated before anything is computed."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from midas.data import Mosaic
 
-# Columns that no one named: enough for usual tables, few enough for a light page.
+# Maximum number of default columns: enough for usual tables, few enough for a small page.
 _MOST_COLUMNS = 16
-# A text column with more values than this names cells rather than groups them.
+# A text column with more values than this identifies cells rather than groups.
 _MOST_CATEGORIES = 200
 _LABELS = ("celltype", "label", "labels", "annotation", "celltypes")
 _LIBRARIES = {"umap": "umap-learn", "jinja2": "jinja2"}
@@ -29,20 +29,20 @@ _LIBRARIES = {"umap": "umap-learn", "jinja2": "jinja2"}
 
 @dataclass(frozen=True)
 class Choices:
-    """What goes onto the page.
+    """What the page shows.
 
     Attributes
     ----------
     columns
-        Columns of obs that are shown; None for those that a page can show well, at most 16.
+        Columns of obs to show; None for up to 16 that can be displayed well.
     label
-        Column of obs with the cells' types, for the diagnostics; None for the first that is called like one.
+        Column of obs with cell types, for the diagnostics; None for the first one with a usual name.
     features
-        Features to colour by besides the most telling ones: ``CD3E``, or ``adt:CD3`` to name the modality.
+        Features to colour by in addition to the most informative ones: ``CD3E``, or ``adt:CD3`` to specify the modality.
     cell_names
-        Whether the page has the cells' names.
+        Whether the page includes cell names.
     most_cells
-        Cells in the plot; of more, a sample is drawn.
+        Maximum number of cells in the plot; a sample is drawn if there are more.
     """
 
     columns: tuple[str, ...] | None = None
@@ -58,20 +58,20 @@ class Choices:
 
 
 def check_page(path: Path, others: tuple[Path, ...] = ()) -> None:
-    """Refuse a page that could not be written, before hours of training.
+    """Refuse a page that cannot be written, before hours of training.
 
     Parameters
     ----------
     path
-        The page.
+        Path of the page.
     others
         Files that it must not replace.
 
     Raises
     ------
     ValueError, OSError, ModuleNotFoundError
-        When its name does not end in .html, it is another file of the run, its folder cannot be written to, or the extra
-        ``report`` is not installed.
+        If its name does not end in .html, it is another file of the run, its folder is not writable, or the extra ``report`` is
+        not installed.
     """
     if path.suffix.lower() not in {".html", ".htm"}:
         msg = f"{path}: expected the report to end in .html, found {path.suffix or 'no ending'!r}."
@@ -84,7 +84,7 @@ def check_page(path: Path, others: tuple[Path, ...] = ()) -> None:
 
 
 def check_choices(data: MuData | AnnData, mosaic: Mosaic, choices: Choices) -> None:
-    """Refuse columns and features that the data lack, before hours of training."""
+    """Refuse columns and features that are not in the data, before hours of training."""
     from midas.reporting.colours import find_features  # noqa: PLC0415 - that module imports this one
 
     columns_of(all_columns(data), choices)
@@ -92,7 +92,7 @@ def check_choices(data: MuData | AnnData, mosaic: Mosaic, choices: Choices) -> N
 
 
 def label_of(obs: pd.DataFrame, label: str | None) -> str | None:
-    """Name the column with the cells' types: the one asked for, or the first that is called like one."""
+    """Name of the column with cell types: the requested one, or the first one with a usual name."""
     if label is not None:
         _refuse_unknown([label], obs)
         return label
@@ -102,7 +102,7 @@ def label_of(obs: pd.DataFrame, label: str | None) -> str | None:
 
 
 def columns_of(obs: pd.DataFrame, choices: Choices) -> tuple[list[str], list[str]]:
-    """Choose the columns that are shown, and name those left out."""
+    """Choose the columns to show, and list those left out."""
     label = label_of(obs, choices.label)
     if choices.columns is not None:
         _refuse_unknown(list(choices.columns), obs)

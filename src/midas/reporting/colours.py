@@ -1,4 +1,4 @@
-"""What the plot can be coloured by: columns of obs and features, packed into few bytes."""
+"""Colours of the plot: columns of obs and features, packed into few bytes."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ if TYPE_CHECKING:
     from midas.data import Mosaic
     from midas.model import MIDAS
 
-# What the features of a page may take; with names and columns of 50,000 cells the page stays below 15 MB.
+# Size limit of the page's features; with names and columns of 50,000 cells the page stays below 15 MB.
 FEATURE_BYTES = 8_000_000
 _MOST_PER_MODALITY = 40
 _MISSING_8, _MISSING_16 = 255, 65535
-# Above this share of the values a scale ends: one outlier must not leave all other cells in one colour.
+# Upper end of colour scales, as a quantile: one outlier must not leave all other cells in one colour.
 _TOP = 0.995
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of obs as the page keeps it.
+    """A column of obs as stored in the page.
 
     Attributes
     ----------
     name
         Of the column.
     categories
-        In their order; None for numbers.
+        Categories in their order; None for numbers.
     codes
-        `(n_cells,)` of uint16, base64: index of the category, or the value in 65,535 steps from `low` to `high`; 65535
-        where it is missing.
+        `(n_cells,)` of uint16, base64: index of the category, or the value in 65,535 steps from `low` to `high`; 65535 if
+        missing.
     low, high
         Smallest and largest number; 0 for categories.
     """
@@ -57,16 +57,16 @@ class Column:
 
 @dataclass(frozen=True)
 class Feature:
-    """A feature as the page keeps it.
+    """A feature as stored in the page.
 
     Attributes
     ----------
     modality, name
-        Which it is, as the input spells it.
+        Modality and name, spelled as in the input.
     measured, imputed
-        `(n_cells,)` of uint8, base64: the value in 255 steps from 0 to `high`; 255 where it was not measured.
+        `(n_cells,)` of uint8, base64: the value in 255 steps from 0 to `high`; 255 if not measured.
     low, high
-        Ends of the scale, which both share.
+        Ends of the colour scale, shared by both.
     log
         Whether values are log1p of counts.
     """
@@ -97,7 +97,7 @@ def pack_column(name: str, values: pd.Series) -> Column:
 def pack_features(
     model: MIDAS, mosaic: Mosaic, cells: NDArray[np.int64], wanted: dict[str, NDArray[np.int64]]
 ) -> list[Feature]:
-    """Pack the features `wanted`, columns of the schema by modality, of `cells`: measured and imputed."""
+    """Pack the `wanted` features, given as schema columns by modality, for `cells`: measured and imputed values."""
     packed = []
     for modality, columns in wanted.items():
         if not len(columns):
@@ -121,7 +121,7 @@ def pack_features(
 
 
 def spelled(mosaic: Mosaic, modality: str) -> list[str]:
-    """Features of the schema in its order, as the input spells them."""
+    """Features in the order of the schema, spelled as in the input."""
     rows = mosaic.modalities[modality]
     names = mosaic.schema.modalities[modality].features.astype(str).tolist()
     for column, name in zip(rows.input_columns.tolist(), rows.input_names.astype(str), strict=True):
@@ -139,29 +139,29 @@ def choose_features(
     *,
     spare: NDArray[np.int64] | None = None,
 ) -> dict[str, NDArray[np.int64]]:
-    """Choose the features to colour by: those asked for, then the ones that tell groups of cells apart best.
+    """Choose the features to colour by: the requested ones, then those that best distinguish groups of cells.
 
     Parameters
     ----------
     cells
-        To choose by, `(n,)`.
+        Cells used for the choice, `(n,)`.
     groups
         Types or clusters of these cells, `(n,)`; -1 for none.
     asked
-        Names, or ``modality:name``.
+        Requested features, as names or ``modality:name``.
     n_drawn
-        Cells in the plot, which decides how many features there is room for.
+        Number of cells in the plot, which limits the number of features.
     spare
-        Other groups, for modalities whose cells are hardly in any of `groups`: those of batches without labels.
+        Alternative groups, for modalities with hardly any cells in `groups`, such as those of unlabelled batches.
 
     Returns
     -------
-    By modality, columns of the schema.
+    Schema columns by modality.
 
     Raises
     ------
     KeyError, ValueError
-        When a feature is in no modality, or when more are asked for than the page can hold.
+        If a feature is in no modality, or more are requested than the page can hold.
     """
     room = max(1, int(FEATURE_BYTES / (n_drawn * 2 * 4 / 3))) if n_drawn else 1
     named = find_features(mosaic, asked)
@@ -181,7 +181,7 @@ def choose_features(
 
 
 def find_features(mosaic: Mosaic, asked: Sequence[str]) -> dict[str, list[int]]:
-    """Find features by name, as the input or the model spells them, in the modality named or in all."""
+    """Find features by name, as spelled in the input or the model, in the given modality or in all."""
     places: dict[str, dict[str, list[int]]] = {}
     for modality, part in mosaic.schema.modalities.items():
         for own, shown, column in zip(part.features, spelled(mosaic, modality), range(part.n_features), strict=True):
@@ -201,14 +201,14 @@ def find_features(mosaic: Mosaic, asked: Sequence[str]) -> dict[str, list[int]]:
 
 
 def _markers(mosaic: Mosaic, modality: str, cells: NDArray[np.int64], groups: NDArray[np.int64], n: int) -> list[int]:
-    """Choose the features with the largest standardised difference between a group and all, groups taking turns."""
+    """Choose the features with the largest standardised difference between a group and all cells, groups taking turns."""
     mine = mosaic.modalities[modality].present[cells] & (groups >= 0)
     if n < 1 or not mine.any():
         return []
     x = measured_counts(mosaic, modality, cells[mine]).astype(np.float64)
     x.data = mosaic.schema.modalities[modality].modality.encoded(x.data)
     member = np.eye(int(groups.max()) + 1)[groups[mine]]
-    # What was measured depends on the batch alone: an array of cells x features may not fit in memory.
+    # The measured features depend only on the batch: an array of cells x features may not fit in memory.
     measured = mosaic.modalities[modality].measured
     number = np.zeros((member.shape[1], len(measured)))
     np.add.at(number, (groups[mine], mosaic.batch[cells[mine]]), 1)
@@ -232,7 +232,7 @@ def _scale(values: NDArray[np.float64], *, binary: bool) -> tuple[float, float]:
     if not len(known):
         return 0.0, 1.0
     low, high = min(0.0, float(known.min())), float(np.quantile(known, _TOP))
-    # Few cells may show a feature at all; then the scale must reach to them.
+    # If few cells have counts of a feature, the scale must extend to them.
     return low, high if high > low + 1e-9 else max(float(known.max()), low + 1e-9)
 
 

@@ -1,4 +1,4 @@
-"""What the page says, gathered from a model and its data; nothing here knows of HTML."""
+"""Content of the page, gathered from a model and its data; independent of HTML."""
 
 from __future__ import annotations
 
@@ -39,26 +39,26 @@ _LIBRARIES = ("midas-mosaic", "torch", "anndata", "mudata", "numpy", "scikit-lea
 
 @dataclass(frozen=True)
 class Plot:
-    """The embedding in two dimensions and what to colour it by.
+    """The embedding in two dimensions, and what to colour it by.
 
     Attributes
     ----------
     xy
         `(n_drawn, 2)`.
     method
-        How it was laid out.
+        Layout method.
     names
-        Of the cells, `(n_drawn,)`; empty when they are kept out of the page.
+        Names of the cells, `(n_drawn,)`; empty if they are not included in the page.
     columns
-        Batch and modalities first, the model's own; columns of obs with their names, but other values, end in ``(yours)``.
+        Batch and modalities as in the model first; columns of obs with these names but other values end in ``(yours)``.
     label
-        Name of the column with the types, if it is shown.
+        Name of the column with cell types, if shown.
     features
-        Of all modalities.
+        Features of all modalities.
     n_cells, n_lost
-        Cells of the data; those without any measurement, which have no place.
+        Number of cells in the data, and of cells without any measurement, which have no position.
     left_out
-        Columns of obs that the page does not have.
+        Columns of obs that are not in the page.
     """
 
     xy: NDArray[np.float32]
@@ -74,16 +74,16 @@ class Plot:
 
 @dataclass(frozen=True)
 class Training:
-    """How training went.
+    """Record of the training.
 
     Attributes
     ----------
     history
         One record per epoch.
     best
-        Position of the best epoch; None when no cells were held out.
+        Index of the best epoch; None if no cells were held out.
     device
-        Where the model is.
+        Device of the model.
     """
 
     history: pd.DataFrame
@@ -98,7 +98,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where the page comes from: versions, seed, configuration in TOML, and how to repeat it."""
+    """Provenance of the page: versions, seed, configuration in TOML, and how to repeat the run."""
 
     versions: dict[str, str]
     seed: int
@@ -109,7 +109,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Content:
-    """All that the page says."""
+    """All content of the page."""
 
     title: str
     summary: MosaicSummary
@@ -132,22 +132,22 @@ def gather_content(
     title: str = "MIDAS integration",
     command: str | None = None,
 ) -> Content:
-    """Gather what the page says.
+    """Gather the content of the page.
 
     Parameters
     ----------
     model
-        Trained.
+        Trained model.
     data
-        Its own data, or new cells.
+        The model's own data, or new cells.
     choices
-        What goes onto the page.
+        What the page shows.
     seed
-        Of samples and layout.
+        Seed of samples and layout.
     title
-        Of the page.
+        Title of the page.
     command
-        What repeats the run; None for lines of Python.
+        Command that repeats the run; None for lines of Python.
     """
     mosaic = model.read(data)
     check_rows(mosaic.cells, data)

@@ -1,7 +1,7 @@
-"""Is the embedding mixed, is its structure kept, is anything unconnected? Numbers, and a plain sentence each.
+"""Are batches mixed, is structure kept, is anything disconnected? Scores with a plain sentence each.
 
-The thresholds were set on integrations of real and simulated cells that were known to be good or spoilt; the documentation's page
-on reports has the table.
+The thresholds were set on integrations of real and simulated cells known to be good or bad; the documentation's page on reports
+has the table.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from midas.data import Mosaic
     from midas.data.summary import MosaicSummary
 
-# Share of the whole fall of the objective that came in the last tenth: at most 0.003 in whole runs, 0.08 in one cut short.
+# Share of the total decrease of the objective in the last tenth of training: up to 0.003 in full runs, 0.08 in a truncated one.
 _STILL_FALLING = 0.03
 
 
 def findings_of(
     mosaic: Mosaic, summary: MosaicSummary, sampled: Sampled, history: list[dict[str, float]]
 ) -> list[Finding]:
-    """Judge one integration."""
+    """Run all diagnostics on one integration."""
     spaces = spaces_of(mosaic, sampled)
     batch = batch_left(mosaic, sampled, spaces)
     return [
@@ -42,7 +42,7 @@ def findings_of(
 
 
 def spaces_of(mosaic: Mosaic, sampled: Sampled) -> dict[str, Space]:
-    """Components of each modality that enough of the cells have."""
+    """Components of each modality that enough cells have."""
     found = {}
     for name, part in mosaic.modalities.items():
         at = np.flatnonzero(part.present[sampled.cells])
@@ -54,7 +54,7 @@ def spaces_of(mosaic: Mosaic, sampled: Sampled) -> dict[str, Space]:
 
 
 def alignment(sampled: Sampled) -> Finding:
-    """Whether the modalities of one cell, each encoded alone, meet."""
+    """Whether the latents of a cell agree when each modality is encoded alone."""
     from midas.metrics import foscttm  # noqa: PLC0415 - slow to import
 
     key, title = "alignment", "Modalities aligned"
@@ -78,7 +78,7 @@ def alignment(sampled: Sampled) -> Finding:
 
 
 def bridges(mosaic: Mosaic, summary: MosaicSummary) -> Finding:
-    """Whether every batch hangs together with the others, through modalities that both have or through cells that bridge them."""
+    """Whether every batch is connected to the others, through shared modalities or through cells that bridge modalities."""
     key, title = "bridges", "Bridges"
     islands = measures.batch_islands(mosaic)
     rows = tuple((f"cells with {a} and {b}", f"{n:,}") for (a, b), n in summary.bridges.items())
@@ -104,7 +104,7 @@ def bridges(mosaic: Mosaic, summary: MosaicSummary) -> Finding:
 
 
 def technical(sampled: Sampled) -> Finding:
-    """Whether u, the technical noise, holds the batch."""
+    """Whether u, the technical noise, encodes the batch."""
     key, title = "technical", "Technical noise holds the batch"
     if len(np.unique(sampled.batch)) < 2 or len(sampled.cells) < measures.FEW:
         return Finding(key, title, "none", "Not judged: it takes two batches and enough cells.")
@@ -117,7 +117,7 @@ def technical(sampled: Sampled) -> Finding:
 
 
 def training(history: list[dict[str, float]]) -> Finding:
-    """Whether training ended because nothing was left to learn."""
+    """Whether training converged."""
     key, title = "training", "Training"
     if not history:
         return Finding(key, title, "none", "The model has no record of its training.")
@@ -142,7 +142,7 @@ def training(history: list[dict[str, float]]) -> Finding:
 
 
 def best_epoch(history: list[dict[str, float]]) -> int | None:
-    """Position of the epoch whose weights were kept; None when no cells were held out."""
+    """Index of the epoch whose weights were kept; None if no cells were held out."""
     kept = [i for i, record in enumerate(history) if record.get("val_kept") == 1]
     if kept:
         return kept[-1]

@@ -1,4 +1,4 @@
-"""What the diagnostics look at, what each finds, and the words they share."""
+"""Input and results of the diagnostics, and wording that they share."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ Cause = Literal["", "batch left", "over-corrected", "under-trained", "not learne
 
 @dataclass(frozen=True)
 class Finding:
-    """One diagnostic.
+    """Result of one diagnostic.
 
     Attributes
     ----------
     key
-        Which one.
+        Identifier of the diagnostic.
     title
-        A few words.
+        Short title.
     level
         ``good``, ``look`` (worth a look), ``poor``, or ``none`` where it could not be judged.
     sentence
-        What it means here.
+        Interpretation.
     rows
-        Its numbers: name and value.
+        Values: name and number.
     cause
-        What is at fault, for the advice; empty where nothing is.
+        Cause of the problem, for the advice; empty if there is none.
     """
 
     key: str
@@ -45,7 +45,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Sampled:
-    """The cells that the diagnostics look at.
+    """The sampled cells that the diagnostics use.
 
     Attributes
     ----------
@@ -54,11 +54,11 @@ class Sampled:
     c, u
         Posterior means, `(n, dim)`.
     single
-        By modality, c from that modality alone, `(n, dim_c)`; NaN for cells without it.
+        By modality, c encoded from that modality alone, `(n, dim_c)`; NaN for cells without it.
     batch
         `(n,)`.
     label
-        Codes of the types, `(n,)`, -1 where unknown; None when there are no labels.
+        Type codes, `(n,)`, -1 for unknown; None if there are no labels.
     label_names
         Names of the codes.
     """
@@ -74,16 +74,16 @@ class Sampled:
 
 @dataclass(frozen=True)
 class Space:
-    """What one modality's counts say of the cells that have it.
+    """The counts of one modality, for the cells that have it.
 
     Attributes
     ----------
     at
-        Those cells, as positions among the sampled ones.
+        Indices of those cells among the sampled ones.
     components
-        The counts' own principal components, `(len(at), n)`.
+        Principal components of the counts, `(len(at), n)`.
     reliability
-        How far two halves of the counts agree on neighbours; None where that cannot be told.
+        Agreement on neighbours between two halves of the counts; None if it cannot be estimated.
     """
 
     at: NDArray[np.int64]
@@ -97,10 +97,10 @@ def percent(value: float) -> str:
 
 
 def listed(parts: list[str]) -> str:
-    """Join with commas and a last "and"."""
+    """Join with commas and a final "and"."""
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
 def some(names: list[str], most: int = 4) -> str:
-    """Name the first, and say how many more there are."""
+    """List the first items, and the number of the others."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

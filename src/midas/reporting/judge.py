@@ -1,4 +1,4 @@
-"""How good an integration is: the cells that are looked at, what is found of them, and what to try next."""
+"""Judge an integration: sample cells, run the diagnostics, and give advice."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ if TYPE_CHECKING:
     from midas.data import Mosaic
     from midas.model import MIDAS
 
-# Cells that are looked at: neighbours of a sample are found in seconds and say the same.
+# Number of cells used: a sample gives the same result, and its neighbours are found in seconds.
 _MOST_JUDGED = 5_000
 
 
 @dataclass(frozen=True)
 class Judged:
-    """An integration, judged.
+    """Result of judging an integration.
 
     Attributes
     ----------
     z
-        Posterior means of all cells, `(n_cells, dim_z)`; NaN for those without any modality.
+        Posterior means of all cells, `(n_cells, dim_z)`; NaN for cells without any modality.
     placed
-        Positions of the cells that have some.
+        Indices of the cells with a posterior mean.
     strata
-        Codes of these by batch, combination of modalities and type, each `(n_placed,)`.
+        Codes of these cells by batch, combination of modalities and type, each `(n_placed,)`.
     sampled
-        The cells that were looked at.
+        The sampled cells that were used.
     summary
-        Of the mosaic.
+        Summary of the mosaic.
     findings, advice
-        What was found, and what to try next.
+        Results of the diagnostics, and what to try next.
     """
 
     z: NDArray[np.float32]
@@ -60,7 +60,7 @@ class Judged:
     advice: tuple[Advice, ...]
 
     def draw(self, n: int, seed: int) -> NDArray[np.int64]:
-        """Positions of up to `n` cells, each batch, combination and type in proportion, but for the rarest."""
+        """Indices of up to `n` cells, sampled in proportion by batch, combination and type, except for the rarest."""
         return self.placed[stratified(self.strata, n, seed)]
 
 
@@ -69,24 +69,23 @@ def diagnose(
 ) -> pd.DataFrame:
     """Judge an integration: whether batches mixed, structure was kept, modalities met, and training was long enough.
 
-    The diagnostics of :func:`midas.report`, without the page; its thresholds are documented there.
+    Runs the diagnostics of :func:`midas.report` without the page; the thresholds are documented there.
 
     Parameters
     ----------
     model
         A trained model.
     data
-        Its own data, or new cells; None for those that it was made with.
+        The model's own data, or new cells; None for the data that it was created with.
     label
-        Column of obs with the cells' types, by which over-correction is told; None for the first called ``cell_type`` or the
-        like.
+        Column of obs with cell types, used to detect over-correction; None for the first one named ``cell_type`` or similar.
     seed
-        Of the sample that is looked at.
+        Seed of the sample of cells.
 
     Returns
     -------
-    One row for each diagnostic, by its key: `level` (``good``, ``look`` for worth a look, ``poor``, ``none`` where it could not
-    be judged), `title` and `sentence`. ``attrs["advice"]`` lists what to try next, the most useful first.
+    One row per diagnostic, by its key: `level` (``good``, ``look`` for worth a look, ``poor``, ``none`` if it could not be
+    judged), `title` and `sentence`. ``attrs["advice"]`` lists what to try next, most useful first.
 
     Examples
     --------
@@ -105,18 +104,18 @@ def diagnose(
 
 
 def judge(model: MIDAS, mosaic: Mosaic, types: pd.Series | None, *, seed: int) -> Judged:
-    """Look at a sample of the cells of a mosaic.
+    """Judge an integration on a sample of the cells of a mosaic.
 
     Parameters
     ----------
     model
-        Trained.
+        Trained model.
     mosaic
-        Its own, or read by it.
+        The model's own mosaic, or one that it read.
     types
-        Of the cells, `(n_cells,)`; None where they are not known.
+        Types of the cells, `(n_cells,)`; None if unknown.
     seed
-        Of the sample.
+        Seed of the sample.
     """
     z = model.posterior(mosaic, part="z").mean
     placed = np.flatnonzero(np.isfinite(z).all(1))
@@ -132,12 +131,12 @@ def judge(model: MIDAS, mosaic: Mosaic, types: pd.Series | None, *, seed: int) -
 
 
 def epochs_of(model: MIDAS) -> list[dict[str, float]]:
-    """The terms of each epoch of a model's training."""
+    """Terms of the objective in each epoch of training."""
     return [{str(k): float(v) for k, v in row.items()} for row in model.history.to_dict("records")]
 
 
 def as_types(values: pd.Series) -> pd.Series:
-    """Types that are numbers get a legend, not a colour scale; whole ones are 1 and not 1.0 where some are missing."""
+    """Convert numeric types to text for a legend instead of a colour scale; integers are 1 and not 1.0 if some are missing."""
     if not is_number(values):
         return values
     numbers = values.dropna()
@@ -152,7 +151,7 @@ def _notes(model: MIDAS, mosaic: Mosaic) -> tuple[str, ...]:
 
 
 def _codes(values: pd.Series) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    # Such words say that a type is missing; they are no type whose cells should lie together.
+    # These words mean that a type is missing; such cells are not a type that should lie together.
     names = [name for name in group_names(values) if name.lower() not in keys.NO_LABEL]
     return pd.Categorical(as_text(values), categories=names).codes.astype(np.int64), tuple(names)
 
@@ -166,7 +165,7 @@ def _sampled(
 ) -> Sampled:
     dim_c = model.config.network.dim_c
     single = {}
-    some = take_cells(mosaic, cells)  # the whole would take long where there are many
+    some = take_cells(mosaic, cells)  # the whole mosaic would take long if it is large
     for name in model.modalities if len(model.modalities) > 1 else ():
         single[name] = model.posterior(some, modalities=[name], part="c").mean
     return Sampled(

@@ -1,4 +1,4 @@
-"""What the diagnostics measure: pure functions of arrays, 0 for nothing and 1 for all where they are shares."""
+"""Measures behind the diagnostics: pure functions of arrays; shares run from 0 for none to 1 for all."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ FEW = 60  # fewer cells than this say nothing about neighbourhoods
 _NEIGHBOURS = 30
 _COMPONENTS = 30
 _VOTERS = 15
-# Mixing of two batches is judged where chance gives each cell's neighbours this share of its type, and so many cells one in all.
+# Mixing of two batches is judged on cells whose type has at least this expected share of neighbours there, with this total at
+# least.
 _LEAST_ELSEWHERE, _LEAST_HOPED = 0.05, 2.0
 
 
@@ -28,12 +29,12 @@ _LEAST_ELSEWHERE, _LEAST_HOPED = 0.05, 2.0
 def separation(
     x: NDArray[np.floating], batch: NDArray[np.int64], label: NDArray[np.int64] | None
 ) -> NDArray[np.float64]:
-    """By pair of batches, how many of the neighbours are missing that one has in the other when they mix as by chance.
+    """For each pair of batches, the share of neighbours missing in the other batch, relative to random mixing.
 
-    0 where two batches mix, 1 where no cell of one has a neighbour in the other; NaN where it cannot be told. Chance is a batch's
-    share of all cells; where there are labels, of the cells of the type, so that a type that few batches have is no batch effect.
-    Cells without a label (-1) then take no part, but for pairs of which one batch is `unlabelled`: these are compared as if there
-    were no labels.
+    0 if two batches mix, 1 if no cell of one has a neighbour in the other; NaN if undetermined. Random mixing expects a batch's
+    share of all cells or, with labels, of the cells of the type, so that a type found in few batches is not taken for a batch
+    effect. Cells without a label (-1) are then ignored, except for pairs with an `unlabelled` batch, which are compared as if
+    there were no labels.
 
     Returns
     -------
@@ -62,7 +63,7 @@ def separation(
 
 
 def unlabelled(batch: NDArray[np.int64], label: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which of the sorted batches have hardly a cell with a label: fewer than 30, and less than half of their cells.
+    """Which of the sorted batches have hardly any labelled cells: fewer than 30, and less than half of their cells.
 
     Examples
     --------
@@ -77,9 +78,9 @@ def unlabelled(batch: NDArray[np.int64], label: NDArray[np.int64]) -> NDArray[np
 
 
 def batch_told(x: NDArray[np.floating], batch: NDArray[np.int64]) -> float:
-    """Share of the batch that a cell's neighbours tell: 0 for chance, 1 for all of it.
+    """How well the batch can be predicted from a cell's neighbours: 0 for chance, 1 for always.
 
-    The batch is guessed by its share among the nearest neighbours against its share among all cells.
+    The predicted batch is the one most enriched among the nearest neighbours relative to its share of all cells.
     """
     _, codes = np.unique(batch, return_inverse=True)
     n_batches = int(codes.max()) + 1
@@ -93,7 +94,7 @@ def batch_told(x: NDArray[np.floating], batch: NDArray[np.int64]) -> float:
 
 
 def batch_islands(mosaic: Mosaic) -> list[list[int]]:
-    """Groups of batches that modalities tie together, directly or through cells with several; the largest first."""
+    """Groups of batches linked by modalities, directly or through multimodal cells; the largest first."""
     n, names = len(mosaic.batches), list(mosaic.modalities)
     rows, columns = [], []
     for i, name in enumerate(names):
@@ -112,7 +113,7 @@ def batch_islands(mosaic: Mosaic) -> list[list[int]]:
 
 
 def shared_neighbours(a: NDArray[np.floating], b: NDArray[np.floating], batch: NDArray[np.int64]) -> float | None:
-    """Mean share of a cell's neighbours within its batch that two spaces have in common, beyond chance; None for few cells.
+    """Mean share of within-batch neighbours common to two spaces, corrected for chance; None if there are too few cells.
 
     Examples
     --------
@@ -137,9 +138,9 @@ def shared_neighbours(a: NDArray[np.floating], b: NDArray[np.floating], batch: N
 
 
 def reliability(counts: sp.csr_matrix, batch: NDArray[np.int64]) -> float | None:
-    """How far two random halves of each cell's counts agree on its neighbours: no embedding can be asked for more.
+    """Agreement on neighbours between two random halves of each cell's counts: an upper limit for any embedding.
 
-    None for few cells, and for values that are no counts.
+    None if there are too few cells, or if the values are not counts.
     """
     whole = np.round(counts.data)
     if not np.array_equal(whole, counts.data) or (whole < 0).any():
@@ -152,7 +153,7 @@ def reliability(counts: sp.csr_matrix, batch: NDArray[np.int64]) -> float | None
 def types_within(
     x: NDArray[np.floating], batch: NDArray[np.int64], label: NDArray[np.int64], n: int
 ) -> NDArray[np.float64]:
-    """Per type, share of cells whose neighbours within their batch have it by majority; NaN for few cells."""
+    """Per type, share of cells whose within-batch neighbours are mostly of that type; NaN if there are too few cells."""
     right = np.full(len(label), np.nan)
     for b in np.unique(batch):
         mine = np.flatnonzero((batch == b) & (label >= 0))
@@ -162,7 +163,7 @@ def types_within(
 
 
 def types_among_all(x: NDArray[np.floating], label: NDArray[np.int64], n: int) -> NDArray[np.float64]:
-    """Per type, share of cells whose neighbours, of whatever batch, have it by majority; NaN for few cells."""
+    """Per type, share of cells whose neighbours, from any batch, are mostly of that type; NaN if there are too few cells."""
     known = np.flatnonzero(label >= 0)
     right = np.full(len(label), np.nan)
     if len(known) >= FEW:
@@ -173,7 +174,7 @@ def types_among_all(x: NDArray[np.floating], label: NDArray[np.int64], n: int) -
 def types_across(
     c: NDArray[np.floating], batch: NDArray[np.int64], label: NDArray[np.int64], n: int
 ) -> NDArray[np.float64]:
-    """Per type, share of cells whose neighbours in *other* batches have it by majority; NaN where too few can be judged."""
+    """Per type, share of cells whose neighbours in *other* batches are mostly of that type; NaN if there are too few cells."""
     from sklearn.neighbors import NearestNeighbors  # noqa: PLC0415 - slow to import
 
     right = np.full(len(label), np.nan)
@@ -192,7 +193,7 @@ def types_across(
 
 
 def counts_of(mosaic: Mosaic, modality: str, cells: NDArray[np.int64]) -> sp.csr_matrix:
-    """Counts of features that all batches of the cells measured; of any, where there are none such."""
+    """Counts of the features measured by all batches of the cells, or by any batch if there are no such features."""
     rows = mosaic.modalities[modality]
     shared = rows.measured[np.unique(mosaic.batch[cells])].all(0)
     columns = np.flatnonzero(shared if shared.sum() >= 2 else rows.measured.any(0))
@@ -200,11 +201,11 @@ def counts_of(mosaic: Mosaic, modality: str, cells: NDArray[np.int64]) -> sp.csr
 
 
 def components(counts: sp.csr_matrix) -> NDArray[np.float64]:
-    """The data's own components: normalised by depth, log1p, centred; what still follows the depth is taken out."""
+    """Principal components of the data: depth-normalised, log1p, centred, with the remaining trend with depth regressed out."""
     from sklearn.decomposition import TruncatedSVD  # noqa: PLC0415 - slow to import
 
     x, depth = counts, np.ones(counts.shape[0])
-    if counts.data.min(initial=0) >= 0:  # else they are no counts, and are taken as they are
+    if counts.data.min(initial=0) >= 0:  # otherwise they are not counts, and are used as they are
         depth = np.maximum(np.asarray(x.sum(1)).ravel(), 1e-9)
         x = sp.csr_matrix(sp.diags(np.median(depth) / depth) @ x).log1p()
     n = min(_COMPONENTS, x.shape[1] - 1, x.shape[0] - 1)
@@ -214,7 +215,8 @@ def components(counts: sp.csr_matrix) -> NDArray[np.float64]:
     found = np.asarray(found - found.mean(0), dtype=np.float64)
     size = np.log(depth)
     size = (size - size.mean()) / max(float(size.std()), 1e-9)
-    trend = np.stack([size, size**2, size**3], axis=1)  # normalising bends what sparse counts have of the depth
+    # Normalisation leaves a nonlinear trend with depth in sparse counts.
+    trend = np.stack([size, size**2, size**3], axis=1)
     trend -= trend.mean(0)
     return np.asarray(found - trend @ np.linalg.lstsq(trend, found, rcond=None)[0], dtype=np.float64)
 
@@ -231,13 +233,13 @@ def _near(x: NDArray[np.floating], k: int = _NEIGHBOURS) -> NDArray[np.int64]:
 
 
 def _apart(x: NDArray[np.floating], codes: NDArray[np.int64], n: int, group: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Share of the neighbours in another batch that are missing, `(n, n)`, if chance is a batch's share of a cell's `group`."""
+    """Share of expected neighbours missing in the other batch, `(n, n)`; expected is the batch's share of the cell's `group`."""
     if n < 2 or len(x) < 3:
         return np.full((n, n), np.nan)
     near, expected = codes[_near(x)], _expected(codes, n, group)
     found, hoped = np.zeros((n, n)), np.zeros((n, n))
     for b in range(n):
-        # Types of which hardly any cells are elsewhere say nothing of mixing.
+        # Types with hardly any cells in the other batch say nothing about mixing.
         tells = expected >= _LEAST_ELSEWHERE / n
         np.add.at(found[:, b], codes, np.where(tells[:, b], (near == b).mean(1), 0))
         np.add.at(hoped[:, b], codes, np.where(tells[:, b], expected[:, b], 0))

@@ -1,4 +1,4 @@
-"""Is the embedding mixed? How far batches are apart in it, against how far they are in the counts."""
+"""Batch mixing: how far batches are separated in the embedding, compared with the counts."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
     from midas.data import Mosaic
 
-# Separation by batch: good integrations had at most 0.17, those without adversarial term 0.25 and more.
+# Separation by batch: up to 0.17 in good integrations, 0.25 and more without the adversarial term.
 _SOME_BATCH, _MUCH_BATCH = 0.2, 0.4
-# One pair of batches alone: at most 0.47 in good ones, 0.57 and more without adversarial term.
+# For a single pair of batches: up to 0.47 in good integrations, 0.57 and more without the adversarial term.
 _ONE_PAIR = 0.5
 
 
 def batch_left(mosaic: Mosaic, sampled: Sampled, spaces: Mapping[str, Space]) -> Finding:
-    """How far the embedding is parted by batch, against how far the counts are."""
+    """How far the embedding is separated by batch, compared with the counts."""
     key, title = "batch", "Batch left in the embedding"
     there = np.unique(sampled.batch)
     if len(there) < 2:
@@ -71,7 +71,7 @@ def batch_left(mosaic: Mosaic, sampled: Sampled, spaces: Mapping[str, Space]) ->
 
 
 def _without_labels(mosaic: Mosaic, sampled: Sampled) -> str:
-    """Say which batches were compared without labels, though others have some."""
+    """State which batches were compared without labels although others have some."""
     if sampled.label is None:
         return ""
     bare = np.unique(sampled.batch)[measures.unlabelled(sampled.batch, sampled.label)]

@@ -1,4 +1,4 @@
-"""Geometry of the still pictures: the mosaic, and the curves of training. The template draws them as SVG."""
+"""Geometry of the static figures: the mosaic, and the training curves. The template draws them as SVG."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _MOST_BATCHES = 60
 _NAME, _TILE, _GAP, _ROW, _TOP = 150, 150, 14, 34, 30
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _HEAD = 300, 150, 52, 20, 8
-# A term that falls by more than this is drawn on a logarithmic scale.
+# Terms that decrease by more than this are drawn on a logarithmic scale.
 _LOG_ABOVE = 20.0
 
 
@@ -51,7 +51,7 @@ class Bridge:
 
 @dataclass(frozen=True)
 class MosaicPicture:
-    """The mosaic: batches down, modalities across, bridges below."""
+    """The mosaic: batches as rows, modalities as columns, bridges below."""
 
     width: float
     height: float
@@ -69,15 +69,15 @@ class Curve:
     Attributes
     ----------
     train, held_out
-        Points of polylines; empty where there is no record.
+        Points of polylines; empty if there is no record.
     ticks
-        Height and text of the marks of the vertical axis.
+        Height and text of the ticks of the vertical axis.
     best
-        Where the best epoch is; None without.
+        Position of the best epoch; None if there is none.
     last
-        Last values, train and held out, as text.
+        Final values, training and held-out, as text.
     skipped
-        First epochs that the scale does not reach to.
+        Number of first epochs beyond the scale.
     """
 
     name: str
@@ -96,7 +96,7 @@ class Curve:
 
 
 def draw_mosaic(summary: MosaicSummary) -> MosaicPicture:
-    """Place tiles and arcs; of more than 60 batches the largest are drawn."""
+    """Place tiles and arcs; of more than 60 batches only the largest are drawn."""
     names = [name for name in summary.cells.columns if name != "all"]
     sizes = summary.cells["all"]
     kept = list(sizes.sort_values(ascending=False, kind="stable").index[:_MOST_BATCHES])
@@ -142,12 +142,12 @@ def _arcs(summary: MosaicSummary, lefts: dict[str, int], floor: float) -> tuple[
         span = abs(order.index(b) - order.index(a))
         depth = 22.0 + 36.0 * span
         deepest = max(deepest, depth)
-        # Arcs of one modality start apart, so that their labels do not meet.
+        # Arcs of one modality start apart, so that their labels do not overlap.
         x1, x2 = lefts[a] + _TILE / 2 + 8, lefts[b] + _TILE / 2 - 8
         control = floor + depth * 4 / 3 - 8
         path = f"M{x1} {floor} C{x1} {control} {x2} {control} {x2} {floor}"
         stroke = 1.5 + 5 * float(np.sqrt(n / largest))
-        # The lowest point of the curve is at three quarters of its control points; the label stands below.
+        # The lowest point of the curve is at three quarters of the height of its control points; the label is below it.
         below = floor + 0.75 * (control - floor) + stroke / 2 + 10
         found.append(Bridge(path, (x1 + x2) / 2, below, n, a, b, stroke))
     return tuple(found), deepest + 14 if found else 4
@@ -157,7 +157,7 @@ def _curve(history: pd.DataFrame, term: str, best: int | None) -> Curve:
     train = history[term].to_numpy(dtype=np.float64)
     key = f"val_{term}"
     held = history[key].to_numpy(dtype=np.float64) if key in history else np.full(len(train), np.nan)
-    # The first epochs fall so far that they would leave the rest a flat line; the picture clips them.
+    # The first epochs would flatten the rest of the curve; the figure clips them.
     skipped = len(train) // 20
     both = np.concatenate([train[skipped:], held[skipped:]])
     both = both[np.isfinite(both)]

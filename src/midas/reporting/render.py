@@ -1,4 +1,4 @@
-"""From content to HTML: one template with its style and script put in, and the plot's data as JSON."""
+"""Render the content as HTML: one template with inlined style and script, and the plot's data as JSON."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from midas.reporting.content import Content, Plot
 
 _FILES = "midas.reporting.page"
-# Inside <script> only these could end it or start a comment; U+2028 and U+2029 end a line of JavaScript.
+# Only these could end a <script> element or start a comment; U+2028 and U+2029 end a line of JavaScript.
 _UNSAFE = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 
 
@@ -50,7 +50,7 @@ def render(content: Content) -> str:
 
 
 def payload(plot: Plot) -> dict[str, Any]:
-    """What the script needs, as plain values."""
+    """Data for the script, as plain values."""
     return {
         "xy": base64.b64encode(_square(plot.xy).tobytes()).decode("ascii"),
         "n": len(plot.xy),
@@ -62,16 +62,16 @@ def payload(plot: Plot) -> dict[str, Any]:
 
 
 def to_json(values: object) -> str:
-    """JSON that may stand inside a script element, whatever text it holds."""
+    """JSON that is safe inside a script element, whatever text it contains."""
     text = json.dumps(values, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     for character, code in _UNSAFE.items():
         text = text.replace(character, code)
-    # Half of a surrogate pair cannot be written as UTF-8.
+    # Unpaired surrogates cannot be encoded as UTF-8.
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _square(xy: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """Coordinates in 65,535 steps, one scale for both axes."""
+    """Coordinates in 65,535 steps, with one scale for both axes."""
     if not len(xy):
         return np.zeros((0, 2), dtype="<u2")
     low, high = xy.min(0), xy.max(0)

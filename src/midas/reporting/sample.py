@@ -1,4 +1,4 @@
-"""Which cells are drawn, and where."""
+"""Sample and lay out the cells to draw."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-# Every group keeps this many cells if it has them, so that a rare type is not lost to the sample.
+# Minimum number of cells kept per group, if it has them, so that rare types are not lost in the sample.
 _LEAST = 20
-# Fewer cells than this make no neighbourhood graph worth a UMAP.
+# With fewer cells than this, a neighbourhood graph is not worth a UMAP.
 _FEW = 15
 
 
 def stratified(strata: Sequence[NDArray[np.int64]], n: int, seed: int) -> NDArray[np.int64]:
-    """Draw `n` cells in rising order, each combination of `strata` in proportion, but for the rarest.
+    """Draw `n` cells in ascending order, with each combination of `strata` in proportion, except for the rarest.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def plane(z: NDArray[np.float32], seed: int) -> tuple[NDArray[np.float32], str]:
 
     Returns
     -------
-    `(n_cells, 2)`, and the name of the method: UMAP, or principal components for a handful of cells.
+    `(n_cells, 2)`, and the name of the method: UMAP, or principal components if there are only a few cells.
     """
     if len(z) < _FEW:
         centred = z - z.mean(0) if len(z) else z

@@ -1,4 +1,4 @@
-"""Is structure kept? Types, and neighbourhoods within a batch, in the embedding against the counts."""
+"""Preservation of structure: types, and within-batch neighbourhoods, in the embedding compared with the counts."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from midas.reporting.finding import Cause, Finding, Level, Sampled, Space, liste
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# Neighbours kept, of those that two halves of the counts agree on: good integrations had at least 0.73, spoilt ones at most 0.65.
+# Share of reliable neighbours kept (those that two halves of the counts agree on): at least 0.73 in good integrations, at most
+# 0.65 in bad ones.
 _KEPT, _HALF_KEPT = 0.7, 0.5
-# With less agreement of the halves, a modality's neighbours are noise (real and simulated sparse peaks: 0.09 to 0.24).
+# Below this agreement of the halves, a modality's neighbours are noise (sparse peaks, real and simulated: 0.09 to 0.24).
 _TOO_NOISY = 0.3
-# Loss of types within batches: good integrations lost at most 0.02.
+# Loss of types within batches: at most 0.02 in good integrations.
 _SOME_LOSS, _MUCH_LOSS = 0.05, 0.15
-# A type that other batches' cells swallow falls by this much; in good integrations none fell by 0.05.
+# Decrease for a type that is absorbed by other batches' cells; in good integrations no type decreased by 0.05.
 _SWALLOWED = 0.25
 
 _WHY = {
@@ -30,9 +31,9 @@ _WHY = {
 
 
 def structure_kept(sampled: Sampled, spaces: Mapping[str, Space], *, mixed: bool | None = True) -> Finding:
-    """Whether types, and neighbourhoods within a batch, are in the embedding as they are in the data's own components.
+    """Whether types and within-batch neighbourhoods of the data's own components are preserved in the embedding.
 
-    `mixed` says whether the batches are, None where there is one: if they are not, lost structure is not the price of mixing.
+    `mixed` says whether batches are mixed, None if there is only one: if they are not, lost structure is not the price of mixing.
     """
     key, title = "structure", "Structure kept"
     cause: Cause = "not learned" if mixed is None else "over-corrected" if mixed else "under-trained"
@@ -70,7 +71,7 @@ def structure_kept(sampled: Sampled, spaces: Mapping[str, Space], *, mixed: bool
 
 
 def _neighbours_kept(sampled: Sampled, spaces: Mapping[str, Space]) -> dict[str, float]:
-    """By modality, share of the reliable neighbours of its counts that the embedding keeps."""
+    """By modality, share of the reliable neighbours in its counts that the embedding keeps."""
     found = {}
     for name, space in spaces.items():
         shared = measures.shared_neighbours(space.components, sampled.c[space.at], sampled.batch[space.at])
@@ -80,7 +81,7 @@ def _neighbours_kept(sampled: Sampled, spaces: Mapping[str, Space]) -> dict[str,
 
 
 def _types_kept(sampled: Sampled, spaces: Mapping[str, Space], cause: Cause) -> Finding | None:
-    """Judge structure by types; None where that cannot be done."""
+    """Judge structure by types; None if that is not possible."""
     assert sampled.label is not None
     key, title = "structure", "Structure kept"
     rows = []
@@ -119,7 +120,7 @@ def _types_kept(sampled: Sampled, spaces: Mapping[str, Space], cause: Cause) -> 
     if worst > _SOME_LOSS:
         said = f"Types are less distinct than in the counts, most of all {type_}: {compared}. {_WHY[cause]}"
         return Finding(key, title, "look" if worst <= _MUCH_LOSS else "poor", said, tuple(rows), cause)
-    # Types that their own counts do not tell apart cannot be asked to meet across batches.
+    # Types that their own counts do not distinguish cannot be expected to match across batches.
     missed = [k for k in range(n) if across[k] < 0.5 and distinct[k] > across[k] + _SWALLOWED]
     if missed:
         k = min(missed, key=lambda k: across[k])
@@ -132,7 +133,7 @@ def _types_kept(sampled: Sampled, spaces: Mapping[str, Space], cause: Cause) -> 
 
 
 def _swallowed(sampled: Sampled, n: int) -> list[tuple[int, float, float]]:
-    """Types that are distinct within a batch, but not among the cells of all; the most harmed first."""
+    """Types that are distinct within a batch, but not among all cells; the worst affected first."""
     assert sampled.label is not None
     within = measures.types_within(sampled.c, sampled.batch, sampled.label, n)
     among = measures.types_among_all(sampled.c, sampled.label, n)

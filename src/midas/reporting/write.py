@@ -33,36 +33,37 @@ def report(  # noqa: PLR0913 - one keyword each
     command: str | None = None,
     seed: int = 0,
 ) -> Path:
-    """Write one self-contained HTML page about an integration. It opens offline and asks nothing of any server.
+    """Write one self-contained HTML page about an integration. It opens offline and makes no network requests.
 
-    The page has what went in, how training went, the embedding as an interactive plot, diagnostics in plain sentences, what to
-    try next, and how to repeat the run. It holds the names of the cells drawn and the columns shown: choose them before you pass
-    a page on.
+    The page shows the input, the course of training, the embedding as an interactive plot, diagnostics in plain sentences, what
+    to try next, and how to repeat the run. It contains the names of the cells drawn and the columns shown: choose them before you
+    share a page.
 
     Parameters
     ----------
     model
         A trained model.
     data
-        Its own data, or new cells; one row of obs per cell.
+        The model's own data, or new cells; one row of obs per cell.
     path
-        The page, ``.html``; replaced in one step once it is whole.
+        Path of the page, ``.html``; replaced in one step once it is complete.
     columns
-        Columns of obs to show; None for up to 16 that can be drawn. The batch and each cell's modalities are always there.
+        Columns of obs to show; None for up to 16 that can be drawn. The batch and each cell's modalities are always included.
     label
-        Column of obs with the cells' types, by which the diagnostics judge; None for the first called ``cell_type`` or the like.
+        Column of obs with cell types, used by the diagnostics; None for the first one named ``cell_type`` or similar.
     features
-        Features to colour by besides the most telling ones: ``CD3E``, or ``adt:CD3`` to name the modality.
+        Features to colour by in addition to the most informative ones: ``CD3E``, or ``adt:CD3`` to specify the modality.
     cell_names
-        Whether the page has the cells' names.
+        Whether the page includes cell names.
     most_cells
-        Cells in the plot. Of more, a sample is drawn, in proportion to batches, modalities and types, and the page says so.
+        Maximum number of cells in the plot. If there are more, a sample is drawn in proportion to batches, modalities and types,
+        and the page says so.
     title
-        Of the page.
+        Title of the page.
     command
-        What repeats the run, shown at the end of the page; None for lines of Python.
+        Command that repeats the run, shown at the end of the page; None for lines of Python.
     seed
-        Of samples and layout.
+        Seed of samples and layout.
 
     Returns
     -------
@@ -79,7 +80,7 @@ def report(  # noqa: PLR0913 - one keyword each
     """
     page = Path(path)
     check_page(page)
-    # What the page needs is slow to import, and optional.
+    # The page's dependencies are slow to import, and optional.
     from midas.reporting.content import gather_content  # noqa: PLC0415
     from midas.reporting.render import render  # noqa: PLC0415
 

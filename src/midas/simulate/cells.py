@@ -1,4 +1,4 @@
-"""Cells: a tree of types, a continuous branch, batches, and who has which modality."""
+"""Cells: a tree of types, a continuous branch, batches, and the modalities of each cell."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from midas.simulate.config import CELLS, HIDING, MODALITIES, WORLD, SimulationConfig, generator
 
-FORK: Final = 0.4  # position on the branch at which the two mature ends part
+FORK: Final = 0.4  # position on the branch at which the two mature ends separate
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def _tree(n_leaves: int, start: NDArray[np.float64], rng: np.random.Generator, s
 
 
 def type_centres(config: SimulationConfig, seed: int) -> NDArray[np.float64]:
-    """Positions of the types (types x latent); the branch grows out of the last leaf."""
+    """Positions of the types (types x latent); the branch starts from the last leaf."""
     rng = generator(seed, WORLD)
     centres = _tree(config.n_types - 2 * config.branch, np.zeros(config.n_latent), rng)
     if config.branch:
@@ -49,7 +49,7 @@ def type_centres(config: SimulationConfig, seed: int) -> NDArray[np.float64]:
 
 
 def make_cells(config: SimulationConfig, seed: int) -> SimulatedCells:
-    """Draw every cell's batch, type, place on the branch, state and modalities."""
+    """Draw every cell's batch, type, position on the branch, state and modalities."""
     centres, types, sizes = type_centres(config, seed), config.types, config.batch_sizes
     world = generator(seed, WORLD, 1)
     weight, order = world.normal(0, 0.5, len(types)), world.permutation(len(types))

@@ -1,4 +1,4 @@
-"""What to simulate, and the generators that every draw has of its own."""
+"""Configuration of the simulation, and a random generator for each draw."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ WORLD, FEATURES, CELLS, EFFECT, COUNTS, HIDING, PANEL = range(7)
 
 @dataclass(frozen=True)
 class SimulationConfig:
-    """What to simulate.
+    """Configuration of the simulation.
 
     Attributes
     ----------
     mosaic
-        One entry per batch: its modalities, as ``"rna+adt"`` or ``{"rna", "adt"}``; kept as ``"rna+adt"``.
+        One entry per batch with its modalities, as ``"rna+adt"`` or ``{"rna", "adt"}``; stored as ``"rna+adt"``.
     n_cells
         Cells of all batches together.
     batch_proportions
@@ -35,7 +35,7 @@ class SimulationConfig:
     n_genes, n_proteins, n_peaks
         Features of ``rna``, ``adt`` and ``atac``.
     n_chromosomes
-        Chromosomes that genes and peaks lie on.
+        Number of chromosomes with genes and peaks.
     n_types
         Leaves of the tree of types. With `branch`, three of them are ``progenitor``, ``mature_a`` and ``mature_b``.
     branch
@@ -53,7 +53,7 @@ class SimulationConfig:
     rna_depth, adt_depth
         Median counts per cell, before `depth_shift`.
     adt_background
-        Share of protein counts that come from unbound antibodies, whatever the cell.
+        Share of protein counts from unbound antibodies, the same in every cell.
     peak_density
         Mean share of accessible peaks per cell at median depth.
     linked_fraction
@@ -63,12 +63,12 @@ class SimulationConfig:
     proportion_variation
         Standard deviation of a type's log frequency between batches.
     types_missing_per_batch
-        Number of types that each batch lacks; every type stays in some batch.
+        Number of types that each batch lacks; every type stays in at least one batch.
     unmeasured_genes, unmeasured_proteins, unmeasured_peaks
-        Share of features that a batch's panel lacks. If above 0, ``var["measured_<batch>"]`` says which are measured;
-        every feature stays in some batch.
+        Share of features that a batch's panel lacks. If above 0, ``var["measured_<batch>"]`` marks the measured ones; every
+        feature stays in at least one batch.
     unpaired_fraction
-        Share of the cells of a batch of several modalities that lack one of them, drawn at random.
+        Share of the cells of a multimodal batch that lack one of its modalities, drawn at random.
     """
 
     mosaic: tuple[str | Iterable[str], ...] = ("rna+adt", "rna+atac", "adt", "rna+adt+atac")
@@ -171,7 +171,7 @@ class SimulationConfig:
         """
         share = np.asarray(self.batch_proportions or np.ones(len(self.mosaic)), dtype=np.float64)
         ends = np.round(np.cumsum(share / share.sum()) * (self.n_cells - len(share)))
-        # One cell is set aside for each batch, so that none is empty.
+        # One cell is reserved for each batch, so that none is empty.
         sizes: NDArray[np.int64] = 1 + np.diff(ends, prepend=0.0).astype(np.int64)
         return sizes
 
@@ -209,7 +209,7 @@ def canonical(entry: str | Iterable[str]) -> str:
 
 
 def generator(seed: int, *key: int) -> np.random.Generator:
-    """Make the generator of one draw: the same key gives the same numbers, whatever else is drawn before."""
+    """Create the generator of one draw: the same key gives the same numbers, whatever else was drawn before."""
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
 
 

@@ -28,7 +28,7 @@ def draw_counts(
         depth_of_batch = features.depth * np.exp(config.depth_shift * effect.standard_normal())
         level = features.base + (config.batch_strength * effect.standard_normal(n_features)).astype(np.float32)
         state = cells.state[cells.starts[b] : cells.starts[b + 1]]
-        # One stream for each kind of number, so that the size of a block changes nothing.
+        # A separate stream for each kind of number, so that results do not depend on the block size.
         library, *streams = (generator(seed, COUNTS, m, b, k) for k in range(4))
         depth = depth_of_batch * np.exp(config.library_spread * library.standard_normal((len(state), 1)))
         for i in range(0, len(state), rows):
@@ -62,15 +62,15 @@ def _rates(
 def draw_poisson(
     rate: NDArray[np.float32], first: np.random.Generator, rest: np.random.Generator, *, binary: bool
 ) -> sp.csr_matrix:
-    """Poisson counts of `rate` (cells x features), or whether there are any; exact, and cheap where most are zero.
+    """Poisson counts of `rate` (cells x features), or whether they are non-zero; exact, and fast if most are zero.
 
-    A Poisson count is the number of arrivals before time `rate`. The first arrival, at an exponential time, tells zero
-    from non-zero; only for the non-zero entries the arrivals in the rest of the time are drawn.
+    A Poisson count is the number of arrivals before time `rate`. The first arrival, at an exponential time, separates zero from
+    non-zero; arrivals in the remaining time are drawn for the non-zero entries only.
     """
     arrival = first.random(rate.shape, dtype=np.float32)
     np.negative(arrival, out=arrival)
     np.log1p(arrival, out=arrival)
-    arrival += rate  # the time that is left after the first arrival
+    arrival += rate  # remaining time after the first arrival
     hit = arrival > 0
     indptr = np.concatenate([[0], np.cumsum(np.count_nonzero(hit, axis=1))])
     flat = np.flatnonzero(hit)

@@ -30,7 +30,7 @@ class Features:
 
 @dataclass(frozen=True)
 class _Genes:
-    """What proteins and peaks are linked to: name and chromosome of each gene, how much it says of the type, its loadings."""
+    """What proteins and peaks link to: name, chromosome and loadings of each gene, and how strongly it depends on the type."""
 
     names: NDArray[np.object_]
     chrom: NDArray[np.int64]
@@ -47,7 +47,7 @@ def make_features(config: SimulationConfig, seed: int) -> Sequence[Features]:
 
 def _rna(config: SimulationConfig, seed: int, centres: NDArray[np.float64]) -> tuple[_Genes, Features]:
     n, rng = config.n_genes, generator(seed, FEATURES, 0)
-    # Most genes say little about the type, a few a lot.
+    # Most genes depend little on the type, a few strongly.
     strength = np.where(rng.random(n) < 0.4, np.minimum(rng.gamma(3.0, 0.22, n), 1.5), 0.05)
     loadings = strength[:, None] * _directions(n, config, rng)
     genes = _Genes(_names("GENE", n, 4), np.arange(n) * config.n_chromosomes // n, strength, loadings)
@@ -64,7 +64,7 @@ def _rna(config: SimulationConfig, seed: int, centres: NDArray[np.float64]) -> t
 
 def _adt(genes: _Genes, config: SimulationConfig, seed: int, centres: NDArray[np.float64]) -> Features:
     n, rng = config.n_proteins, generator(seed, FEATURES, 1)
-    # Antibodies are made against markers, so strong genes are chosen.
+    # Antibodies are made against markers, so genes with a strong signal are chosen.
     share = genes.strength / genes.strength.sum()
     marker = np.sort(rng.choice(len(share), n, replace=False, p=share))
     loadings = _linked(genes, marker, config, rng)
@@ -84,7 +84,7 @@ def _atac(genes: _Genes, config: SimulationConfig, seed: int, centres: NDArray[n
     n, rng = config.n_peaks, generator(seed, FEATURES, 2)
     chrom = np.arange(n) * config.n_chromosomes // n
     first, last = (np.searchsorted(genes.chrom, chrom, side=side) for side in ("left", "right"))
-    # A gene of the same chromosome; genes are numbered along the genome, so sorting lays a gene's peaks together.
+    # A gene on the same chromosome; genes are numbered along the genome, so sorting keeps a gene's peaks together.
     gene = np.sort(first + np.floor(rng.random(n) * (last - first)).astype(np.int64))
     linked = rng.random(n) < config.linked_fraction
     start = 1000 * (1 + np.arange(n) - np.searchsorted(chrom, chrom, side="left"))
@@ -122,7 +122,7 @@ def _directions(n: int, config: SimulationConfig, rng: np.random.Generator) -> N
 def _linked(
     genes: _Genes, gene: NDArray[np.int64], config: SimulationConfig, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Draw loadings that share `link_strength` with those of each feature's `gene`, and are as strong."""
+    """Draw loadings that share `link_strength` with those of each feature's `gene`, and are equally strong."""
     own = genes.strength[gene][:, None] * _directions(len(gene), config, rng)
     rho = config.link_strength
     loadings: NDArray[np.float64] = rho * genes.loadings[gene] + np.sqrt(1 - rho**2) * own

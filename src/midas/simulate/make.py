@@ -1,11 +1,11 @@
 """Trimodal mosaics with known truth: a tree of cell types, a continuous branch, linked features, batch effects.
 
-A cell's biological state is a point z in a latent space. Each feature has a base level and loadings on z; a protein or
-a peak that is linked to a gene shares part of the gene's loadings. A batch multiplies every feature by a factor of its
-own and has its own depth. Counts are drawn in blocks of rows and kept sparse, so memory grows with the non-zero counts.
+A cell's biological state is a point z in a latent space. Each feature has a base level and loadings on z; a protein or a peak
+that is linked to a gene shares part of the gene's loadings. A batch multiplies every feature by its own factor and has its own
+depth. Counts are drawn in blocks of rows and kept sparse, so memory grows with the non-zero counts.
 
-Every random draw has a generator of its own, keyed by what is drawn (see :func:`generator`): a modality's counts in a batch
-are the same whether or not other modalities or batches are made.
+Every random draw has its own generator, keyed by what is drawn (see :func:`generator`): a modality's counts in a batch are the
+same whether or not other modalities or batches are simulated.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from midas.simulate.features import Features, make_features
 
 @dataclass(frozen=True)
 class Simulation:
-    """A mosaic and what it hides.
+    """A mosaic and the counts that it hides.
 
     Attributes
     ----------
     mdata
-        The mosaic, equal to what :func:`mosaic` gives.
+        The mosaic, equal to the result of :func:`mosaic`.
     full
-        The same cells in the same order with all counts of all modalities, those of unmeasured features included.
+        The same cells in the same order with all counts of all modalities, including unmeasured features.
     """
 
     mdata: md.MuData
@@ -52,7 +52,7 @@ def mosaic(config: SimulationConfig | None = None, *, seed: int = 0) -> md.MuDat
     config
         What to simulate; ``SimulationConfig()`` when None.
     seed
-        The same seed gives the same result, whatever the state of other generators.
+        The same seed gives the same result, regardless of other generators.
 
     Returns
     -------
@@ -103,7 +103,7 @@ def mosaic_with_truth(config: SimulationConfig | None = None, *, seed: int = 0) 
 def _hide(
     counts: sp.csr_matrix, features: Features, cells: SimulatedCells, config: SimulationConfig, seed: int
 ) -> ad.AnnData:
-    """Keep what the mosaic has of the counts of the batches with this modality."""
+    """Keep only the counts that the mosaic has, of the batches with this modality."""
     batches = batches_with(features.name, config)
     var = features.var.copy()
     if features.unmeasured > 0:

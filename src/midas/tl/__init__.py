@@ -1,4 +1,4 @@
-"""Downstream of the model: what the embedding and the decoded counts say about the cells."""
+"""Downstream analysis: what the embedding and the decoded counts say about the cells."""
 
 from midas.tl.accessibility import Accessibility, low_accessibility
 from midas.tl.contributions import Contributions, modality_contributions

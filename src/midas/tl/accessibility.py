@@ -1,4 +1,4 @@
-"""Cells whose chromatin is hardly accessible."""
+"""Detect cells with low chromatin accessibility."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class Accessibility:
     Attributes
     ----------
     share
-        For each cell, the share of the peaks its batch measured that are accessible.
+        For each cell, the share of the peaks measured in its batch that are accessible.
     low
         For each cell, whether that is below the cut-off.
     groups
-        For each group: number of cells, share of low ones, and whether the group is bimodal: two Gaussians fit the logarithm
-        of the shares better than one (BIC), lie well apart (Ashman's D above 2), and have the cut-off between them.
+        For each group: number of cells, share of low cells, and whether the group is bimodal: two Gaussians fit the log shares
+        better than one (BIC), are well separated (Ashman's D above 2), and have the cut-off between them.
     cutoff
         The cut-off.
     """
@@ -55,7 +55,7 @@ def low_accessibility(
 ) -> Accessibility:
     """Find low-chromatin-accessibility (LCA) cells: less than 2% of the peaks accessible (He et al. 2024).
 
-    A type that holds such cells beside normal ones is bimodal; a type that is low as a whole is not.
+    A type that contains such cells next to normal ones is bimodal; a type that is low as a whole is not.
 
     Parameters
     ----------
@@ -64,13 +64,13 @@ def low_accessibility(
     groupby
         Column of obs with cell types; None to look at all cells together.
     cutoff
-        Share of accessible peaks below which a cell is low. It depends on the set of peaks: look at the histogram.
+        Share of accessible peaks below which a cell is low. The right value depends on the set of peaks: look at the histogram.
     layer
         Layer with the counts; None for X.
     batch_key
-        Column of obs with the batches that ``var["measured_<batch>"]`` speaks of.
+        Column of obs with the batches named in ``var["measured_<batch>"]``.
     seed
-        Of the mixtures.
+        Seed of the mixture fits.
 
     Returns
     -------
@@ -88,7 +88,7 @@ def low_accessibility(
     """
     values, panels = values_of(adata, layer), panels_of(adata, batch_key)
     open_ = sp.csr_matrix(values) > 0 if is_sparse(values) else np.nan_to_num(values) > 0
-    there = None if is_sparse(values) else np.isfinite(values)  # decoded layers hold NaN where nothing is known
+    there = None if is_sparse(values) else np.isfinite(values)  # decoded layers hold NaN for unmeasured values
     measured = np.asarray(panels.measured, dtype=np.float64)
     accessible, looked_at = np.zeros((2, adata.n_obs))
     for b, mask in enumerate(measured):
@@ -101,18 +101,18 @@ def low_accessibility(
     groups = pd.Series("all", index=adata.obs_names, dtype=object) if groupby is None else column_of(adata, groupby)
     text, found = as_text(groups), {}
     for name in group_names(groups):
-        mine = share.to_numpy()[(text == name) & share.notna().to_numpy()]
+        in_group = share.to_numpy()[(text == name) & share.notna().to_numpy()]
         found[name] = {
-            "cells": len(mine),
-            "low": float((mine < cutoff).mean()) if len(mine) else np.nan,
-            "bimodal": _bimodal(mine, cutoff, 1 / adata.n_vars, seed),
+            "cells": len(in_group),
+            "low": float((in_group < cutoff).mean()) if len(in_group) else np.nan,
+            "bimodal": _bimodal(in_group, cutoff, 1 / adata.n_vars, seed),
         }
     table = pd.DataFrame.from_dict(found, orient="index").rename_axis(groupby or "group")
     return Accessibility(share, low, table, cutoff)
 
 
 def _bimodal(share: NDArray[np.float64], cutoff: float, least: float, seed: int) -> bool:
-    """Whether low cells are a group of their own: two Gaussians, well apart, on both sides of the cut-off."""
+    """Whether low cells form their own group: two well-separated Gaussians, on both sides of the cut-off."""
     if len(share) < _MIN_CELLS_FOR_MIXTURE:
         return False
     x = np.log(np.maximum(share, least / 2))[:, None]  # half a peak for a cell without any

@@ -1,4 +1,4 @@
-"""How much each modality says about the neighbourhoods of a cluster."""
+"""How much each modality contributes to the neighbourhoods of a cluster."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Contributions:
     Attributes
     ----------
     share
-        Clusters x modalities; each row sums to 1, and is NaN where no modality recovers a neighbour.
+        Clusters x modalities; each row sums to 1, and is NaN if no modality recovers a neighbour.
     recovered
-        Clusters x modalities, the mean share of joint neighbours that the modality recovers, before normalisation.
+        Clusters x modalities, mean share of joint neighbours that the modality recovers, before normalisation.
     cells
-        Number of cells of each cluster that were counted.
+        Number of cells used in each cluster.
     """
 
     share: pd.DataFrame
@@ -44,21 +44,21 @@ def modality_contributions(
 ) -> Contributions:
     """Share of a cell's joint-space neighbours that each single-modality space recovers (He et al. 2024).
 
-    Neighbours are looked for among the cells that have every modality, since a cell that lacks one has no place in its space.
+    Neighbours are searched among cells that have every modality, since a cell without one has no position in its space.
 
     Parameters
     ----------
     latents
-        Embeddings of the same cells by modality, and the joint one under ``joint``, as :func:`midas.tl.latents` gives them.
-        Tables are matched to the joint one by the names of the cells, arrays are taken in its order.
+        Embeddings of the same cells by modality, and the joint one under ``joint``, as returned by :func:`midas.tl.latents`.
+        Tables are matched to the joint one by cell name; arrays must be in its order.
     groups
-        Cluster of each cell: a Series by cell name, or values in the order of the embeddings. NaN for cells of none.
+        Cluster of each cell: a Series by cell name, or values in the order of the embeddings. NaN for cells without a cluster.
     n_neighbors
         Number of neighbours.
 
     Returns
     -------
-    Shares that sum to 1 for each cluster, what they come from, and the number of cells.
+    Shares that sum to 1 for each cluster, the recovered shares behind them, and the number of cells.
 
     Examples
     --------
@@ -75,7 +75,7 @@ def modality_contributions(
         msg = f"Expected latents of {JOINT!r} and of one modality or more, found {', '.join(latents) or 'none'}."
         raise KeyError(msg)
     tables, cells = same_cells(latents, JOINT)
-    if cells is None:  # arrays have no names that a Series could be matched by
+    if cells is None:  # arrays have no names to match a Series by
         cells = pd.RangeIndex(len(tables[JOINT]))
         groups = groups.reset_index(drop=True) if isinstance(groups, pd.Series) else groups
     of = by_cell(groups, cells, "groups")

@@ -1,4 +1,4 @@
-"""Which features go along with which dimensions of the embedding."""
+"""Correlation of features with dimensions of the embedding."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ def latent_correlation(
     log1p: bool = True,
     batch_key: str | None = "batch",
 ) -> pd.DataFrame:
-    """Pearson r of every dimension of an embedding with every feature, over the cells that measured the feature.
+    """Pearson r between each dimension of an embedding and each feature, over the cells in which the feature was measured.
 
     Counts stay sparse.
 
     Parameters
     ----------
     data
-        With ``obsm[basis]``.
+        Object with ``obsm[basis]``.
     modality
-        Of a MuData; cells are matched by name.
+        Modality of a MuData; cells are matched by name.
     basis
-        Which embedding.
+        Key of the embedding in obsm.
     layer
         Layer with the counts; None for X.
     log1p
-        Whether to take log1p of the counts; values of which any is negative are no counts, and used as they are.
+        Whether to take log1p of the counts; data with negative values are not counts and are used as they are.
     batch_key
-        Column of obs with the batches that ``var["measured_<batch>"]`` speaks of.
+        Column of obs with the batches named in ``var["measured_<batch>"]``.
 
     Returns
     -------
-    Dimensions x features; NaN for a feature that does not vary.
+    Dimensions x features; NaN for constant features.
 
     Examples
     --------
@@ -81,17 +81,17 @@ def latent_correlation(
 
 def _correlation(z: NDArray[np.float64], values: Any, panels: Panels) -> NDArray[np.float64]:  # noqa: ANN401
     """Pearson r `(dim, n_features)` from sums over the batches that measured a feature."""
-    z = z - z.mean(0)  # keeps the differences of large numbers below exact
+    z = z - z.mean(0)  # keeps precision when differences of large numbers are taken below
     squares = values.multiply(values) if is_sparse(values) else values**2
     dim, d = z.shape[1], values.shape[1]
     n, x, xx = (np.zeros((1, d)) for _ in range(3))
     y, yy, xy = (np.zeros((dim, d)) for _ in range(3))
     for b, measured in enumerate(panels.measured):
-        mine = np.flatnonzero(panels.batch == b)
-        zb, xb = z[mine], values[mine]
-        n += len(mine) * measured
+        rows = np.flatnonzero(panels.batch == b)
+        zb, xb = z[rows], values[rows]
+        n += len(rows) * measured
         x += np.asarray(xb.sum(0)).reshape(1, d) * measured
-        xx += np.asarray(squares.tocsr()[mine].sum(0) if is_sparse(squares) else squares[mine].sum(0)) * measured
+        xx += np.asarray(squares.tocsr()[rows].sum(0) if is_sparse(squares) else squares[rows].sum(0)) * measured
         xy += np.asarray((xb.T @ zb).T) * measured
         y += zb.sum(0)[:, None] * measured
         yy += (zb**2).sum(0)[:, None] * measured

@@ -1,4 +1,4 @@
-"""Features that differ between groups, asked of the model, with how sure it is."""
+"""Differential features between groups according to the model, with their uncertainty."""
 
 from __future__ import annotations
 
@@ -29,33 +29,33 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_FEW = 5  # cells: of fewer, a group's spread is not known
+_FEW = 5  # fewer cells do not show the spread of a group
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How features are compared.
+    """Settings of a comparison.
 
     Attributes
     ----------
     delta
-        Least absolute log2 fold change that matters.
+        Smallest absolute log2 fold change of interest.
     fdr
-        Expected share of wrong ones, wrong sign included, among the features called.
+        Expected share of false calls, wrong signs included, among the features called.
     interval
-        Probability that the interval of the fold change covers.
+        Coverage probability of the interval of the fold change.
     draws
         Number of draws of the fold change.
     cells
-        At most so many cells of a group make up one draw; more make it narrower, and slower.
+        Maximum number of cells of a group per draw; more cells give narrower draws, and take longer.
     pseudocount
-        Added to both means, so that features which are hardly there do not have large fold changes.
+        Added to both means, so that features with hardly any counts do not get large fold changes.
     normalize
-        Compare shares of a cell's counts (scaled to the mean sum) instead of counts: then a type with more RNA per cell
-        does not have all genes up.
+        Compare shares of a cell's counts (scaled to the mean sum) instead of counts. Otherwise all genes appear up-regulated in a
+        type with more RNA per cell.
     model_error
-        Let intervals and probabilities hold the error of the model too, as far as the measured counts show it. Without, they
-        hold only what the model itself is unsure of: on simulated data a third of the features called were wrong.
+        Include the model's error in intervals and probabilities, as far as the measured counts show it. Without it they cover
+        only the model's own uncertainty: on simulated data a third of the features called were wrong.
     """
 
     delta: float = 0.5
@@ -86,38 +86,38 @@ def differential_features(
     config: Comparison | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Compare each group with all other cells, by batch-corrected counts that the model draws.
+    """Compare each group with all other cells, by batch-corrected counts drawn from the model.
 
-    Every draw takes cells of each group with replacement, a biological state c from each one's posterior, and decodes it with
-    the standard noise; so the spread of the fold changes holds what the model does not know of a cell, and that there are
-    few cells. Cells that lack the modality take part: their counts are imputed. To the spread is added the noise of the measured
-    counts, which the model was fitted to, and its distance from them (`Comparison.model_error`). How cells of a group vary is not
-    known from fewer than five; such groups get a warning.
+    Each draw samples cells of each group with replacement, a biological state c from each cell's posterior, and decodes it with
+    the standard noise. The spread of the fold changes thus reflects the model's uncertainty about each cell and the limited
+    number of cells. Cells that lack the modality are included, with imputed counts. The noise of the measured counts that the
+    model was fitted to, and its distance from them, are added to the spread (`Comparison.model_error`). The variation within a
+    group cannot be estimated from fewer than five cells; such groups get a warning.
 
     Parameters
     ----------
     model
         A trained model.
     modality
-        What to decode. Its counts cannot be below zero, as logarithms are taken.
+        Modality to decode. Its counts must not be negative, as logarithms are taken.
     groups
-        Group of each cell: a column of obs of the cells compared, a Series by cell name, or values in the order of the cells.
-        NaN for cells that take no part.
+        Group of each cell: a column of obs of the cells compared, a Series by cell name, or values in the order of the cells. NaN
+        for cells to leave out.
     report_groups
         Groups to report; None for all.
     data
-        New cells; None for the model's own.
+        New cells; None for the model's own data.
     config
-        Thresholds and numbers of draws.
+        Thresholds and number of draws.
     seed
-        Of the draws.
+        Seed of the draws.
 
     Returns
     -------
-    A row for each group and feature, the surest first: ``lfc`` (median log2 fold change) with ``low`` and ``high`` (its
-    interval), ``probability`` (that it exceeds delta in one direction, the likelier of up and down), ``mean`` and ``mean_rest``
-    (expected counts), ``expected_fdr`` (of all features up to this row: the mean probability that they do not change by more than
-    delta in that direction, so a wrong sign counts as a wrong call), and ``differential`` (whether that is at most ``fdr``).
+    One row per group and feature, most certain first: ``lfc`` (median log2 fold change) with ``low`` and ``high`` (its interval),
+    ``probability`` (that it exceeds delta in one direction, the likelier of up and down), ``mean`` and ``mean_rest`` (expected
+    counts), ``expected_fdr`` (mean probability, over all features up to this row, that they do not change by more than delta in
+    that direction, so a wrong sign counts as a false call), and ``differential`` (whether that is at most ``fdr``).
 
     Examples
     --------
@@ -138,7 +138,7 @@ def differential_features(
         raise ValueError(msg)
     mosaic = model.mosaic_of(data)
     index = mosaic.cells.astype(str)
-    # Rows of the mosaic's obs are numbered, so that they are named here.
+    # Rows of the mosaic's obs are numbered, so names are set here.
     of = _column(mosaic, groups).set_axis(index) if isinstance(groups, str) else by_cell(groups, index, "groups")
     posterior = model.posterior(mosaic)
     members = _members(of, np.isfinite(posterior.mean).min(axis=1))
@@ -232,12 +232,12 @@ def _table(
     error: NDArray[np.float64],
     config: Comparison,
 ) -> pd.DataFrame:
-    """Summarise the draws `(draws, n_features)` of a group and of the rest, each with the model's error around it."""
+    """Summarise the draws `(draws, n_features)` of a group and of the rest, including the model's error."""
     change = np.log2((mean + config.pseudocount) / (rest + config.pseudocount))
     tail = 50 * (1 - config.interval)
     low, middle, high = np.percentile(change, [tail, 50, 100 - tail], axis=0)
     reach = error * norm.ppf(0.5 + config.interval / 2)
-    # An error of zero leaves the share of the draws.
+    # With zero error, this gives the share of draws beyond delta.
     sd = np.maximum(error, 1e-9)
     up, down = norm.sf((config.delta - change) / sd), norm.cdf((-config.delta - change) / sd)
     table = pd.DataFrame(
@@ -247,7 +247,7 @@ def _table(
             "lfc": middle,
             "low": middle - np.hypot(middle - low, reach),
             "high": middle + np.hypot(high - middle, reach),
-            # Not their sum: a change of which nothing is known is most likely large, but in no direction.
+            # Not their sum: a fold change with a large error is likely to be large, but in no particular direction.
             "probability": np.maximum(up.mean(0), down.mean(0)),
             "mean": mean.mean(0),
             "mean_rest": rest.mean(0),

@@ -1,4 +1,4 @@
-"""Gene sets among the features that go along with a dimension."""
+"""Gene sets enriched among the features correlated with a dimension."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from midas.text import describe_names
 
 
 def read_gmt(path: str | Path) -> dict[str, list[str]]:
-    r"""Read gene sets from a GMT file: a set on each line, its name, a description, and its genes, separated by tabs.
+    r"""Read gene sets from a GMT file: per line the set's name, a description, and its genes, separated by tabs.
 
     Examples
     --------
@@ -49,27 +49,27 @@ def gene_set_enrichment(
     permutations: int = 1000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Find gene sets whose genes have high or low scores together: preranked GSEA, by the package gseapy. Works offline.
+    """Find gene sets whose genes have jointly high or low scores: preranked GSEA with the package gseapy. Works offline.
 
-    Names of genes are compared without regard to case. Needs the extra ``analysis``.
+    Gene names are compared case-insensitively. Needs the extra ``analysis``.
 
     Parameters
     ----------
     scores
-        A score per gene, such as a row of what :func:`midas.tl.latent_correlation` gives; or a table scores x genes.
+        A score per gene, such as a row of the result of :func:`midas.tl.latent_correlation`; or a table scores x genes.
     gene_sets
-        A GMT file, or genes by the name of the set.
+        A GMT file, or a dict from set name to genes.
     min_size, max_size
-        Sets with fewer or more genes among the scored ones are left out.
+        Sets with fewer or more scored genes are left out.
     permutations
-        Of the genes, for p values.
+        Number of gene permutations for p values.
     seed
-        Of the permutations.
+        Seed of the permutations.
 
     Returns
     -------
-    A row for each score and set, the smallest false discovery rate first: ``score``, ``gene_set``, ``es`` and ``nes``
-    (enrichment score, plain and normalised), ``p_value``, ``fdr``, ``genes`` (the leading ones, joined by ``;``).
+    One row per score and set, smallest false discovery rate first: ``score``, ``gene_set``, ``es`` and ``nes`` (enrichment score,
+    plain and normalised), ``p_value``, ``fdr``, ``genes`` (leading-edge genes, joined by ``;``).
 
     Examples
     --------
@@ -91,11 +91,11 @@ def gene_set_enrichment(
     for name, row in table.iterrows():
         ranked = row.dropna().astype(float)
         ranked.index = ranked.index.astype(str).str.upper()
-        # A name that stands for several genes counts once, by the strongest.
+        # A name shared by several genes is used once, with the strongest score.
         ranked = ranked.iloc[np.argsort(-ranked.abs().to_numpy(), kind="stable")]
         ranked = ranked[~ranked.index.duplicated()].sort_values(ascending=False, kind="stable")
         if not (ranked.nunique() > 1 and _overlaps(ranked.index, sets, min_size, max_size)):
-            continue  # of a dimension that says nothing, or of a few genes
+            continue  # a dimension without signal, or too few genes
         result = gseapy.prerank(
             rnk=ranked,
             gene_sets=sets,

@@ -1,4 +1,4 @@
-"""Whether batch correction keeps what tells cell types apart: fold changes of raw and of corrected counts."""
+"""Whether batch correction preserves differences between cell types: fold changes of raw and corrected counts."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class FoldChanges:
     Attributes
     ----------
     raw, corrected
-        Groups x features; NaN where no cell of a group, or none of the others, was measured.
+        Groups x features; NaN where no cell of a group, or no other cell, was measured.
     r
-        Pearson r of the two over features, for each group.
+        Pearson r between the two over features, for each group.
     overall
         Pearson r over all groups and features.
     """
@@ -49,23 +49,23 @@ def fold_change_consistency(
 ) -> FoldChanges:
     """Compare log2 fold changes of raw counts with those of batch-corrected ones (He et al. 2024: r > 0.98).
 
-    Both are differences of log2 mean counts, a group against all other cells. A feature counts in the batches that measured
-    it, for raw and corrected alike.
+    Both are differences of log2 mean counts between a group and all other cells. Each feature is compared over the batches that
+    measured it, for raw and corrected counts alike.
 
     Parameters
     ----------
     adata
-        One modality with both sorts of counts, as :meth:`midas.MIDAS.annotate` leaves them.
+        One modality with both kinds of counts, as stored by :meth:`midas.MIDAS.annotate`.
     groupby
         Column of obs with the groups, usually cell types.
     layer, raw
-        Layers of corrected and of raw counts; None for X.
+        Layers of corrected and raw counts; None for X.
     batch_key
-        Column of obs with the batches that ``var["measured_<batch>"]`` speaks of.
+        Column of obs with the batches named in ``var["measured_<batch>"]``.
     pseudocount
-        Added to the means, so that features which are hardly there do not rule the comparison.
+        Added to the means, so that features with hardly any counts do not dominate the comparison.
     min_cells
-        Groups of fewer cells are left out: their raw means are mostly noise.
+        Groups with fewer cells are left out: their raw means are mostly noise.
 
     Returns
     -------
@@ -83,7 +83,7 @@ def fold_change_consistency(
     """
     groups, panels = column_of(adata, groupby), panels_of(adata, batch_key)
     before, after = values_of(adata, raw), values_of(adata, layer)
-    # Rows that the model knows nothing of, and features that it does not know, are NaN in its layers.
+    # Cells and features that the model does not know are NaN in its layers.
     known = _finite_rows(after)
     text = as_text(groups)
     names = [n for n in group_names(groups) if (known & (text == n)).sum() >= min_cells]

@@ -1,4 +1,4 @@
-"""What the functions of this package take: cells by name, a modality of a data object, which features were measured where."""
+"""Inputs of the functions in this package: cells by name, a modality of a data object, measured features by batch."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ logger = logging.getLogger(__name__)
 
 
 def by_cell(values: pd.Series | ArrayLike, cells: pd.Index, what: str) -> pd.Series:
-    """Give one value per cell, in the order of `cells`.
+    """Return one value per cell, in the order of `cells`.
 
-    A Series is matched by name, and cells that it lacks get NaN; anything else has to come in the order of `cells`.
+    A Series is matched by name, and cells missing from it get NaN; anything else must be in the order of `cells`.
     """
     if isinstance(values, pd.Series) and not isinstance(values.index, pd.RangeIndex):
         named = values.set_axis(values.index.astype(str))
@@ -41,7 +41,7 @@ def by_cell(values: pd.Series | ArrayLike, cells: pd.Index, what: str) -> pd.Ser
                 f"Expected {what} by cell name, found none of the cells' names ({describe_names(cells)}) in its index."
             )
             raise KeyError(msg)
-        # Where cells are lacking, whole numbers would become 1.0, which no one called a group.
+        # With missing cells, integers would become floats such as 1.0, which is not the name of a group.
         whole = pd.api.types.is_integer_dtype(named.dtype)
         return (named.astype(object) if whole else named).reindex(cells)
     array = np.asarray(values)
@@ -54,10 +54,9 @@ def by_cell(values: pd.Series | ArrayLike, cells: pd.Index, what: str) -> pd.Ser
 def same_cells(
     latents: Mapping[str, pd.DataFrame | ArrayLike], first: str
 ) -> tuple[dict[str, NDArray[np.float64]], pd.Index | None]:
-    """Give embeddings of the same cells in one order, each `(n_cells, dim)`, and the cells' names, None without tables.
+    """Return embeddings of the same cells in one order, each `(n_cells, dim)`, and the cells' names (None without tables).
 
-    Tables are matched by the names of their rows to that of `first`, or to the first one if that is none; anything else has to
-    come in its order.
+    Tables are matched by row name to `first`, or to the first table if `first` is not one; anything else must be in its order.
     """
     names = {name: z.index.astype(str) for name, z in latents.items() if isinstance(z, pd.DataFrame)}
     main = first if first in names else next(iter(names), "")
@@ -73,7 +72,7 @@ def same_cells(
 
 
 def _matched(name: str, own: pd.Index, main: str, cells: pd.Index) -> slice | NDArray[np.int64]:
-    """Rows of the table `name`, whose cells are `own`, in the order of `cells`, those of the table `main`."""
+    """Rows of the table `name`, with cells `own`, in the order of `cells`, those of the table `main`."""
     if own.equals(cells):
         return slice(None)
     if not own.is_unique:
@@ -91,7 +90,7 @@ def _matched(name: str, own: pd.Index, main: str, cells: pd.Index) -> slice | ND
 
 
 def modality_of(data: MuData | AnnData, modality: str | None) -> AnnData:
-    """Take one modality of a MuData; an AnnData is the modality itself."""
+    """Return one modality of a MuData; an AnnData is returned as it is."""
     if not isinstance(data, MuData):
         return data
     if modality not in data.mod:
@@ -106,7 +105,7 @@ def is_sparse(values: Any) -> bool:  # noqa: ANN401 - sparse or dense
 
 
 def values_of(adata: AnnData, layer: str | None) -> Any:  # noqa: ANN401 - sparse or dense, as it comes
-    """Values of a layer, or of X; CSR or a dense array, also of a backed object."""
+    """Values of a layer, or of X, as CSR or a dense array; also for backed objects."""
     if isinstance(adata, MuData):
         first = next(iter(adata.mod), "rna")
         msg = f"Expected an AnnData of one modality, found a MuData. Give one of its modalities, such as mdata[{first!r}]."
@@ -121,7 +120,7 @@ def values_of(adata: AnnData, layer: str | None) -> Any:  # noqa: ANN401 - spars
 
 
 def embedding_of(data: MuData | AnnData, basis: str) -> NDArray[np.float64]:
-    """Take an embedding from obsm, `(n_cells, dim)`."""
+    """Read an embedding from obsm, `(n_cells, dim)`."""
     if basis not in data.obsm:
         msg = f"Expected an embedding {basis!r} in obsm, found: {', '.join(data.obsm) or 'none'}. model.annotate() writes it."
         raise KeyError(msg)
@@ -130,7 +129,7 @@ def embedding_of(data: MuData | AnnData, basis: str) -> NDArray[np.float64]:
 
 
 def column_of(data: MuData | AnnData | Mosaic, name: str) -> pd.Series:
-    """Take a column of obs, or of the modalities' obs."""
+    """Read a column of obs, or of the modalities' obs."""
     obs = data.obs
     if name not in obs.columns and isinstance(data, MuData):
         obs = all_columns(data).set_axis(data.obs_names)
@@ -159,7 +158,7 @@ class Panels:
 
 
 def panels_of(adata: AnnData, batch_key: str | None, otherwise: pd.DataFrame | None = None) -> Panels:
-    """Read ``var["measured_<batch>"]``; a batch without such a column measured every feature, a column without a batch is noted.
+    """Read ``var["measured_<batch>"]``. A batch without such a column measured all features; a column without a batch is logged.
 
     Parameters
     ----------
@@ -168,7 +167,7 @@ def panels_of(adata: AnnData, batch_key: str | None, otherwise: pd.DataFrame | N
     batch_key
         Column of its obs with the batches; None when all cells are one batch.
     otherwise
-        Of all cells, for a modality whose own obs lacks the column.
+        The batch of all cells, for a modality whose own obs lacks the column.
     """
     obs = adata.obs
     if batch_key not in obs.columns and otherwise is not None and batch_key in otherwise.columns:
@@ -191,7 +190,7 @@ def panels_of(adata: AnnData, batch_key: str | None, otherwise: pd.DataFrame | N
 
 
 def note_strangers(flagged: list[str], batches: pd.Index, batch_key: str) -> None:
-    """Say which of the batches that ``var["measured_<batch>"]`` speaks of are none of `batches`, as they have no effect."""
+    """Log batches named in ``var["measured_<batch>"]`` that are not in `batches`, as they have no effect."""
     strangers = [f"{keys.MEASURED_PREFIX}{name}" for name in flagged if name not in batches]
     if strangers:
         logger.warning(

@@ -1,4 +1,4 @@
-"""The embedding of the same cells from all that was measured, and from each modality alone."""
+"""Embeddings of the same cells from all modalities, and from each modality alone."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ JOINT = "joint"
 
 
 def latents(model: MIDAS, data: MosaicData | Mosaic | None = None, *, part: Part = "c") -> dict[str, pd.DataFrame]:
-    """Embed cells from each modality alone, and from all that they have.
+    """Embed cells from each modality alone, and from all modalities that they have.
 
     Parameters
     ----------
     model
         A trained model.
     data
-        New cells; None for the model's own.
+        New cells; None for the model's own data.
     part
         As in :meth:`midas.MIDAS.latent`.
 
     Returns
     -------
-    By modality, and last under ``joint``: cells x dimensions, in the order of the data; NaN for cells that were not measured.
+    Tables cells x dimensions by modality, and last under ``joint``, in the order of the data; NaN for unmeasured cells.
 
     Examples
     --------

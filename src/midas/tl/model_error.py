@@ -1,4 +1,4 @@
-"""How wrong the model's fold changes may be: their distance from those of the counts, and the noise of these."""
+"""Error of the model's fold changes: their distance from those of the counts, and the sampling noise of the counts."""
 
 from __future__ import annotations
 
@@ -31,30 +31,30 @@ def model_error(
     groups: NDArray[np.int64],
     pseudocount: float,
 ) -> NDArray[np.float64]:
-    """Estimate the standard deviation of the error in log2 fold changes that the model decodes.
+    """Estimate the standard deviation of the error in the model's log2 fold changes.
 
-    A model fits the mean counts of groups, and so the noise in them. The variance is therefore the sampling variance of the
-    counts' own fold changes, and the mean square of the distance between these and the model's for the same cells, over
-    features of like abundance. That is the most it can be: a model that sees through the noise is nearer.
-    Counts are first scaled, per batch and feature, to what the model decodes: a batch effect is no error.
+    A model fits the mean counts of groups, including their noise. The variance is therefore the sampling variance of the counts'
+    own fold changes plus the mean squared distance between these and the model's for the same cells, over features of similar
+    abundance. This is an upper bound: a model that sees through the noise is closer. Counts are first scaled, per batch and
+    feature, to the decoded values, as a batch effect is not an error.
 
     Parameters
     ----------
     columns
-        Features, as columns of the schema.
+        Column indices of the features in the schema.
     groups
         Group of each cell, -1 for none, `(n_cells,)`.
 
     Returns
     -------
-    `(n_groups, n_features)`. A group without measured cells gets the largest error of the others; 0 where nothing was
+    `(n_groups, n_features)`. A group without measured cells gets the largest error of the other groups; 0 if nothing was
     measured.
     """
     rows = mosaic.modalities[modality]
     cells = np.flatnonzero(rows.present & (groups >= 0)).astype(np.int64)
     shape = (len(mosaic.batches), int(groups.max()) + 1)
     at = np.ravel_multi_index((mosaic.batch[cells], groups[cells]), shape)
-    sums = np.zeros((3, int(np.prod(shape)), len(columns)))  # of counts, of their squares, of what is decoded
+    sums = np.zeros((3, int(np.prod(shape)), len(columns)))  # sums of counts, of their squares, and of decoded values
     for start in range(0, len(cells), _ROWS_AT_ONCE):
         block = cells[start : start + _ROWS_AT_ONCE]
         pick = sp.csr_matrix(
@@ -84,7 +84,7 @@ def _error(
     n: NDArray[np.float64],
     pseudocount: float,
 ) -> NDArray[np.float64]:
-    """From sums over the cells of each group, `(n_groups, n_features)`, to the error."""
+    """Compute the error from sums over the cells of each group, `(n_groups, n_features)`."""
     with np.errstate(invalid="ignore", divide="ignore"):
         distance = np.square(_change(raw, n, pseudocount) - _change(made, n, pseudocount))
         noise = _noise(raw, squares, made, n, pseudocount)
@@ -113,14 +113,14 @@ def _noise(
     n: NDArray[np.float64],
     pseudocount: float,
 ) -> NDArray[np.float64]:
-    """Sampling variance of log2 means; never below what Poisson counts of the decoded mean would have."""
+    """Sampling variance of log2 means; at least that of Poisson counts with the decoded mean."""
     variance = np.maximum(squares / n - (raw / n) ** 2, made / n)
     noise: NDArray[np.float64] = variance / n / ((raw / n + pseudocount) * np.log(2)) ** 2
     return noise
 
 
 def _by_abundance(values: NDArray[np.float64], abundance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean of values `(n_groups, n_features)` over features of like abundance, `(n_features,)`."""
+    """Mean of values `(n_groups, n_features)` over features of similar abundance, `(n_features,)`."""
     known = np.flatnonzero(np.isfinite(values).any(0) & np.isfinite(abundance))
     if not len(known):
         return np.zeros(values.shape[1])

@@ -1,4 +1,4 @@
-"""Pseudotime on the embedding, by scanpy's own functions."""
+"""Pseudotime on the embedding, computed with scanpy."""
 
 from __future__ import annotations
 
@@ -37,24 +37,24 @@ def pseudotime(
     Parameters
     ----------
     data
-        With ``obsm[basis]``. Gets ``obs["midas_pseudotime"]`` and ``obsm["X_midas_diffmap"]``.
+        Object with ``obsm[basis]``. ``obs["midas_pseudotime"]`` and ``obsm["X_midas_diffmap"]`` are added to it.
     root
-        Name of the cell where the process begins; or, with `groupby`, of a group, whose most central cell is taken.
+        Name of the cell where the process starts; or, with `groupby`, of a group whose most central cell is used.
     groupby
         Column of obs in which to look for `root`.
     cells
-        Which cells take part, True or False for each; None for all that have an embedding. A process is best looked at without
-        cells that are no part of it.
+        Boolean mask of the cells to use; None for all that have an embedding. It is best to leave out cells that are not part of
+        the process.
     basis
-        Which embedding.
+        Key of the embedding in obsm.
     n_neighbors, n_components
-        Of the neighbourhood graph and of the diffusion map.
+        Parameters of the neighbourhood graph and of the diffusion map.
     seed
-        Of the graph and of the map.
+        Seed of the graph and of the map.
 
     Returns
     -------
-    From 0 at the root to 1; NaN for cells that take no part, or that no path leads to.
+    From 0 at the root to 1; NaN for cells that were not used or cannot be reached from the root.
 
     Examples
     --------
@@ -87,7 +87,7 @@ def pseudotime(
     sc.tl.dpt(frame, n_dcs=frame.obsm["X_diffmap"].shape[1])
     time = np.full(data.n_obs, np.nan)
     time[at] = frame.obs["dpt_pseudotime"].to_numpy()
-    time[~np.isfinite(time)] = np.nan  # scanpy says infinite where no path leads
+    time[~np.isfinite(time)] = np.nan  # scanpy returns infinity for unreachable cells
     maps = np.full((data.n_obs, frame.obsm["X_diffmap"].shape[1]), np.nan, dtype=np.float32)
     maps[at] = frame.obsm["X_diffmap"]
     data.obs[keys.PSEUDOTIME], data.obsm[keys.DIFFUSION] = time, maps
@@ -95,7 +95,7 @@ def pseudotime(
 
 
 def _root(data: MuData | AnnData, root: str, groupby: str | None, at: NDArray[np.int64], z: NDArray[np.float64]) -> int:
-    """Position among the cells `at` of the one to begin with."""
+    """Position of the root among the cells `at`."""
     if groupby is None:
         found = np.flatnonzero(np.asarray(data.obs_names[at].astype(str)) == root)
         if len(found) != 1:
@@ -103,10 +103,10 @@ def _root(data: MuData | AnnData, root: str, groupby: str | None, at: NDArray[np
             raise KeyError(msg)
         return int(found[0])
     groups = as_text(column_of(data, groupby).iloc[at])
-    mine = np.flatnonzero(groups == str(root))
-    if not len(mine):
+    in_group = np.flatnonzero(groups == str(root))
+    if not len(in_group):
         there = ", ".join(sorted({name for name in groups if name is not None})) or "none"
         msg = f"Expected root= to be a group of {groupby!r} that takes part ({there}), found {root!r}."
         raise KeyError(msg)
-    inside = z[at[mine]]
-    return int(mine[np.argmin(((inside - np.median(inside, axis=0)) ** 2).sum(1))])
+    inside = z[at[in_group]]
+    return int(in_group[np.argmin(((inside - np.median(inside, axis=0)) ** 2).sum(1))])

@@ -1,4 +1,4 @@
-"""Mapping and labelling in one call each, by the best way that the reference allows."""
+"""Mapping and label transfer in one call each, with the best mode that the reference supports."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def map_query(reference: MIDAS, query: Query | MosaicData, *, mode: Mode | None 
     reference
         A trained model, or one that was loaded.
     query
-        Data, or a :class:`midas.transfer.Query` where they need more than the defaults.
+        Data, or a :class:`midas.transfer.Query` if it needs more than the defaults.
     mode
-        Name of the function that maps: ``reciprocal``, ``query_to_reference``, ``reference_to_query`` or ``encode``. None for the
-        best that the reference allows: ``reciprocal`` where it has counts, ``query_to_reference`` where it has not.
+        Mapping function to use: ``reciprocal``, ``query_to_reference``, ``reference_to_query`` or ``encode``. None picks the best
+        one that the reference supports: ``reciprocal`` if it has counts, ``query_to_reference`` otherwise.
 
     Examples
     --------
@@ -53,12 +53,12 @@ def map_query(reference: MIDAS, query: Query | MosaicData, *, mode: Mode | None 
 
 
 def check_mode(reference: MIDAS, mode: str | None) -> Mode:
-    """Find the mode that is meant: the best that the reference allows, if none is named.
+    """Resolve the mapping mode: the one named, else the best one that the reference supports.
 
     Raises
     ------
     ValueError, NotFittedError
-        When there is no such mode, or the reference has not what it needs; before any work is done.
+        If there is no such mode, or the reference lacks what it needs. Raised before any work is done.
     """
     best: Mode = "reciprocal" if reference.has_counts else "query_to_reference"
     for name in _MODES:
@@ -78,16 +78,16 @@ def labels(
     mode: Mode | None = None,
     config: LabelConfig | None = None,
 ) -> pd.DataFrame:
-    """Give a query the reference's labels, with a confidence, and tell cells of no known type.
+    """Transfer the reference's labels to a query, with a confidence, and detect cells of unknown types.
 
     Parameters
     ----------
     reference, query, mode
-        As in :func:`map_query`. The seed of a :class:`midas.transfer.Query` is that of the labels too.
+        As in :func:`map_query`. The seed of a :class:`midas.transfer.Query` is also used for the labels.
     columns
-        Columns of the reference's obs.
+        Label columns of the reference's obs.
     config
-        Neighbours and unknown cells.
+        Settings for neighbours and unknown cells.
 
     Returns
     -------

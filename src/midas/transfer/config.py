@@ -1,4 +1,4 @@
-"""How a reference is carried over to new data."""
+"""Configuration of reference mapping and model transfer."""
 
 from __future__ import annotations
 
@@ -11,44 +11,45 @@ from midas.expect import expect
 
 Tune = Literal["batches", "encoders", "all"]
 Mode = Literal["reciprocal", "query_to_reference", "reference_to_query", "encode"]
-# A reference of so many cells holds others' most firmly: 7,000 of blood map blood best with 3,000; 600 of bone marrow, with 100.
+# References with at least this many cells anchor the query most firmly: 7,000 blood cells map blood best with 3,000; 600 of bone
+# marrow, with 100.
 _ENOUGH_CELLS, _MOST_QUERY_ANCHOR, _QUERY_ANCHOR_GROWTH = 7_000, 3000.0, 1.5
 
 
 @dataclass(frozen=True)
 class TransferConfig:
-    """Choices of a transfer; the defaults are what measured best.
+    """Settings of a transfer. The defaults are the values that performed best in our measurements.
 
     Attributes
     ----------
     tune
-        What is trained. ``batches``: the query's batch encoder, batch decoder and discriminators alone (and the networks of
-        modalities that the reference lacks); ``encoders``: the encoders too; ``all``: the decoders as well.
+        Which networks are trained. ``batches``: only the query's batch encoder, batch decoder and discriminators (and the
+        networks of modalities that the reference lacks); ``encoders``: the encoders as well; ``all``: the decoders as well.
     step_fraction
-        Steps, as a share of those of a run from scratch on the query.
+        Number of steps, as a fraction of a run from scratch on the query.
     learning_rate, discriminator_learning_rate
-        Of AdamW.
+        Learning rates of AdamW.
     adversarial
-        Weight of the term that makes batches mix by misleading discriminators.
+        Weight of the adversarial term, which mixes batches by misleading the discriminators.
     alignment
-        Weight of the term that brings together what a cell's modalities say; None for the reference's own.
+        Weight of the term that aligns the latents of a cell's modalities; None for the reference's own weight.
     reference_anchor
-        Weight of the squared distance of reference cells from where they lay before.
+        Weight of the squared distance of reference cells from their original latents.
     query_anchor
-        Likewise, of query cells from where they belong among the reference's: where the reference places them, less what sets
-        their batch apart near each of the reference's clusters. None: the more, the more cells the reference has. One of few
-        cells places others' badly, which less of it leaves free to find their places.
+        Weight of the squared distance of query cells from their expected position in the reference: where the reference places
+        them, minus the batch shift near each of the reference's clusters. None: the weight grows with the number of reference
+        cells. A small reference places query cells badly, and a lower weight leaves them free to find their positions.
     replay
-        Reference cells to train beside for each query cell; 500 in all or more, 20,000 at most.
+        Number of reference cells per query cell to train on; at least 500 and at most 20,000 in all.
     discriminator_warmup_steps
-        Steps of the discriminators alone, before the model moves, where `adversarial` gives them a part.
+        Steps in which only the discriminators are trained, before the model moves; not used if `adversarial` is 0.
     sampling
-        How cells meet in a minibatch, as :attr:`midas.TrainingConfig.sampling`.
+        How cells are sampled into minibatches, as in :attr:`midas.TrainingConfig.sampling`.
     add_features
-        Whether features that the reference lacks are added, which takes ``tune="all"``; they are left out otherwise.
+        Whether to add features that the reference lacks (requires ``tune="all"``). Otherwise they are left out.
     subtract_shift
-        Whether what still sets a batch apart near each of the reference's clusters is taken away from the latents in the end, so
-        that they are not where ``mapped.model.latent(query)`` puts them.
+        Whether to subtract the remaining batch shift near each of the reference's clusters from the final latents. They then
+        differ from what ``mapped.model.latent(query)`` returns.
     """
 
     tune: Tune = "all"
@@ -72,9 +73,9 @@ class TransferConfig:
         Parameters
         ----------
         mixed
-            Whether the query's cells differ in what was measured. Such a query has more to learn, how what was measured in some
-            relates to what was measured in others: twice the steps, a higher rate, and more weight on bringing these together,
-            and on where the reference's clusters say that they belong.
+            Whether the query's cells differ in their modalities. Such a query has more to learn, namely how the modalities of
+            some cells relate to those of others: twice the steps, a higher learning rate, and more weight on aligning them and on
+            the positions that the reference's clusters suggest.
 
         Examples
         --------
@@ -87,14 +88,15 @@ class TransferConfig:
 
     @classmethod
     def paper(cls, *, tune: Tune = "batches") -> TransferConfig:
-        """The mapping of He et al. 2024, of a reference trained with ``Config.paper()``: nothing is held in place.
+        """The mapping of He et al. 2024, for a reference trained with ``Config.paper()``: no cells are anchored.
 
-        What it does not say, such as the weights of the other terms, is the reference's own; the learning rate rises and falls.
+        Settings that the paper does not give, such as the weights of the other terms, are the reference's own; the learning rate
+        warms up and decays.
 
         Parameters
         ----------
         tune
-            ``batches``, as the text has it, or ``all``, as the authors' code does.
+            ``batches``, as in the paper's text, or ``all``, as in the authors' code.
 
         Examples
         --------
@@ -116,7 +118,7 @@ class TransferConfig:
 
     @property
     def adds_features(self) -> bool:
-        """Whether features that the reference lacks are added: what is to be learned of them, all networks have to learn.
+        """Whether features that the reference lacks are added; only possible if all networks are trained.
 
         Examples
         --------
@@ -126,7 +128,7 @@ class TransferConfig:
         return self.add_features and self.tune == "all"
 
     def query_anchor_for(self, n_reference: int) -> float:
-        """How firmly query cells are held, by a reference of so many cells.
+        """Weight of the query anchor for a reference with `n_reference` cells.
 
         Examples
         --------

@@ -1,4 +1,4 @@
-"""From a reference's networks to networks for a query: a schema that holds both, and the weights that carry over."""
+"""Extend a reference's networks to a query: a schema that holds both, and the weights that carry over."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ logger = logging.getLogger(__name__)
 def extended(
     reference: MosaicSchema, query: MosaicSchema, *, keep_batches: bool, add_features: bool = True
 ) -> MosaicSchema:
-    """Schema of a model for a query that goes on from a reference.
+    """Schema of a model that extends a reference to a query.
 
     Parameters
     ----------
     reference, query
-        Of the reference's model and of the query's own data.
+        Schemas of the reference's model and of the query's data.
     keep_batches
-        Whether the reference's batches stay, the query's being appended.
+        Whether to keep the reference's batches and append the query's.
     add_features
-        Whether the query's extra features are added, behind the reference's (of each block, where there are blocks).
+        Whether to add the query's extra features after the reference's (within each block, if there are blocks).
 
     Returns
     -------
-    The reference's modalities and features in their order, then what the query adds.
+    The reference's modalities and features in their order, followed by those that the query adds.
     """
     new = tuple(name for name in query.batches if name not in reference.batches)
     batches = (*reference.batches, *new) if keep_batches else query.batches
@@ -63,7 +63,7 @@ def extended(
 
 
 def named_apart(own: Mosaic, taken: Sequence[str]) -> Mosaic:
-    """Rename batches that are called like one of the reference's: a name in common does not make them one batch."""
+    """Rename query batches whose names the reference also uses: a shared name does not make them one batch."""
     names = list(own.batches)
     for i, name in enumerate(names):
         number = 1
@@ -80,8 +80,8 @@ def named_apart(own: Mosaic, taken: Sequence[str]) -> Mosaic:
     logger.warning(note)
     schema = replace(own.schema, batches=tuple(new.get(name, name) for name in own.schema.batches))
     options = own.read_options
-    said = options.measured and {key: table.rename(index=new) for key, table in options.measured.items()}
-    options = replace(options, renamed=new, measured=said)
+    measured = options.measured and {key: table.rename(index=new) for key, table in options.measured.items()}
+    options = replace(options, renamed=new, measured=measured)
     return replace(own, schema=schema, batches=tuple(names), notes=(*own.notes, note), read_options=options)
 
 
@@ -119,16 +119,16 @@ def _block_of(extra: pd.Index, known: ModalitySchema, ends: NDArray[np.int64]) -
 def carry_over(old: VAE, new: VAE, reference: MosaicSchema, schema: MosaicSchema) -> None:
     """Copy a reference's weights into networks of an extended schema, in place.
 
-    Weights of features and batches go by name. Of what is new, batches start as the mean of the reference's batches, and
-    encoder columns at zero, so that cells lie where the reference places them until something has been learned; everything
-    else keeps its random start.
+    Weights of features and batches are matched by name. New batches start as the mean of the reference's batches, and new encoder
+    columns at zero, so that cells stay where the reference places them until something is learned. Everything else new keeps its
+    random initialisation.
     """
     target = new.state_dict()
     source = {
         name: value.to(target[name].device) if name in target else value for name, value in old.state_dict().items()
     }
     carried = {name: value for name, value in source.items() if name in target and target[name].shape == value.shape}
-    # Same shape does not mean same batches or features: these go by name.
+    # Equal shapes do not imply equal batches or features, so these are matched by name.
     carried = {
         name: value for name, value in carried.items() if not name.startswith(("batch_encoder", "batch_decoder"))
     }
@@ -142,7 +142,7 @@ def carry_over(old: VAE, new: VAE, reference: MosaicSchema, schema: MosaicSchema
 
 
 def start_features(vae: VAE, reference: MosaicSchema, query: Mosaic) -> None:
-    """Let decoders of features that the reference lacks begin at the query's mean, in place; others have been trained."""
+    """Initialise the decoders of features that the reference lacks at the query's mean, in place; the others are trained."""
     known = {name: part.features for name, part in reference.modalities.items()}
     new = {name: ~part.features.isin(known.get(name, ())) for name, part in query.schema.modalities.items()}
     start(vae, query, "means", new)

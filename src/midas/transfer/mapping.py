@@ -1,4 +1,4 @@
-"""Reference and query in one latent space: four ways, one result (He et al. 2024, Methods)."""
+"""Four ways of mapping a reference and a query into one latent space (He et al. 2024, Methods)."""
 
 from __future__ import annotations
 
@@ -55,17 +55,17 @@ class Mapped:
     Attributes
     ----------
     model
-        What encodes both; itself a reference for the next query.
+        Model that encodes both; can itself serve as the reference for another query.
     cells
         Reference cells, then query cells in the order of their obs_names: obs columns of both, ``obs["midas_origin"]``
         (``reference`` or ``query``), and the latents in ``obsm["X_midas"]`` and ``obsm["X_midas_u"]``. No counts.
     mode
-        Name of the function that made it.
+        Name of the function that produced it.
     mosaic
-        The query as the model read it.
+        The query as read by the model.
     readings
-        How some of the reference's cells are read by fewer modalities, by their rows in :attr:`reference`; None where that is not
-        known.
+        Latents of some of the reference's cells when encoded from fewer modalities, by their rows in :attr:`reference`; None if
+        not known.
     """
 
     model: MIDAS
@@ -76,7 +76,7 @@ class Mapped:
 
     @property
     def is_query(self) -> NDArray[np.bool_]:
-        """Which of the cells are the query's, `(n_cells,)`.
+        """Which cells belong to the query, `(n_cells,)`.
 
         Examples
         --------
@@ -112,18 +112,18 @@ class Mapped:
 
 @dataclass(frozen=True)
 class Query:
-    """A query, and how it is to be read and mapped.
+    """A query, and how to read and map it.
 
     Attributes
     ----------
     data, batch_key, measured, layer
-        As in :class:`midas.MIDAS`; the column and the layer are those of the reference's own data if left out.
+        As in :class:`midas.MIDAS`. If left out, the column and the layer default to those of the reference's data.
     modalities
-        Likewise, of modalities that the reference lacks.
+        Likewise, for modalities that the reference lacks.
     config
-        Of the tuning; None for ``TransferConfig()``, or ``TransferConfig.for_model()`` in a model transfer.
+        Configuration of the transfer; None for ``TransferConfig()``, or ``TransferConfig.for_model()`` in a model transfer.
     seed
-        Same seed, same data, same machine: same result.
+        The same seed, data and machine give the same result.
     progress
         Whether to draw a progress bar.
     """
@@ -142,17 +142,17 @@ class Query:
 
 
 def encode(reference: MIDAS, query: Query | MosaicData) -> Mapped:
-    """Place a query's cells among a reference's without training.
+    """Place a query's cells in a reference's latent space without training.
 
-    Batches that the reference does not know are left out when the model reads them; what then sets each apart from the
-    reference's clusters is taken away.
+    Batches that the reference does not know are left out when the model encodes the cells. The remaining shift of each batch from
+    the reference's clusters is then subtracted.
 
     Parameters
     ----------
     reference
         A trained model.
     query
-        Data, or a :class:`Query` where they need more than the defaults. Any modalities, any number of batches.
+        Data, or a :class:`Query` if it needs more than the defaults. Any modalities, any number of batches.
 
     Examples
     --------
@@ -177,13 +177,13 @@ def encode(reference: MIDAS, query: Query | MosaicData) -> Mapped:
 
 
 def transfer_model(reference: Model, query: Query | MosaicData) -> Model:
-    """Model transfer: a model of the query's batches that starts from the reference's weights.
+    """Model transfer: train a model of the query's batches that starts from the reference's weights.
 
-    Needs no reference cells, and takes a twentieth of the steps of a model from scratch, or a tenth where the query's cells
-    differ in what was measured. Modalities that none of its cells have together are tied by where the reference places the
-    cells. The query may have modalities and features that the reference lacks.
+    Needs no reference cells, and takes a twentieth of the steps of training from scratch, or a tenth if the query's cells differ
+    in their modalities. Modalities that no query cell has together are linked by where the reference places the cells. The query
+    may have modalities and features that the reference lacks.
 
-    A batch that bears the name of one of the reference's is taken to be that one, and starts from it.
+    A query batch with the name of a reference batch is taken to be that batch, and starts from its weights.
 
     Parameters
     ----------
@@ -209,9 +209,9 @@ def transfer_model(reference: Model, query: Query | MosaicData) -> Model:
 
 
 def query_to_reference(reference: MIDAS, query: Query | MosaicData) -> Mapped:
-    """Tune on the query while the reference's space is held by cells that the reference makes from its own latents.
+    """Tune on the query while cells generated from the reference's own latents hold its space in place.
 
-    Needs the latents that every saved reference has, but no counts.
+    Needs the latents that every saved reference contains, but no counts.
 
     Parameters
     ----------
@@ -230,9 +230,9 @@ def query_to_reference(reference: MIDAS, query: Query | MosaicData) -> Mapped:
 
 
 def reciprocal(reference: MIDAS, query: Query | MosaicData) -> Mapped:
-    """Reciprocal reference mapping: tune on query and reference cells together, the reference's held where they lay.
+    """Reciprocal reference mapping: tune on query and reference cells together, with reference cells held in place.
 
-    Needs counts of reference cells: the reference's own data, or the sample that ``save(with_counts=)`` put beside it.
+    Needs counts of reference cells: the reference's own data, or the sample that ``save(with_counts=)`` stored with it.
 
     Parameters
     ----------
@@ -251,7 +251,7 @@ def reciprocal(reference: MIDAS, query: Query | MosaicData) -> Mapped:
 
 
 def reference_to_query(reference: MIDAS, query: Query | MosaicData) -> Mapped:
-    """Tune on the query alone, then encode the reference's cells with the tuned model. Needs their counts.
+    """Tune on the query alone, then encode the reference's cells with the tuned model. Needs counts of reference cells.
 
     Parameters
     ----------
@@ -288,13 +288,13 @@ def together(reference: AnnData, query: AnnData) -> AnnData:
     for part, other, origin in zip(parts, (query, reference), ("reference", "query"), strict=True):
         part.obs[keys.ORIGIN] = origin
         for column in part.obs.columns.difference(other.obs.columns):
-            # Missing values of the other's cells would turn cluster 1 into 1.0.
+            # Missing values in the other part would turn cluster 1 into 1.0.
             if part.obs[column].dtype.kind in "biu":
                 part.obs[column] = part.obs[column].convert_dtypes(convert_string=False)
     first, second = (part.obs for part in parts)
     for column in first.columns.intersection(second.columns):
         first[column], second[column] = alike(first[column], second[column])
-    with warnings.catch_warnings():  # a cell of the query may bear the name of one of the reference's
+    with warnings.catch_warnings():  # a query cell may have the same name as a reference cell
         warnings.filterwarnings("ignore", message=".*names are not unique")
         both = ad.concat(parts, join="outer")
     both.obs[keys.ORIGIN] = both.obs[keys.ORIGIN].astype("category")
@@ -311,7 +311,7 @@ def _where(reference: MIDAS, q: Query) -> tuple[str | None, Layer]:
     layer = options.layer if isinstance(q.layer, EllipsisType) else q.layer
     if not isinstance(q.batch_key, EllipsisType):
         return q.batch_key, layer
-    if options.batch_key is None and has_column(q.data, _USUAL):  # a reference of one batch says nothing of the query's
+    if options.batch_key is None and has_column(q.data, _USUAL):  # a single-batch reference has no batch column
         return _USUAL, layer
     return options.batch_key, layer
 
@@ -326,7 +326,7 @@ def _beside_reference(reference: MIDAS, q: Query, mode: Mode) -> Mapped:
     landmarks = _landmarks(reference, q.seed)
     tune(reference, model, mosaic, options, RunOptions(progress=q.progress), landmarks=landmarks, replay=replay)
     table = _scored(reference, model, q.seed)
-    _subtract_shift(table, mosaic, landmarks, options)  # What the tuned model leaves of the way.
+    _subtract_shift(table, mosaic, landmarks, options)  # remove the shift that is left after tuning
     leave_out_empty(table, mosaic, reference)
     cells = together(reference.cells, table)
     by_panel = _by_panel(reference, model, mosaic, q.seed)
@@ -343,7 +343,7 @@ def _beside_reference(reference: MIDAS, q: Query, mode: Mode) -> Mapped:
 
 
 def _scored(reference: MIDAS, model: MIDAS, seed: int) -> AnnData:
-    """The query's cells as the tuned model places them, with their novelty to the reference as it was."""
+    """The query's cells as encoded by the tuned model, with their novelty according to the untuned reference."""
     assert model.mosaic is not None
     table = model.cells.copy()
     query = recast(model.mosaic, reference.schema)
@@ -366,7 +366,7 @@ def _note_novelty(table: AnnData, found: Novelty) -> None:
 
 
 def _by_panel(reference: MIDAS, model: MIDAS, query: Mosaic, seed: int) -> Readings | None:
-    """How the reference's cells are read by a query's features, where these are fewer."""
+    """Latents of the reference's cells when encoded from the query's features, if these are fewer; else None."""
 
     def cells(n: int) -> Replay:
         if not reference.has_counts:
@@ -432,7 +432,7 @@ def _read(reference: MIDAS, q: Query, options: TransferConfig, *, keep_batches: 
     if keep_batches:
         own = named_apart(own, reference.schema.batches)
     schema = extended(reference.schema, own.schema, keep_batches=keep_batches, add_features=options.adds_features)
-    # The reference's networks are as they are, however many batches of the query have a modality.
+    # The reference's networks are fixed, however many batches of the query have a modality.
     return recast(own, schema.suited_to(reference.config.network, but=reference.modalities))
 
 

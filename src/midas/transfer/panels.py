@@ -1,4 +1,4 @@
-"""Queries that measured fewer features than the reference: which of their cells say nothing, how surely the others are read."""
+"""Queries with fewer features than the reference: find cells without information, and how well the others are encoded."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# A query with so large a share of the reference's features is read as surely as one with all.
+# A query with at least this share of the reference's features is encoded as reliably as one with all of them.
 _ENOUGH: Final = 0.9
 _CELLS_AT_ONCE: Final = 4096
 
 
 def reread(vae: VAE, query: Mosaic, reference: MIDAS, cells: Callable[[int], Replay], *, seed: int) -> Readings | None:
-    """Read cells of the reference by the features that a query measured; None where it measured about all.
+    """Encode reference cells from the features that a query measured; None if it measured nearly all of them.
 
     Parameters
     ----------
     vae
-        What encodes both.
+        Model that encodes both.
     query
-        Read for that model.
+        Query as read for that model.
     cells
-        Gives so many of the reference's cells, measured or made.
+        Returns a given number of the reference's cells, measured or generated.
     """
     panels = {name: _panel(query, name) for name in query.schema.modalities if query.modalities[name].present.any()}
     known = _known_features(reference, query)
@@ -60,7 +60,7 @@ def reread(vae: VAE, query: Mosaic, reference: MIDAS, cells: Callable[[int], Rep
 
 
 def leave_out_empty(table: AnnData, query: Mosaic, reference: MIDAS) -> None:
-    """Take their place away from cells without a single count of what the reference knows: nothing can be said of them.
+    """Remove the latents of cells without a single count of a feature that the reference knows, as they hold no information.
 
     Parameters
     ----------
@@ -71,8 +71,8 @@ def leave_out_empty(table: AnnData, query: Mosaic, reference: MIDAS) -> None:
     for name, known in _known_features(reference, query).items():
         cells = np.flatnonzero(query.modalities[name].present)
         for start in range(0, len(cells), _CELLS_AT_ONCE):
-            some = cells[start : start + _CELLS_AT_ONCE]
-            empty[some] &= np.asarray(abs(measured_counts(query, name, some)) @ known == 0)
+            block = cells[start : start + _CELLS_AT_ONCE]
+            empty[block] &= np.asarray(abs(measured_counts(query, name, block)) @ known == 0)
     if not empty.any():
         return
     logger.warning(
@@ -84,7 +84,7 @@ def leave_out_empty(table: AnnData, query: Mosaic, reference: MIDAS) -> None:
 
 
 def _known_features(reference: MIDAS, query: Mosaic) -> dict[str, NDArray[np.bool_]]:
-    """By modality, which features of the query's schema cells of the reference were measured in, `(n_features,)`."""
+    """By modality, which features of the query's schema were measured in reference cells, `(n_features,)`."""
     found = {name: np.zeros(part.n_features, dtype=bool) for name, part in query.schema.modalities.items()}
     for name, panels in reference.learned.measured.items():
         known = panels.columns[np.atleast_1d(panels.to_numpy(dtype=bool).any(0))]
@@ -93,6 +93,6 @@ def _known_features(reference: MIDAS, query: Mosaic) -> dict[str, NDArray[np.boo
 
 
 def _panel(query: Mosaic, modality: str) -> NDArray[np.bool_]:
-    """Features that some batch with cells of the modality measured."""
+    """Features measured by at least one batch that has cells with the modality."""
     rows = query.modalities[modality]
     return np.atleast_1d(rows.measured[np.unique(query.batch[rows.present])].any(0))

@@ -1,6 +1,6 @@
-"""Where a query's cells belong among a reference's: what sets a batch apart is taken away, cluster by cluster.
+"""Where a query's cells belong among a reference's: the batch shift is subtracted cluster by cluster.
 
-The reference stays where it is, and clusters of it are the landmarks, as in Symphony (Kang et al. 2021, Nature Communications).
+The reference stays fixed and its clusters serve as landmarks, as in Symphony (Kang et al. 2021, Nature Communications).
 """
 
 from __future__ import annotations
@@ -22,15 +22,16 @@ if TYPE_CHECKING:
     from midas.data import Mosaic
 
 _MOST_CLUSTERS, _CELLS_PER_CLUSTER, _MOST_CELLS = 50, 20, 20_000
-# How soft the clusters are, as a share of the mean squared distance of a cell from its centre: at last, and at first. Wide ones
-# first: what a whole neighbourhood shows is right even where a cell's nearest cluster is of another type. Where cells lie close
-# to the reference, that is rare, and wide clusters blur types that are near each other.
+# Softness of the cluster assignment, as a multiple of the mean squared distance of a cell from its centre: final and initial.
+# Wide clusters come first: the shift of a whole neighbourhood is right even if a cell's nearest cluster is of another type. If
+# cells lie close to the reference, that is rare, and wide clusters would blur similar types.
 _SOFTNESS, _WIDEST = 0.5, (2.0, 8.0)
 _ROUNDS = 2
-# A shift rests on the cells that show it: so many more are taken to show none, or, beside a share of the cells that a cluster has
-# on average, the group's in common.
+# A shift is shrunk as if this many more cells showed none; or, for a cluster, as if this many more, plus a share of the mean
+# number of cells per cluster, showed the group's common shift.
 _DOUBT, _DOUBT_SHARE = 3.0, 0.5
-# Cells farther from all landmarks than this share of the reference's soon count for nothing: they may be of a type that it lacks.
+# Weights fall off quickly for cells farther from all landmarks than this share of the reference's: the reference may lack their
+# type.
 _TYPICAL, _STEEPNESS = 0.99, 8
 
 
@@ -54,9 +55,9 @@ class Landmarks:
 
     @classmethod
     def of(cls, c: NDArray[np.float32], seed: int) -> Landmarks:
-        """Find them among the reference's latents `(n_cells, dim_c)`."""
+        """Find clusters among the reference's latents `(n_cells, dim_c)`."""
         known = c[np.isfinite(c).all(1)].astype(np.float64)
-        known = known[np.lexsort(known.T)]  # the order of the reference's cells has no say
+        known = known[np.lexsort(known.T)]  # makes the result independent of the order of the reference's cells
         known = known[at_most(len(known), _MOST_CELLS, np.random.default_rng([seed, 11]))]
         n = int(np.clip(len(known) // _CELLS_PER_CLUSTER, 1, _MOST_CLUSTERS))
         centres = KMeans(n, n_init=1, random_state=sklearn_seed(seed)).fit(known).cluster_centers_
@@ -64,18 +65,18 @@ class Landmarks:
         return cls(centres, max(float(away.mean()), 1e-12), float(np.quantile(away, _TYPICAL)))
 
     def shift_to_reference(self, c: NDArray[np.float32], group: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Move groups of cells, each by what sets it apart from the reference near each landmark.
+        """Subtract each group's shift from the reference near each landmark.
 
         Parameters
         ----------
         c
             Latents of the query, `(n_cells, dim_c)`; rows of NaN stay.
         group
-            Of each cell, `(n_cells,)`; see :func:`groups_of`.
+            Group of each cell, `(n_cells,)`; see :func:`groups_of`.
 
         Returns
         -------
-        The latents, moved, `(n_cells, dim_c)`. Cells keep their places within a group and cluster.
+        The shifted latents, `(n_cells, dim_c)`. Cells keep their relative positions within a group and cluster.
         """
         shifted = c.copy()
         finite = np.isfinite(c).all(1)
@@ -85,7 +86,7 @@ class Landmarks:
         return shifted
 
     def known(self, c: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Tell cells as near to a landmark as the reference's are (1) from those of types that it lacks (0), `(n_cells,)`."""
+        """1 for cells as close to a landmark as the reference's own, falling to 0 for types that it lacks, `(n_cells,)`."""
         known = np.zeros(len(c), dtype=np.float32)
         finite = np.isfinite(c).all(1)
         known[finite] = self._typical(c[finite].astype(np.float64))
@@ -101,12 +102,12 @@ class Landmarks:
         return c + (now - c) * len(c) / (len(c) + _DOUBT)
 
     def _first_softness(self, c: NDArray[np.float64]) -> float:
-        """The wider, the farther cells lie from the landmarks once their common shift is gone (cubed: it soon matters)."""
+        """Wider if cells lie far from the landmarks once their common shift is removed (cubed, so that it rises steeply)."""
         away = squared_distances(c - self._common(c, _SOFTNESS), self.centres).min(1)
         return float(np.clip((np.median(away) / self.spread) ** 3, *_WIDEST))
 
     def _common(self, c: NDArray[np.float64], softness: float) -> NDArray[np.float64]:
-        """What sets all cells apart alike, `(dim_c,)`."""
+        """Common shift of all cells, `(dim_c,)`."""
         shift: NDArray[np.float64] = np.median(c - self._shares(c, softness) @ self.centres, axis=0)
         return shift * len(c) / (len(c) + _DOUBT)
 
@@ -124,21 +125,21 @@ class Landmarks:
         return now
 
     def _shares(self, c: NDArray[np.float64], softness: float) -> NDArray[np.float64]:
-        """How much each cell is of each cluster, `(n_cells, n_clusters)`."""
+        """Soft assignment of each cell to each cluster, `(n_cells, n_clusters)`."""
         away = squared_distances(c, self.centres)
         near = np.exp(-(away - away.min(1, keepdims=True)) / (softness * self.spread))
         share: NDArray[np.float64] = near / near.sum(1, keepdims=True)
         return share
 
     def _typical(self, c: NDArray[np.float64]) -> NDArray[np.float64]:
-        """1 for cells as near to a landmark as the reference's are, less the farther away they are, `(n_cells,)`."""
+        """1 for cells as close to a landmark as the reference's own, falling with distance beyond that, `(n_cells,)`."""
         away = np.maximum(squared_distances(c, self.centres).min(1), 1e-12)
         typical: NDArray[np.float64] = np.minimum(1.0, (self.far / away) ** _STEEPNESS)
         return typical
 
 
 def groups_of(mosaic: Mosaic) -> NDArray[np.int64]:
-    """Number of each cell's batch and combination of modalities: cells of one group are set apart alike, `(n_cells,)`."""
+    """Index of each cell's batch and combination of modalities: cells of one group share a shift, `(n_cells,)`."""
     kind, _ = pd.factorize(mosaic.combinations().to_numpy())
     group: NDArray[np.int64] = kind * (len(mosaic.batches) + 1) + mosaic.batch
     return group

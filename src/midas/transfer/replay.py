@@ -1,4 +1,4 @@
-"""Reference cells that a model is tuned beside, so that it does not forget: real ones, or ones that it makes itself."""
+"""Reference cells to replay during tuning, so that the model does not forget: real ones or ones that it generates."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Replay:
-    """Reference cells and where they lie.
+    """Reference cells and their latents.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class Replay:
     z
         Their posterior means in the reference, `(n_cells, dim_z)`.
     rows
-        Which of the cells they were chosen from, or made after, each is, `(n_cells,)`.
+        Row of the cell that each was chosen from or generated from, `(n_cells,)`.
     """
 
     mosaic: Mosaic
@@ -50,17 +50,17 @@ def real(mosaic: Mosaic, z: NDArray[np.float32], n: int, seed: int) -> Replay:
 
 
 def generated(reference: MIDAS, z: NDArray[np.float32], batch: NDArray[np.object_], n: int, seed: int) -> Replay:
-    """Make up to `n` cells: counts drawn from the reference's decoder at latents that it kept.
+    """Generate up to `n` cells: counts drawn from the reference's decoder at stored latents.
 
-    Each has the modalities that its batch has in the reference: the discriminators know of no others there. No count of a
-    real cell is needed, so a model that travels without its cells can be tuned as well.
+    Each cell gets the modalities that its batch has in the reference, as the discriminators know no others there. No counts of
+    real cells are needed, so a model shared without its cells can be tuned as well.
 
     Parameters
     ----------
     z
-        Latents that the reference kept, `(n_cells, dim_z)`.
+        Latents stored with the reference, `(n_cells, dim_z)`.
     batch
-        Name of each one's batch, `(n_cells,)`.
+        Batch name of each of them, `(n_cells,)`.
     """
     usable = by_state(np.flatnonzero(np.isfinite(z).all(1)), z)
     codes, _ = pd.factorize(batch[usable])
@@ -95,14 +95,14 @@ def generated(reference: MIDAS, z: NDArray[np.float32], batch: NDArray[np.object
 
 
 def shown_for(query: Mosaic, replay: Replay, schema: MosaicSchema, seed: int) -> Replay:
-    """Show half of the reference's cells as they are, half as the query would have measured them.
+    """Show half of the reference's cells as they are, and half as the query would have measured them.
 
-    That is, with the modalities and features of a query cell each, so that the encoders learn to find the same place from what
-    the query has.
+    The latter get the modalities and features of a query cell each, so that the encoders learn to recover the same latents from
+    what the query measured.
     """
     rng = np.random.default_rng([seed, 7])
     cells = recast(replay.mosaic, schema)
-    order = query.canonical_order()  # the order of the query's file has no say
+    order = query.canonical_order()  # makes the result independent of the order of cells in the query's file
     usable = order[query.measured_in(tuple(query.modalities))[order]]
     like = rng.choice(usable, cells.n_cells)
     hidden = measured_like(cells, query, like)

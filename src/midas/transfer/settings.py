@@ -1,4 +1,4 @@
-"""Choices of a mapping and of its labels, read from a file."""
+"""Settings of mapping and label transfer, read from a file."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from midas.transfer.voting import LabelConfig
 
 
 def read_settings(path: str | Path) -> tuple[TransferConfig | None, LabelConfig | None]:
-    """Read a TOML file with the tables ``[transfer]`` and ``[labels]``; None for one that is not there.
+    """Read a TOML file with the tables ``[transfer]`` and ``[labels]``; None for a table that is missing.
 
-    ``preset = "paper"`` in ``[transfer]`` changes what is left out there.
+    ``preset = "paper"`` in ``[transfer]`` changes the defaults of that table.
 
     Raises
     ------
     ValueError
-        When a name or a value is none that is known, naming the file.
+        If a name or a value is not valid; the message names the file.
 
     Examples
     --------

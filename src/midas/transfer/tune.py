@@ -1,4 +1,4 @@
-"""Tuning a reference's model to a query, alone or beside reference cells."""
+"""Tune a reference's model on a query, alone or together with reference cells."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from midas.transfer.placing import Landmarks
     from midas.transfer.replay import Replay
 
-# The fewest reference cells worth training beside: fewer would not cover the types.
+# Fewest reference cells worth replaying: fewer would not cover the types.
 _FEWEST_REPLAYED, _MOST_REPLAYED = 500, 20_000
 
 
 def replay_size(n_query: int, options: TransferConfig) -> int:
-    """Reference cells that a query of `n_query` cells is tuned beside."""
+    """Number of reference cells to replay for a query of `n_query` cells."""
     return int(min(max(options.replay * n_query, _FEWEST_REPLAYED), _MOST_REPLAYED))
 
 
@@ -54,13 +54,13 @@ def tune(
     reference
         Trained; left as it is.
     model
-        Untrained, of an extended schema.
+        Untrained, with an extended schema.
     query
-        Read for that schema.
+        Query as read for that schema.
     landmarks
-        Of the reference's cells, among which the query's are to settle; without them the query's cells are free.
+        Landmarks of the reference's cells to anchor the query's cells to; None leaves the query's cells free.
     replay
-        Reference cells to train beside, held where they lay.
+        Reference cells to train on as well, held in place.
     """
     carry_over(reference.vae, model.vae, reference.schema, model.schema)
     start_features(model.vae, reference.schema, query)
@@ -68,7 +68,7 @@ def tune(
     dim_c = model.config.network.dim_c
     mosaic, placed = query, encode(reference.vae, recast(query, reference.schema), reference.modalities).mean
     c = placed[:, :dim_c] if landmarks is None else landmarks.shift_to_reference(placed[:, :dim_c], groups_of(query))
-    # u is free: batches differ in it.
+    # u is not anchored, as batches differ in it.
     target = np.pad(c, ((0, 0), (0, placed.shape[1] - dim_c)), constant_values=np.nan)
     weight = np.zeros(len(c), dtype=np.float32)
     if landmarks is not None:
@@ -78,7 +78,7 @@ def tune(
         mosaic = joined(query, shown.mosaic)
         target = np.concatenate([target, shown.z])
         weight = np.concatenate([weight, np.full(len(shown.z), options.reference_anchor, dtype=np.float32)])
-    # Modalities that the query's cells do not tie are tied by where the reference places these cells.
+    # Modalities that no query cell links are linked by where the reference places the cells.
     mosaic = bridged_by_state(mosaic, target[:, :dim_c], model.seed)
     target = np.pad(target, ((0, mosaic.n_cells - len(target)), (0, 0)), constant_values=np.nan)
     weight = np.pad(weight, (0, mosaic.n_cells - len(weight)))
@@ -99,7 +99,7 @@ def tune(
 
 
 def tuning_config(config: Config, n_query: int, n_all: int, options: TransferConfig) -> Config:
-    """Configuration of a tuning run: a share of the steps that the query alone would need from scratch."""
+    """Configuration of a tuning run: a share of the steps that training on the query from scratch would take."""
     steps = options.step_fraction * full_steps(n_query, batch_size_for(n_query))
     size = batch_size_for(n_all)
     training = replace(
@@ -112,11 +112,11 @@ def tuning_config(config: Config, n_query: int, n_all: int, options: TransferCon
         schedule="warmup_stable_decay",
         validation_fraction=0.0,
         patience=None,
-        devices=1,  # a tuning is short, and need not run where the reference was trained
+        devices=1,  # tuning is short, and need not use the devices of the reference
         num_nodes=1,
     )
     alignment = config.objective.alignment if options.alignment is None else options.alignment
-    # The model knows what cells are: nothing has to rise.
+    # The model is already trained, so the adversarial weight need not ramp up.
     objective = replace(
         config.objective,
         adversarial=options.adversarial,

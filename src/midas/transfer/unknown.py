@@ -1,4 +1,4 @@
-"""Where to cut a score of novelty: two-component mixtures, and whether there are two components at all."""
+"""Cut a novelty score with a two-component mixture, and test whether there are two components at all."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # Distance of the components' means in units of their spread (Ashman et al. 1994). Two Gaussians fitted to a flat score, which has
-# no humps at all, are 3.5 apart; queries without any unknown type gave 0.5 to 3.5, with one 4.4 to 8.
+# no modes at all, are 3.5 apart; queries without an unknown type gave 0.5 to 3.5, those with one 4.4 to 8.
 SEPARATION = 4.0
-# Known types that one panel explains better than others make two humps, too (4.2 apart), of like size. So where more than this
-# share would be unknown, the humps must be farther apart, by this factor.
+# Known types that one panel explains better than others also give two modes (4.2 apart), of similar size. So if more than this
+# share would be unknown, the required separation is multiplied by this factor.
 _MANY, _FARTHER = 1 / 3, 1.25
 _FEWEST_CELLS = 30
 
 
 @dataclass(frozen=True)
 class Cut:
-    """How unknown cells are told from known ones.
+    """Threshold that separates unknown from known cells.
 
     Attributes
     ----------
     threshold
-        Scores above are unknown; infinite when the scores have one hump only.
+        Cells with scores above it are unknown; infinite if the scores have a single mode.
     separation
-        Ashman's D of the two components; 0 for too few cells to tell.
+        Ashman's D of the two components; 0 if there are too few cells to estimate it.
     """
 
     threshold: float
@@ -41,15 +41,15 @@ class Cut:
 
 
 def cut(score: NDArray[np.float64], *, separation: float = SEPARATION, seed: int = 0) -> Cut:
-    """Fit two Gaussians to a score and cut where they cross, provided that they are apart.
+    """Fit two Gaussians to a score and cut where they cross, provided that they are well separated.
 
     Parameters
     ----------
     score
         `(n_cells,)`; NaN is left out.
     separation
-        Ashman's D that the components must have, a quarter more where the upper one holds more than a third of the cells; 0 to
-        cut wherever they cross between their means, as in He et al. 2024.
+        Minimum Ashman's D of the components, raised by a quarter if the upper one holds more than a third of the cells; 0 to cut
+        wherever they cross between their means, as in He et al. 2024.
 
     Examples
     --------
@@ -72,7 +72,7 @@ def cut(score: NDArray[np.float64], *, separation: float = SEPARATION, seed: int
     # Between the two means the upper component takes over once.
     grid = np.linspace(mean.min(), mean.max(), 1001)
     upper = fitted.predict_proba(grid[:, None])[:, int(mean.argmax())] > 0.5
-    if upper[0] or not upper.any():  # one of them is so wide, or so much larger, that it is the likelier throughout
+    if upper[0] or not upper.any():  # one component is so wide or large that it is likelier throughout
         return Cut(np.inf, apart)
     threshold = float(grid[int(upper.argmax())])
     if (values > threshold).mean() > _MANY and apart < _FARTHER * separation:
@@ -83,14 +83,14 @@ def cut(score: NDArray[np.float64], *, separation: float = SEPARATION, seed: int
 def share_of_query(cells: AnnData, *, n_neighbors: int = 100, seed: int = 0) -> NDArray[np.float64]:
     """Score each query cell by the share of query cells among its neighbours on a UMAP of both (He et al. 2024, Methods).
 
-    Of use when reference and query are mixed well and are of like size; needs umap-learn.
+    Useful if reference and query are well mixed and of similar size; needs umap-learn.
 
     Parameters
     ----------
     cells
-        Of :class:`midas.transfer.Mapped`.
+        Cells of a :class:`midas.transfer.Mapped`.
     n_neighbors
-        Neighbours that count, equally.
+        Number of neighbours, equally weighted.
 
     Returns
     -------
@@ -109,8 +109,8 @@ def share_of_query(cells: AnnData, *, n_neighbors: int = 100, seed: int = 0) -> 
     layout = UMAP(
         n_neighbors=30, metric="cosine", min_dist=0.3, random_state=sklearn_seed(seed), n_jobs=1
     ).fit_transform(latent[known])
-    mine = is_query[known]
-    _, at = Index(layout).find(layout[mine], n_neighbors + 1)
+    from_query = is_query[known]
+    _, at = Index(layout).find(layout[from_query], n_neighbors + 1)
     share = np.full(int(is_query.sum()), np.nan)
-    share[known[is_query]] = (np.asarray(mine)[at].sum(axis=1) - 1) / (at.shape[1] - 1)  # less the cell itself
+    share[known[is_query]] = (np.asarray(from_query)[at].sum(axis=1) - 1) / (at.shape[1] - 1)  # exclude the cell itself
     return share

@@ -1,4 +1,4 @@
-"""Labels from reference to query: the vote of nearest neighbours, with a confidence that means what it says."""
+"""Transfer labels from reference to query: a vote of nearest neighbours, with a calibrated confidence."""
 
 from __future__ import annotations
 
@@ -29,27 +29,27 @@ if TYPE_CHECKING:
 
 UNKNOWN = "Unknown"
 _CALIBRATION_CELLS = 4000
-_MANY_LABELS = 50  # more, of five cells or fewer on the mean, are hardly types
+_MANY_LABELS = 50  # more labels than this, with five cells or fewer on average, are hardly types
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class LabelConfig:
-    """How labels are carried over.
+    """Settings of label transfer.
 
     Attributes
     ----------
     n_neighbors
-        Reference cells that vote, weighted by the inverse of their distance.
+        Number of reference cells that vote, weighted by inverse distance.
     unknown
-        Whether cells of a type that the reference lacks are told apart and labelled ``Unknown``; ``"paper"`` for the way of He et
-        al. 2024: by the share of query cells among a cell's neighbours on a UMAP of both (:func:`share_of_query`), cut where two
-        Gaussians cross. It needs umap-learn, and a query that is as large as the reference and mixed with it.
+        Whether to detect cells of a type that the reference lacks and label them ``Unknown``; ``"paper"`` for the method of He et
+        al. 2024: the share of query cells among a cell's neighbours on a UMAP of both (:func:`share_of_query`), cut where two
+        Gaussians cross. It needs umap-learn, and a query as large as the reference and well mixed with it.
     unlabelled
-        Labels of the reference that mean none, whatever their case.
+        Reference labels that mean "no label", case-insensitive.
     min_confidence
-        Cells whose confidence is lower are ``Unknown`` as well; 0 for none.
+        Cells with lower confidence are also labelled ``Unknown``; 0 to disable.
     """
 
     n_neighbors: int = 11
@@ -75,7 +75,7 @@ class Labels:
         One row per query cell; for each column ``<column>_transferred``, ``<column>_confidence`` and
         ``<column>_unknown_score``.
     cut
-        Where the unknown score was cut.
+        Threshold of the unknown score.
     """
 
     table: pd.DataFrame
@@ -84,7 +84,7 @@ class Labels:
 
 @dataclass(frozen=True)
 class _Column:
-    """One column of reference labels: its classes, and each reference cell's code, -1 for none."""
+    """One label column of the reference: its classes, and each reference cell's code, -1 for unlabelled."""
 
     name: str
     classes: NDArray[np.object_]
@@ -93,7 +93,7 @@ class _Column:
 
 @dataclass(frozen=True)
 class _Reading:
-    """Cells of the reference, `(n,)`, and where they lie when read as a query's cells are, `(n, dim_c)`; NaN for nowhere."""
+    """Reference cells, `(n,)`, and their latents when encoded like the query's cells, `(n, dim_c)`; NaN for cells without."""
 
     rows: NDArray[np.int64]
     c: NDArray[np.float32]
@@ -102,28 +102,29 @@ class _Reading:
 def label_cells(
     mapped: Mapped, columns: str | Sequence[str], *, config: LabelConfig | None = None, seed: int = 0
 ) -> Labels:
-    """Give query cells the labels of the reference cells that they lie among.
+    """Label query cells by the votes of their nearest reference cells.
 
     Parameters
     ----------
     mapped
         Reference and query in one space.
     columns
-        Columns of the reference's obs. Of several, levels of a hierarchy, only combinations that the reference has are given.
+        Columns of the reference's obs. With several, as levels of a hierarchy, only combinations that occur in the reference are
+        assigned.
     config
-        Neighbours and unknown cells.
+        Settings for neighbours and unknown cells.
     seed
-        Of the cells that the confidence is calibrated on, and of the approximate index.
+        Seed of the choice of cells for calibration, and of the approximate index.
 
     Returns
     -------
-    Labels with their calibrated confidence: of the cells with a confidence of 0.8, about four in five are right, as far as the
-    reference's own batches, each labelled from the others, can tell. Cells without latents get no label.
+    Labels with their calibrated confidence: of the cells with a confidence of 0.8, about four in five are right, as estimated by
+    labelling each of the reference's batches from the others. Cells without latents get no label.
 
     Raises
     ------
     KeyError, ValueError
-        When the reference has no such column, or no label in it.
+        If the reference has no such column, or the column has no label.
 
     Examples
     --------
@@ -161,15 +162,15 @@ def label_cells(
     for column, share, codes in zip(labels, shares, picked, strict=True):
         won, confidence = np.where(codes >= 0, share[np.arange(len(codes)), codes], 0.0), np.empty(len(codes))
         for name, reading in read.items():
-            mine = combination == name
-            confidence[mine] = _calibration(reference, column, reading, config, seed).predict(won[mine])
+            in_group = combination == name
+            confidence[in_group] = _calibration(reference, column, reading, config, seed).predict(won[in_group])
         given = np.full(len(z), None, dtype=object)
         given[np.flatnonzero(placed)[codes >= 0]] = column.classes[codes[codes >= 0]]
         sure = np.full(len(z), np.nan)
         sure[placed] = np.where(codes >= 0, confidence, np.nan)
         with np.errstate(invalid="ignore"):
-            strange = placed & ((score > found.threshold) | off | (sure < config.min_confidence))
-        given[strange] = UNKNOWN
+            unknown = placed & ((score > found.threshold) | off | (sure < config.min_confidence))
+        given[unknown] = UNKNOWN
         table[keys.transferred(column.name, "transferred")] = pd.Categorical(given)
         table[keys.transferred(column.name, "confidence")] = sure
         table[keys.transferred(column.name, "unknown_score")] = score
@@ -196,7 +197,7 @@ def check_columns(reference: AnnData, names: Sequence[str], config: LabelConfig 
 
 
 def _labelled(reference: AnnData, name: str, config: LabelConfig) -> NDArray[np.bool_]:
-    """Which cells have a label, `(n_cells,)`."""
+    """Which cells are labelled, `(n_cells,)`."""
     if name not in reference.obs.columns:
         own = {keys.BATCH, keys.MODALITIES, keys.ORIGIN, keys.NOVELTY, keys.NEARNESS}
         there = ", ".join(str(c) for c in reference.obs.columns if c not in own) or "none"
@@ -231,7 +232,7 @@ def _column(reference: AnnData, name: str, known: NDArray[np.bool_], config: Lab
 def _shares(
     reference: AnnData, column: _Column, z: NDArray[np.float32], config: LabelConfig, seed: int
 ) -> NDArray[np.float64]:
-    """Each class's share of the neighbours' votes, `(n_query, n_classes)`."""
+    """Each class's share of the votes, `(n_query, n_classes)`."""
     voters = np.flatnonzero(column.codes >= 0)
     latent = np.asarray(reference.obsm[keys.LATENT], dtype=np.float32)[voters]
     return _votes(Index(latent, seed=seed), column.codes[voters], len(column.classes), z, config)
@@ -249,9 +250,9 @@ def _votes(
 
 
 def _agreeing(labels: list[_Column], shares: list[NDArray[np.float64]]) -> list[NDArray[np.int64]]:
-    """For each cell the likeliest combination of classes among those that the reference has; -1 for a level without a class.
+    """Likeliest combination of classes for each cell, among those in the reference; -1 for a level without a class.
 
-    A lineage of which no cell has a finer label is one of them; one of which some cells have is not, where others lack it.
+    A lineage without any finer labels counts as a combination of its own; one for which some cells have finer labels does not.
     """
     if len(labels) == 1:
         return [shares[0].argmax(1)]
@@ -266,13 +267,13 @@ def _agreeing(labels: list[_Column], shares: list[NDArray[np.float64]]) -> list[
 
 
 def _is_part_of_another(row: NDArray[np.int64], rows: NDArray[np.int64]) -> bool:
-    """Whether one of the rows says the same on all levels that this one has a class on, and more."""
+    """Whether another row has the same classes on all levels that this row has, and further ones."""
     has = row >= 0
     return bool(((rows[:, has] == row[has]).all(1) & ((rows >= 0).sum(1) > has.sum())).any())
 
 
 def _reading(readings: Readings | None, reference: AnnData, combination: str) -> _Reading:
-    """Reference cells as they are read by the modalities of a query's cells; by all of their own where that is not known."""
+    """Latents of reference cells from the modalities of a query's cells; from all of their own where these are not known."""
     c = None if readings is None else readings.get(combination)
     if readings is not None and c is not None:
         return _Reading(readings.rows, c)
@@ -283,7 +284,7 @@ def _reading(readings: Readings | None, reference: AnnData, combination: str) ->
 def _calibration(
     reference: AnnData, column: _Column, reading: _Reading, config: LabelConfig, seed: int
 ) -> IsotonicRegression:
-    """From a share of votes to the probability of being right, learned on each of the reference's batches from the others."""
+    """Map vote shares to the probability of being right, fitted by labelling each of the reference's batches from the others."""
     from sklearn.isotonic import IsotonicRegression  # noqa: PLC0415 - slow to import
 
     rng = np.random.default_rng([seed, 9])
@@ -297,7 +298,8 @@ def _calibration(
     asked = (column.codes[reading.rows] >= 0) & np.isfinite(reading.c).all(1)
     at = by_state(np.flatnonzero(asked), reading.c)
     at = at[at_most(len(at), _CALIBRATION_CELLS, rng)]
-    share, right = [np.array([0.0, 1.0])], [np.array([0.0, 1.0 - 1.0 / (len(at) + 2)])]  # keep the ends off certainty
+    # The end points stay short of certainty.
+    share, right = [np.array([0.0, 1.0])], [np.array([0.0, 1.0 - 1.0 / (len(at) + 2)])]
     for b in np.unique(batch[reading.rows[at]]):
         held, others = at[batch[reading.rows[at]] == b], voters[batch[voters] != b]
         if not len(others):

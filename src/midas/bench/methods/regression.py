@@ -1,8 +1,7 @@
-"""Missing modalities predicted from principal components of the measured ones: ridge regression or nearest neighbours.
+"""Predict missing modalities from principal components of the measured ones, by ridge regression or nearest neighbours.
 
-Cells that have both the source and the target are learned from. A cell with several modalities uses all of them if some cells
-have those and the target together, else the single one that most such cells have; without any there is nothing to learn from,
-and the cell gets no prediction.
+Training uses cells that have both source and target. A cell with several modalities uses all of them if some cells have these
+together with the target, else the single one shared with most such cells; if there are none, the cell gets no prediction.
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ from task_file import Arguments, Task, components, read, write
 
 COMPONENTS = 20
 NEIGHBOURS = 20
-FEWEST = 10  # cells to learn from
+FEWEST = 10  # minimum number of training cells
 
 
 def impute(args: Arguments, regressor: Any) -> None:
-    """Predict what each cell lacks, and write it."""
+    """Predict the missing modalities of each cell, and write the result."""
     task = read(args.task)
     spaces = {}
     for name, block in task.blocks.items():

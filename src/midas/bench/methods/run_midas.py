@@ -1,4 +1,4 @@
-"""The package that this benchmark belongs to, at its defaults."""
+"""The package of this benchmark, at its defaults."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ for name in model.modalities:
         arrays[f"{key}/{name}"] = aligned(found.X, found.obs_names, task.cells)
     arrays[f"features/{name}"] = decoded["imputed"].var_names.to_numpy(dtype=str)
 
-# The trained model sees the modalities that were hidden from its training, one set at a time.
+# The trained model is given the modalities that were hidden in training, one set at a time.
 known = model.read(truth.mdata)
 for names in subsets(model.modalities):
     with contextlib.suppress(ValueError):  # no cell has them together

@@ -11,7 +11,7 @@ from mofapy2.run.entry_point import entry_point
 from task_file import Clock, arguments, normalised, read, write
 
 FACTORS = 15
-MOST_FEATURES = 5000  # the tool works on dense matrices; its advice is to keep variable features
+MOST_FEATURES = 5000  # the tool uses dense matrices; its documentation advises keeping variable features
 
 args = arguments()
 task = read(args.task)
@@ -21,7 +21,7 @@ views = list(task.blocks)
 values, features = {}, {}
 for name, block in task.blocks.items():
     if name == "adt":
-        # Without centring per cell, so that imputed values can be put back to counts.
+        # Not centred per cell, so that imputed values can be converted back to counts.
         whole: Any = np.log1p(block.counts.toarray())
     else:
         whole = normalised(name, block.counts)
@@ -49,7 +49,7 @@ with contextlib.redirect_stdout(io.StringIO()):
         views_names=views,
         groups_names=groups,
         samples_names=[task.cells[rows_of[group]].tolist() for group in groups],
-        # A gene and its protein may share a name; the tool wants all names different.
+        # A gene and its protein may have the same name; the tool requires unique names.
         features_names=[(f"{view}:" + features[view]).tolist() for view in views],
     )
     tool.set_model_options(factors=FACTORS, spikeslab_weights=True, ard_factors=len(groups) > 1, ard_weights=True)
@@ -63,7 +63,7 @@ z = np.empty((len(task.cells), np.asarray(expected["Z"]["E"]).shape[1]))
 z[order] = np.asarray(expected["Z"]["E"])
 arrays: dict[str, Any] = {"embedding": z}
 for view, weights in zip(views, expected["W"], strict=True):
-    # What the tool scaled and centred per group is put back: the scale of the view, the mean of the feature.
+    # Undo the tool's scaling and centring per group: the scale of the view, the mean of the feature.
     fitted = z @ np.asarray(weights["E"]).T
     known = values[view]
     scale = np.nanstd(known - np.nanmean(known, 0))

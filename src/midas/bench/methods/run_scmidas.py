@@ -1,8 +1,8 @@
 """The published package scmidas 0.3.0, through its public interface.
 
-Advice of its documentation: 65 epochs of 128 cells at a learning rate of 3e-4 for its example of 1,600 cells, and 2,000 epochs of
-256 cells at 1e-4 for real data; `--epochs` chooses. What differs from its own one-call pipeline is in favour of its speed: no
-worker processes for the data, and no progress bar, logs or model files during training.
+Its documentation uses 65 epochs of 128 cells at a learning rate of 3e-4 for an example with 1,600 cells, and 2,000 epochs of 256
+cells at 1e-4 for real data; `--epochs` chooses. Deviations from its one-call pipeline favour speed: no worker processes for data,
+and no progress bar, logs or model files during training.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class Stop(lightning.Callback):
 
 
 def prepared(task: Task, seen: Task) -> tuple[mudata.MuData, dict[str, list[int]]]:
-    """Data as scmidas wants them: all cells of a batch with the same modalities, blocks by chromosome, masks in uns.
+    """Data in the form scmidas requires: all cells of a batch with the same modalities, blocks by chromosome, masks in uns.
 
-    Cells of a batch that differ in their modalities (in the task, `seen`) become batches of their own.
+    A batch whose cells differ in their modalities (in the task, `seen`) is split into several.
     """
     part = np.empty(len(seen.cells), dtype=object)
     for names, rows in seen.combinations().items():
@@ -87,7 +87,7 @@ def gathered(predicted: dict[str, Any], key: str, name: str, mdata: mudata.MuDat
 
 
 def cells_of(mdata: mudata.MuData, batch: str) -> Any:
-    """Names of a batch's cells, in the order of the first of its modalities; they must be the same in all."""
+    """Names of a batch's cells, in the order of its first modality; they must be the same in all."""
     orders = [m.obs_names[(m.obs["batch"].astype(str) == batch).to_numpy()].astype(str) for m in mdata.mod.values()]
     orders = [order for order in orders if len(order)]
     if any(not order.equals(orders[0]) for order in orders):
@@ -127,7 +127,7 @@ with tempfile.TemporaryDirectory() as folder:
         arrays[f"features/{name}"] = mod.var_names.to_numpy(dtype=str)
     whole, _ = prepared(truth, task)
     full = built(whole, sizes, folder)
-    # Weights belong to batches by their position.
+    # Weights are matched to batches by position.
     if list(full.batch_names) != list(model.batch_names):
         raise ValueError("Expected the same batches in the task and in its truth, found others.")
     full.net.load_state_dict(model.net.state_dict())

@@ -19,7 +19,7 @@ task = read(args.task)
 batches = np.unique(task.batch).tolist()
 counts: dict[str, Any] = {"nbatches": len(batches), "feats_name": {}}
 order = np.concatenate([np.flatnonzero(task.batch == b) for b in batches])
-# Cells of a batch must all have the same modalities, so a batch that mixes them is taken apart.
+# All cells of a batch must have the same modalities, so mixed batches are split.
 parts: list[np.ndarray] = []
 for b in batches:
     inside = task.batch == b

@@ -19,7 +19,7 @@ stop = Stop(clock)
 model.train(max_epochs=args.epochs, accelerator="cpu", callbacks=[stop], enable_progress_bar=False)
 trained = clock.seconds
 batches = sorted(set(task.batch[task.rows("adt")].tolist()))
-# As its tutorial imputes: averaged over the batches that measured proteins.
+# As in its tutorial, imputation averages over the batches that measured proteins.
 _, proteins = model.get_normalized_expression(
     transform_batch=batches, n_samples=10, return_mean=True, include_protein_background=True, return_numpy=True
 )

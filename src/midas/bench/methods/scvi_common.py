@@ -1,4 +1,4 @@
-"""What the two models of scvi-tools share: data in their form, and an end of the training by time."""
+"""Shared by the two models of scvi-tools: data conversion, and a time limit on training."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def seeded(args: Arguments) -> None:
 
 
 def all_cells(task: Task) -> mudata.MuData:
-    """All modalities with all cells, zeros where a cell lacks one: that is how these models are told."""
-    # Modalities in the order that MultiVI asks for; proteins dense.
+    """All modalities with all cells, with zeros where a cell lacks one, as these models require."""
+    # Modalities in the order that MultiVI requires; proteins dense.
     mods = {name: padded(task.mdata[name], task.cells, task.batch) for name in ORDER if name in task.blocks}
     if "adt" in mods:
         mods["adt"].X = mods["adt"].X.toarray()
@@ -45,7 +45,7 @@ def all_cells(task: Task) -> mudata.MuData:
 
 
 def depths(task: Task) -> np.ndarray:
-    """Total RNA counts of each cell; the median where it has none."""
+    """Total RNA counts of each cell; the median if it has none."""
     total = np.full(len(task.cells), np.nan)
     total[task.rows("rna")] = np.asarray(task.blocks["rna"].counts.sum(1)).ravel()
     return np.where(np.isfinite(total), total, np.nanmedian(total))[:, None]

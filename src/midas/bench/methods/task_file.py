@@ -1,6 +1,6 @@
-"""What every method script shares: its command line, reading a task, normalising, and writing the result.
+"""Shared by all method scripts: command line, reading tasks, normalisation, and writing results.
 
-Runs in the environment of each method, so it needs only numpy, scipy, pandas, scikit-learn, anndata and mudata, and never midas.
+Runs in the environment of each method, so it may use numpy, scipy, pandas, scikit-learn, anndata and mudata, but never midas.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
-MEASURED = "measured_"  # var["measured_<batch>"]: whether the batch measured the feature; no such column: it did
+MEASURED = "measured_"  # var["measured_<batch>"]: whether the batch measured the feature; True if the column is missing
 COMPONENTS = 30
 
 
@@ -91,11 +91,11 @@ class Task:
     blocks: dict[str, Block]
 
     def rows(self, name: str) -> NDArray[np.intp]:
-        """Rows of all cells at which the cells of a modality are."""
+        """Row numbers, among all cells, of the cells of a modality."""
         return self.cells.get_indexer(self.blocks[name].cells)
 
     def combinations(self) -> dict[tuple[str, ...], NDArray[np.intp]]:
-        """Rows of the cells that have exactly these modalities."""
+        """Row numbers of the cells that have exactly these modalities."""
         has = np.stack([self.cells.isin(block.cells) for block in self.blocks.values()], axis=1)
         names = np.asarray(list(self.blocks))
         patterns = np.unique(has, axis=0)
@@ -103,7 +103,7 @@ class Task:
 
 
 def read(path: Path, only: Sequence[str] | None = None) -> Task:
-    """Read a task, or its truth; of that, `only` the modalities that the task has."""
+    """Read a task or its truth; of the truth, `only` the modalities that the task has."""
     with mudata.set_options(pull_on_update=False):
         mdata = mudata.read_h5mu(path)
         if only is not None:
@@ -115,7 +115,7 @@ def read(path: Path, only: Sequence[str] | None = None) -> Task:
     blocks = {}
     for name, mod in mdata.mod.items():
         own = batch[cells.get_indexer(mod.obs_names.astype(str))]
-        # Some libraries look for the batch in the modality's own obs.
+        # Some libraries expect the batch in the modality's own obs.
         mod.obs["batch"] = pd.Categorical(own)
         common = np.ones(mod.n_vars, dtype=bool)
         for b in np.unique(own):
@@ -154,7 +154,7 @@ def components(name: str, block: Block, seed: int, n: int = COMPONENTS) -> NDArr
 
 
 def joined_components(task: Task, seed: int) -> NDArray[np.float32]:
-    """Components of all modalities side by side; a cell that lacks a modality gets its mean, zero."""
+    """Components of all modalities side by side; a missing modality is filled with its mean, zero."""
     parts = []
     for name, block in task.blocks.items():
         found = components(name, block, seed)
@@ -179,7 +179,7 @@ def aligned(values: NDArray[Any], cells: pd.Index, to: pd.Index) -> NDArray[np.f
 
 
 def padded(adata: ad.AnnData, cells: pd.Index, batch: NDArray[np.str_]) -> ad.AnnData:
-    """All cells of the task, with zero counts where a cell lacks the modality: how some libraries want it told."""
+    """All cells of the task, with zero counts where a cell lacks the modality, as some libraries require."""
     at = pd.Index(adata.obs_names.astype(str)).get_indexer(cells)
     rows = np.flatnonzero(at >= 0)
     pick = sp.csr_matrix((np.ones(len(rows), dtype=np.float32), (rows, at[rows])), shape=(len(cells), adata.n_obs))
@@ -206,7 +206,7 @@ class Clock:
 
 
 def write(out: Path, task: Task, arrays: Mapping[str, Any], *, package: str | None = None, **info: object) -> None:
-    """Write the result, and beside it what is worth knowing of the run."""
+    """Write the result, and next to it a record of the run."""
     found = {"cells": task.cells.to_numpy(dtype=str)}
     for key, value in arrays.items():
         array = np.asarray(value)

@@ -1,4 +1,4 @@
-"""Tasks: what a method may see of data, and the truth that is kept from it.
+"""Tasks: the part of the data that a method may see, and the truth withheld from it.
 
 The mosaic tasks of He et al. (2024) hide whole modalities of whole batches. With A, R and D for chromatin, RNA and proteins, and
 a column for each batch, in the order of their names:
@@ -22,14 +22,15 @@ rna              R     R     R     R
 adt              D     D     D     D
 ================ ===== ===== ===== =====
 
-Of two modalities X and Y there are ``paired`` (XY in all), ``<x>+paired`` (X, XY), ``<y>+paired`` (Y, XY), ``diagonal+paired``
-(X, Y, XY) and ``diagonal`` (X, Y). More batches than columns start again at the first column. With fewer, the batch with the
-most cells per part is cut into one part more until there are enough; a cell's part is drawn at random, and the parts of batch
-``b`` are the batches ``b.1``, ``b.2``, ...
+With two modalities X and Y there are ``paired`` (XY in all), ``<x>+paired`` (X, XY), ``<y>+paired`` (Y, XY), ``diagonal+paired``
+(X, Y, XY) and ``diagonal`` (X, Y). If there are more batches than columns, the columns repeat. If there are fewer, the batch with
+the most cells per part is split into one more part until there are enough; cells are assigned to parts at random, and the parts
+of batch ``b`` are the batches ``b.1``, ``b.2``, ...
 
-Further tasks: ``given`` hides nothing. ``split`` makes of the last batch whose cells have all modalities one batch for each
-modality, ``unpaired`` does the same with half of the cells of each batch, which stay in their batch: a link between measurements
-is hidden, no count. ``depth-25`` keeps 25 percent of the counts, ``missing-types`` takes another type from every batch.
+Further tasks: ``given`` hides nothing. ``split`` turns the last batch whose cells have all modalities into one batch per
+modality; ``unpaired`` does the same with half of the cells of each batch, which stay in their batch. Both hide which measurements
+belong together, but no counts. ``depth-25`` keeps 25 percent of the counts; ``missing-types`` removes a different type from each
+batch.
 """
 
 from midas.metrics.tasks.change import thinned, without_types

@@ -18,7 +18,7 @@ from midas.metrics.tasks.record import UNLABELLED, Task
 
 
 def thinned(task: Task, fraction: float, *, modalities: Sequence[str] | None = None, seed: int = 0) -> Task:
-    """Keep each single count of a task with probability `fraction`, as a shallower sequencing run would; the truth stays.
+    """Keep each count of a task with probability `fraction`, as in a shallower sequencing run; the truth is unchanged.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ def thinned(task: Task, fraction: float, *, modalities: Sequence[str] | None = N
     fraction
         From 0 to 1.
     modalities
-        To be thinned; None for all.
+        Modalities to thin; None for all.
     seed
         Of the draws.
     """
@@ -52,16 +52,16 @@ def thinned(task: Task, fraction: float, *, modalities: Sequence[str] | None = N
 
 
 def without_types(task: Task, *, unlabelled: Sequence[str] = keys.NO_LABEL) -> Task:
-    """Take one type from each batch of a task: from the first the most frequent one, from the second the next, and so on.
+    """Remove one type from each batch of a task: the most frequent one from the first, the next from the second, and so on.
 
-    Only types that other batches have too are taken. The cells leave the truth as well.
+    Only types that also occur in other batches are removed. The cells are removed from the truth as well.
 
     Parameters
     ----------
     task
         With labels.
     unlabelled
-        Labels that are no types, whatever their case, beside ``unknown``, which the task calls cells whose label is missing.
+        Labels that are not types, case-insensitive, in addition to ``unknown``, which the task gives to cells without a label.
     """
     if task.labels is None:
         raise ValueError("Expected a task with labels, found one without. Name their column with label_key=.")
@@ -74,10 +74,10 @@ def without_types(task: Task, *, unlabelled: Sequence[str] = keys.NO_LABEL) -> T
     gone = np.zeros(len(batch), dtype=bool)
     left = (table > 0).sum(axis=1)
     for i, b in enumerate(batches):
-        mine = [t for t in types[i % max(len(types), 1) :] + types if table.loc[t, b] > 0 and left[t] > 1]
-        if mine:
-            gone |= (batch == b) & (labels == mine[0])
-            left[mine[0]] -= 1
+        candidates = [t for t in types[i % max(len(types), 1) :] + types if table.loc[t, b] > 0 and left[t] > 1]
+        if candidates:
+            gone |= (batch == b) & (labels == candidates[0])
+            left[candidates[0]] -= 1
     if not gone.any():
         raise ValueError("Expected types that several batches have, found none: no type can be taken from a batch.")
     return subset(task, ~gone, f"{task.name}, a type missing in each batch")

@@ -1,4 +1,4 @@
-"""Tasks by their names, and of one's own choice."""
+"""Tasks by name, and custom tasks."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _DEPTH: Final = re.compile(r"depth-(\d+)")
 
 
 def names(mdata: md.MuData, *, batch_key: str = "batch") -> tuple[str, ...]:
-    """List the tasks that data allow.
+    """List the tasks that the data allow.
 
-    The mosaic tasks want two or three modalities measured in all cells. Other data are a mosaic already: ``given``, and
-    ``split`` where a batch has all modalities. ``depth-<percent>`` can be had with any percentage.
+    The mosaic tasks need two or three modalities measured in all cells. Other data are a mosaic already: they allow ``given``,
+    and ``split`` if a batch has all modalities. ``depth-<percent>`` accepts any percentage.
     """
     n, n_batches = len(mdata.mod), obs_column(mdata, batch_key).nunique()
     is_whole = all(mod.n_obs == mdata.n_obs for mod in mdata.mod.values())
@@ -61,18 +61,18 @@ def make(
     name
         One of :func:`names`.
     batch_key, label_key
-        Columns of obs; no labels with None.
+        Columns of obs; `label_key` may be None for data without labels.
     n_cells
-        Take this many cells, of each batch in proportion.
+        Use this many cells, drawn from each batch in proportion.
     seed
-        Of all that is drawn.
+        Seed of all random draws.
     modalities
-        What the modalities are, where their names do not tell.
+        Kinds of the modalities, if their names do not identify them.
 
     Raises
     ------
     KeyError, ValueError
-        When the data do not allow the task, or lack a column.
+        If the data do not allow the task, or lack a column.
     """
     data = read(mdata, batch_key, label_key, modalities)
     cells = start(data, n_cells, seed)
@@ -106,23 +106,23 @@ def mosaic(
     n_cells: int | None = None,
     seed: int = 0,
 ) -> Task:
-    """Make a mosaic of one's own.
+    """Make a custom mosaic.
 
     Parameters
     ----------
     mdata
         As in :func:`make`, as are the other parameters.
     seen
-        The modalities that each batch keeps: by the batch's name, or a list in the order of their names, which starts again when
-        there are more batches, and cuts batches when there are fewer.
+        The modalities that each batch keeps: by batch name, or a list in the order of the names. The list repeats if there are
+        more batches; batches are split if there are fewer.
     """
     data = read(mdata, batch_key, label_key, None)
     cells = start(data, n_cells, seed)
     known = set(cells.seen)
     kept = list(seen.values()) if isinstance(seen, Mapping) else list(seen)
-    strange = sorted({m for of in kept for m in of} - known)
-    if strange or not kept or not all(kept):
-        msg = f"Expected for each batch some of the modalities {', '.join(sorted(known))}, found {strange or kept}."
+    unexpected = sorted({m for of in kept for m in of} - known)
+    if unexpected or not kept or not all(kept):
+        msg = f"Expected for each batch some of the modalities {', '.join(sorted(known))}, found {unexpected or kept}."
         raise ValueError(msg)
     if isinstance(seen, Mapping):
         batches = sorted(set(cells.batch))
@@ -142,14 +142,14 @@ def split(
     n_cells: int | None = None,
     seed: int = 0,
 ) -> Task:
-    """Make of one paired batch a batch for each modality: ``b_rna`` with the cells ``name_rna``, ``b_adt`` with ``name_adt``.
+    """Split one paired batch into a batch per modality: ``b_rna`` with the cells ``name_rna``, ``b_adt`` with ``name_adt``.
 
     Parameters
     ----------
     mdata
         As in :func:`make`, as are the other parameters. Modalities may be missing in other batches.
     batch
-        To be split; None for the last, by name, whose cells all have all modalities.
+        Batch to split; None for the last one, by name, whose cells all have all modalities.
     """
     data = read(mdata, batch_key, label_key, None)
     return build(data, take_apart(start(data, n_cells, seed), batch), "split")
@@ -164,7 +164,7 @@ def unpaired(
     n_cells: int | None = None,
     seed: int = 0,
 ) -> Task:
-    """Hide of a fraction of each batch's paired cells that their measurements are of one cell.
+    """Hide, for a fraction of each batch's paired cells, that their measurements belong to one cell.
 
     ``name`` becomes the cells ``name_rna`` and ``name_atac`` of the same batch. Parameters as in :func:`make`.
     """

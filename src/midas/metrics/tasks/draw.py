@@ -1,4 +1,4 @@
-"""Drawing cells. Each kind of draw has a random generator of its own, by the seed and its key."""
+"""Draw cells. Each kind of draw has its own random generator, seeded by the seed and its key."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ THIN: Final = 3
 
 
 def sample(groups: Sequence[str] | NDArray[Any], n: int, *, seed: int = 0) -> NDArray[np.int64]:
-    """Draw `n` positions, of each group in proportion to its size, in ascending order; all if there are fewer.
+    """Draw `n` positions in ascending order, from each group in proportion to its size; all if there are fewer.
 
-    Of each group at least one, unless there are more groups than `n`.
+    At least one from each group, unless there are more groups than `n`.
     """
     codes, sizes = np.unique(np.asarray(groups), return_inverse=True, return_counts=True)[1:]
     if n < 1:
@@ -30,7 +30,7 @@ def sample(groups: Sequence[str] | NDArray[Any], n: int, *, seed: int = 0) -> ND
     share = n * sizes / len(codes)
     quota = np.floor(share).astype(np.int64)
     quota[np.argsort(quota - share, kind="stable")[: n - quota.sum()]] += 1
-    while n >= len(sizes) and not quota.all():  # the largest gives one up for the rarest
+    while n >= len(sizes) and not quota.all():  # take one from the largest group for the rarest
         quota[quota.argmax()] -= 1
         quota[quota.argmin()] = 1
     rng = np.random.default_rng([seed, SUBSAMPLE])

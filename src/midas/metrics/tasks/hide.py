@@ -1,4 +1,4 @@
-"""How cells are hidden, batches cut, and measurements of one cell taken apart."""
+"""Hide modalities, split batches into parts, and separate the measurements of a cell."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TaskCells:
-    """The cells of a task to be, `(n,)` each: row in the data, name, batch, its batch in the data, modalities seen."""
+    """Cells of a task to build, `(n,)` each: row in the data, name, batch, its batch in the data, modalities seen."""
 
     row: NDArray[np.int64]
     name: NDArray[np.object_]
@@ -59,8 +59,8 @@ def _cut(cells: TaskCells, n_batches: int, seed: int) -> TaskCells:
     rng = np.random.default_rng([seed, CUT])
     batch = cells.batch.copy()
     for name, n in zip(names_[parts > 1], parts[parts > 1], strict=True):
-        mine = rng.permutation(np.flatnonzero(cells.batch == name))
-        for i, rows in enumerate(np.array_split(mine, n)):
+        in_batch = rng.permutation(np.flatnonzero(cells.batch == name))
+        for i, rows in enumerate(np.array_split(in_batch, n)):
             batch[rows] = _new(f"{name}.{i + 1}", names_)
     return replace(cells, batch=batch)
 
@@ -73,7 +73,7 @@ def _new(name: str, taken: NDArray[np.str_]) -> str:
 
 
 def take_apart(cells: TaskCells, batch: str | None) -> TaskCells:
-    """Make of one paired batch, the last if None, a batch for each modality."""
+    """Split one paired batch, the last if None, into a batch per modality."""
     paired = all_of(list(cells.seen.values()))
     whole = [b for b in sorted(set(cells.batch)) if paired[cells.batch == b].all()]
     if len(cells.seen) < 2 or not whole or (batch is not None and batch not in whole):
@@ -86,7 +86,7 @@ def take_apart(cells: TaskCells, batch: str | None) -> TaskCells:
 
 
 def unpair(cells: TaskCells, fraction: float, seed: int) -> TaskCells:
-    """Take apart a fraction of the paired cells of each batch; they stay in their batch."""
+    """Separate the measurements of a fraction of each batch's paired cells; they stay in their batch."""
     if not 0 < fraction <= 1:
         msg = f"Expected a fraction above 0 and up to 1, found {fraction}."
         raise ValueError(msg)
@@ -96,13 +96,13 @@ def unpair(cells: TaskCells, fraction: float, seed: int) -> TaskCells:
     rng = np.random.default_rng([seed, UNPAIR])
     chosen = np.zeros(len(cells.row), dtype=bool)
     for b in sorted(set(cells.batch)):
-        mine = rng.permutation(paired[cells.batch[paired] == b])
-        chosen[mine[: round(fraction * len(mine))]] = True
+        in_batch = rng.permutation(paired[cells.batch[paired] == b])
+        chosen[in_batch[: round(fraction * len(in_batch))]] = True
     return _taken_apart(cells, chosen, lambda b, _: b)
 
 
 def _taken_apart(cells: TaskCells, chosen: NDArray[np.bool_], batch_of: Callable[[str, str], str]) -> TaskCells:
-    """Make of each chosen cell one cell for each modality; the others come first."""
+    """Turn each chosen cell into one cell per modality; the others come first."""
     pieces = [cells.at(~chosen)]
     for modality in cells.seen:
         piece = cells.at(chosen)

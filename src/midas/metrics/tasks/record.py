@@ -14,15 +14,15 @@ from midas.data.measured import flags_in
 
 @dataclass(frozen=True)
 class Task:
-    """What a method may see, and the truth.
+    """What a method may see of a task, and the truth.
 
     Attributes
     ----------
     name
         Of the task.
     mdata
-        What a method may see: counts, the batch of each cell in obs, the features' own table, and for each batch with the
-        modality which features it measured, ``var["measured_<batch>"]``. No labels.
+        What a method may see: counts, the batch of each cell in obs, the features' own table, and the features that each batch
+        measured in ``var["measured_<batch>"]``. No labels.
     truth
         The same cells under the same names in the same order, with all counts, labels and obsm of the data.
     batch_key
@@ -30,7 +30,7 @@ class Task:
     label_key
         Column of the truth's obs with the labels; None if there are none.
     origin
-        For each cell of the task its name in the data. Cells of one origin are measurements of one cell.
+        Name in the data of each cell of the task. Cells with the same origin are measurements of one cell.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Task:
 
 
 UNLABELLED: Final = "unknown"
-"""What a cell without a label is taken for."""
+"""Label of cells without one."""
 
 
 def obs_column(mdata: md.MuData, column: str) -> pd.Series:
