@@ -51,7 +51,7 @@ class ScibScores:
     ilisi
         Median over cells of the inverse Simpson index of batches among neighbours; 0 for one batch, 1 for an even mix.
     graph_connectivity
-        Mean over labels of the share of a label's cells in its largest connected component.
+        Mean over labels of the share of a label's cells in its largest strongly connected component.
     kbet
         Mean over labels of the share of cells whose neighbourhood passes a chi-squared test against the label's batch
         composition.
