@@ -1,4 +1,4 @@
-"""Names of proteins: what an antibody's name stands for, by a table that comes with the package; controls recognised."""
+"""Protein names: map antibody names to proteins by the package's table, and recognise isotype controls."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ _CLONE = re.compile(r"^(?=.*\d)(?=.*[A-Za-z])[A-Za-z0-9][A-Za-z0-9.\-_/()]{2,}$"
 
 @dataclass(frozen=True)
 class Protein:
-    """What a name stands for.
+    """Protein that an antibody name refers to.
 
     Attributes
     ----------
     name
         The protein's name in all panels.
     genes
-        Symbols of the genes that make it, the main one first; none when not known.
+        Symbols of the genes that encode it, the main one first; empty if unknown.
     known
-        Whether the table has it; otherwise `name` is the name as given, tidied.
+        Whether it is in the table; otherwise `name` is the given name without affixes.
     """
 
     name: str
@@ -65,7 +65,7 @@ class ProteinTable:
             genes = split_names(row.genes)
             protein = Protein(str(row.protein).strip(), genes, known=True)
             for name in (protein.name, *split_names(row.aliases)):
-                # Later rows are the user's, and win.
+                # Later rows are the user's and have precedence.
                 self._of[squeeze(name)] = protein
             for gene in genes:
                 owners.setdefault(squeeze(gene), set()).add(protein.name)
@@ -76,7 +76,7 @@ class ProteinTable:
                 self._of.setdefault(squeeze(genes[0]), self._of[squeeze(str(row.protein))])
 
     def find(self, name: str) -> Protein:
-        """Find the protein that an antibody's name stands for.
+        """Find the protein that an antibody name refers to.
 
         Examples
         --------
@@ -102,7 +102,7 @@ class ProteinTable:
         return self._pieces(plain)
 
     def _pieces(self, plain: str) -> Protein | None:
-        """A name in two spellings (``CD307c/FcRL3``), or a protein with the clone behind it (``CD4-RPA-T4``)."""
+        """Resolve a name with an alias (``CD307c/FcRL3``) or with a clone suffix (``CD4-RPA-T4``)."""
         for cut in reversed([m.start() for m in re.finditer(r"[-_./ :]", plain)]):
             base, rest = self._of.get(squeeze(plain[:cut])), plain[cut + 1 :]
             if base is None or not rest:
@@ -115,7 +115,7 @@ class ProteinTable:
 
 
 def tidy(name: str) -> str:
-    """Take off what makers and pipelines put around a name, and nothing that tells proteins apart."""
+    """Strip prefixes and suffixes of vendors and pipelines, but nothing that distinguishes proteins."""
     plain = str(name).translate(_GREEK).split("|", maxsplit=1)[0].strip()
     for pattern in (_SEQUENCE, _PRODUCT, _SUFFIX):
         shorter = pattern.sub("", plain).strip()
@@ -125,7 +125,7 @@ def tidy(name: str) -> str:
 
 
 def squeeze(name: str) -> str:
-    """Write a name without case and separators; between two digits one stays, for CD3-1 is not CD31."""
+    """Remove case and separators from a name; kept between digits, as CD3-1 is not CD31."""
     lower = re.sub(r"(?<=\d)[^a-z0-9]+(?=\d)", ".", str(name).translate(_GREEK).lower())
     return re.sub(r"[^a-z0-9.]|(?<!\d)\.|\.(?!\d)", "", lower)
 
@@ -152,18 +152,18 @@ def split_names(text: object) -> tuple[str, ...]:
 
 
 def protein_arrays(adata: AnnData) -> list[str]:
-    """Keys of ``obsm`` under which an object of another modality keeps proteins, as scvi-tools has it."""
+    """Keys of ``obsm`` with proteins in an object of another modality, as used by scvi-tools."""
     found = []
     for key, values in adata.obsm.items():
         plain = str(key).lower()
-        told = not plain.startswith("x_") and ("protein" in plain or squeeze(plain) in {"adt", "antibodycapture"})
-        if told or (isinstance(values, pd.DataFrame) and looks_like_proteins(pd.Index(values.columns.astype(str)))):
+        named = not plain.startswith("x_") and ("protein" in plain or squeeze(plain) in {"adt", "antibodycapture"})
+        if named or (isinstance(values, pd.DataFrame) and looks_like_proteins(pd.Index(values.columns.astype(str)))):
             found.append(str(key))
     return found
 
 
 def tagged_antibodies(names: pd.Index) -> list[str]:
-    """Names that are an antibody's beyond doubt: with the product line behind a name of the table, or an isotype control's.
+    """Names that are certainly antibodies: known proteins with a product suffix, and isotype controls.
 
     Examples
     --------
@@ -177,7 +177,7 @@ def tagged_antibodies(names: pd.Index) -> list[str]:
 
 
 def looks_like_proteins(names: pd.Index) -> bool:
-    """Guess whether names are those of a panel of antibodies; CD4 and CD19 alone might as well be genes."""
+    """Guess whether names are those of an antibody panel; CD4 and CD19 alone could also be genes."""
     if not 0 < len(names) <= 1000:
         return False
     table = own_table()

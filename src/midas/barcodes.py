@@ -1,4 +1,4 @@
-"""Barcodes: the bases in cells' names, by which one cell is known that two files spell differently."""
+"""Barcodes: the bases in cell names, which identify cells that are named differently in two files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MOST: Final = 0.5  # share of the smaller set of barcodes
 
 
 def bases(names: pd.Index) -> pd.Index | None:
-    """The bases of barcodes, without what stands before and behind; None where some have none, or two have the same.
+    """Extract barcodes from names, without prefixes and suffixes; None if some are missing or not unique.
 
     Examples
     --------

@@ -1,8 +1,8 @@
-"""How differently batches measured cells of the same state: which of them a missing modality is best borrowed from.
+"""Distances between batches by their batch effects, to choose the batches that a missing modality is borrowed from.
 
-What a batch would have counted in a modality that it never measured is best told by the batches that count alike in those it
-shares with them, as halves of one experiment do. Whole batches are not compared, as they differ in composition too: each is set
-against what cells of the same biological state count in the others.
+The counts of a batch in a modality that it never measured are best predicted from batches with similar counts in the
+shared modalities, such as the halves of one experiment. Since batches also differ in cell composition, each is compared
+with cells of the same biological state in the others.
 """
 
 from __future__ import annotations
@@ -22,33 +22,34 @@ if TYPE_CHECKING:
 
     from midas.data.mosaic import Mosaic
 
-_MOST_OF_BATCH: Final = 300  # cells that stand for a batch: their mean is sharp enough
-_MOST: Final = 30_000  # and for all batches together
-_MOST_FEATURES: Final = 5_000  # whose mean difference is compared: many batches times all peaks would not fit in memory
-_NEIGHBOURS: Final = 10  # whose mean count is what a batch counts in a state
-# Pairs of batches for which the mean of all modalities stands in a modality's own scale: the mean of few pairs tells little, and
-# of a modality that two batches alone have, it would call any difference a usual one.
+_MOST_OF_BATCH: Final = 300  # cells sampled per batch: enough for a precise mean
+_MOST: Final = 30_000  # and over all batches
+_MOST_FEATURES: Final = 5_000  # features compared: many batches x all peaks would not fit in memory
+_NEIGHBOURS: Final = 10  # nearest neighbours averaged for the counts of a batch in a state
+# Weight, in pairs of batches, of the mean over all modalities in the scale of one modality: the mean of few pairs is
+# unreliable, and with a single pair any difference would look average.
 _PAIRS_FOR_A_SCALE: Final = 2.0
-_LEAST_SCALE: Final = math.log(2)  # batches that differ twice as much as by chance, or less, are hardly apart
+_LEAST_SCALE: Final = math.log(2)  # a difference up to twice that by chance is small
 
 
 def batch_distances(mosaic: Mosaic, c: NDArray[np.float32], *, seed: int) -> NDArray[np.float32]:
-    """How far apart batches are in what they count of cells of the same state.
+    """Compute distances between batches from the counts of cells in the same state.
 
     Parameters
     ----------
     mosaic
         Cells and their counts.
     c
-        Biological states of the cells, `(n_cells, dim_c)`; NaN rows have none.
+        Biological states of the cells, `(n_cells, dim_c)`; NaN rows for cells without a state.
     seed
-        Of the cells that stand for a large batch, and of the features that stand for many.
+        Random seed for subsampling cells and features.
 
     Returns
     -------
-    `(n_batches, n_batches)`, in the order of the mosaic's batches: the logarithm of how many times more two batches differ than
-    chance makes them, over about its mean of all pairs (log 2 at least); mean over the modalities that both have. 0 of a batch
-    with itself, or with one that counts alike; NaN where two share no modality, or one has no cells.
+    `(n_batches, n_batches)`, in the order of the mosaic's batches: log ratio of the difference between two batches to
+    that expected by chance, divided by approximately its mean over all pairs (at least log 2), averaged over shared
+    modalities. 0 on the diagonal and for batches without a batch effect; NaN where two share no modality, or one has no
+    cells.
     """
     n = len(mosaic.batches)
     order = mosaic.canonical_order()
@@ -69,12 +70,12 @@ def batch_distances(mosaic: Mosaic, c: NDArray[np.float32], *, seed: int) -> NDA
 
 
 def _on_one_scale(effects: list[tuple[NDArray[np.int64], NDArray[np.float64]]], n: int) -> NDArray[np.float32]:
-    """Mean of the modalities' effects, each over the usual one, between all `n` batches.
+    """Average the effects over modalities, each scaled by its mean, for all `n` batches.
 
     Parameters
     ----------
     effects
-        Of each modality the batches that have it, and their effects.
+        For each modality, the batches that have it, and their effects.
     """
     of_pairs = [effect[np.triu_indices(len(codes), 1)] for codes, effect in effects]
     of_pairs = [pairs[np.isfinite(pairs)] for pairs in of_pairs]
@@ -99,32 +100,33 @@ def _effects(
     members: dict[int, NDArray[np.int64]],
     features: NDArray[np.int64],
 ) -> NDArray[np.float64]:
-    """How much more each two batches differ in those of `features` that both measured than chance makes them.
+    """Difference between each two batches relative to chance, over those of `features` that both measured.
 
     Returns
     -------
-    `(n, n)` logarithm of the ratio, 0 where they differ no more than by chance; NaN where they have no feature in common.
+    `(n, n)` log ratios, 0 where batches differ no more than by chance; NaN where they have no feature in common.
     """
     measured = mosaic.modalities[modality].measured[list(members)][:, features].astype(np.float64)
     cells = np.concatenate(list(members.values()))
-    of = np.repeat(np.arange(len(members)), [len(some) for some in members.values()])
+    batch_of = np.repeat(np.arange(len(members)), [len(some) for some in members.values()])
     own, expected, error = np.zeros((3, *measured.shape))
     for row, some in enumerate(members.values()):
         x = _on_encoder_scale(mosaic, modality, some)[:, features]
         own[row] = np.asarray(x.mean(0)).ravel()
         error[row] = (np.asarray(x.multiply(x).mean(0)).ravel() - np.square(own[row])) / len(some)
         near = Index(c[some]).find(c[cells], _NEIGHBOURS)[1]
-        # What this batch counts in the states of each batch's cells: their neighbours' mean, summed up as weights of its cells.
+        # Counts of this batch in the states of each batch's cells: mean over nearest neighbours, as weights of this
+        # batch's cells.
         weights = sp.csr_matrix(
-            (np.full(near.size, 1 / near.shape[1]), (np.repeat(of, near.shape[1]), near.ravel())),
+            (np.full(near.size, 1 / near.shape[1]), (np.repeat(batch_of, near.shape[1]), near.ravel())),
             shape=(len(members), len(some)),
         )
         expected += np.asarray((weights @ x).todense()) * measured[row]
-    sizes = np.bincount(of).astype(np.float64)[:, None]
+    sizes = np.bincount(batch_of).astype(np.float64)[:, None]
     effect = (own - expected / sizes / np.maximum(measured.sum(0), 1)) * measured
     squared = np.square(effect)
     sums = squared @ measured.T + measured @ squared.T - 2 * effect @ effect.T
-    # Squared error of the difference of two means: what chance alone makes of it.
+    # Squared standard error of the difference of two means: its expectation by chance.
     chance = (error * measured) @ measured.T
     chance += chance.T
     both = measured @ measured.T > 0

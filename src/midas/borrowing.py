@@ -1,10 +1,10 @@
-"""What cells borrow from cells of the training data: what the lenders' states decode to, averaged, in place of their own.
+"""Borrowing: impute a cell by the averaged decoded values of similar training cells (lenders) instead of its own.
 
-Of a cell that lacks a modality, the state is known from its other modalities alone, so part of what it says of the missing one is
-chance, and its u is that of a batch which the modality's decoder has never seen. The same holds for features that a cell's batch
-did not measure, though more is known of its state. The states of cells that measured them and lie nearby hold what the features
-themselves tell; the mean over some has little noise. It is taken of decoded values: the decoder of a mean state is surer of
-itself than any of its cells is.
+The state of a cell that lacks a modality is inferred from its other modalities alone, so its prediction of the missing
+one is noisy, and the modality's decoder was never trained on the u of its batch. The same holds, to a lesser degree,
+for features that a cell's batch did not measure. The states of nearby cells that measured them contain that
+information, and averaging over several reduces the noise. Decoded values are averaged, not states: decoding a mean
+state gives overconfident values.
 """
 
 from __future__ import annotations
@@ -27,19 +27,20 @@ if TYPE_CHECKING:
     from midas.data.mosaic import Mosaic
 
 MOST_LENDERS: Final = 20_000
-"""More lie no nearer to matter, and cost time."""
-_MOST_VALUES: Final = 100_000_000  # that lenders are decoded to, 400 MB
-# In units of the lenders' total variance in c, all squared distances: what a batch that measures as differently as batches do on
-# the mean costs; how fast lenders count less the farther they lie.
+"""More lenders hardly improve the nearest neighbours, and cost time."""
+_MOST_VALUES: Final = 100_000_000  # decoded values of all lenders, 400 MB
+# As squared distances in units of the lenders' total variance in c: the penalty of a batch at the mean batch distance;
+# the width of the kernel that weights lenders by distance.
 _COST_OF_BATCH, _WIDTH = 3.0, 0.3
-# What a batch that shares no modality with the borrower's counts as: half of the usual, as what was measured apart is often of
-# one experiment, and a batch that is known to be alike still comes first.
+# Distance of batches that share no modality: half of the mean, as such batches often come from one experiment, but more
+# than that of a batch known to be similar.
 _UNKNOWN: Final = 0.5
-# Where even the fifth of the lenders is farther than that, there is hardly one of the cell's type; from the second on, none.
+# If even the fifth-nearest lender is farther than _NEAR, few lenders are of the cell's type; beyond _FAR, none.
 _NEAR, _FAR, _FEW = 1.0, 2.0, 5
-# Least share of its own state where only features are missing: the state was found with the others of the modality.
+# Minimum weight of the cell's own state where only features are missing: it was inferred with the modality's other
+# features.
 _OWN_AT_LEAST: Final = 0.5
-_MOST_PANELS: Final = 4  # looked up one by one; features of others together
+_MOST_PANELS: Final = 4  # separate panels; features of all further ones share one panel
 _ROWS_AT_ONCE: Final = 4096
 
 
@@ -50,15 +51,15 @@ class Lenders:
     Attributes
     ----------
     z
-        Means of their posteriors, `(n_lenders, dim_z)`, finite.
+        Posterior means, `(n_lenders, dim_z)`, finite.
     dim_c
-        Leading dimensions of z that are the biological state, in which neighbours are looked for.
+        Number of leading dimensions of z that are the biological state, used for the neighbour search.
     names, batch
-        Of the cells, `(n_lenders,)`: no cell borrows from one of its own name.
+        Names and batches of the lenders, `(n_lenders,)`; cells do not borrow from a lender of their own name.
     distances
-        How differently batches measure (:func:`midas.batch_effects.batch_distances`), by their names.
+        Distances between batches (:func:`midas.batch_effects.batch_distances`), by name.
     measured
-        Which features each of these batches measured, batches x features, by their names.
+        Features measured by each of these batches, batches x features, by name.
     """
 
     z: NDArray[np.float32]
@@ -79,7 +80,7 @@ class Lenders:
         seed: int,
         most: int = MOST_LENDERS,
     ) -> Lenders:
-        """Take those of a model's own table of cells that measured `modality`: `most` of them, fewer where they are wide."""
+        """Sample up to `most` cells measured in `modality` from a model's table of cells; fewer if there are many features."""
         c, u = (np.asarray(cells.obsm[key], dtype=np.float32) for key in (keys.LATENT, keys.TECHNICAL))
         z = np.hstack([c, u])
         has = np.zeros(len(z), dtype=bool)
@@ -88,7 +89,7 @@ class Lenders:
             having = [modality in str(name).split("+") for name in combination.cat.categories]
             has = np.append(having, False)[combination.cat.codes]
         usable = has & np.isfinite(z).all(1)
-        # Sorted by state, so that the input's order decides nothing.
+        # Sorted by state, so that the sample does not depend on the input order.
         at = np.flatnonzero(usable)
         at = at[np.lexsort(z[at].T)]
         at = at[at_most(len(at), min(most, _MOST_VALUES // measured.shape[1]), np.random.default_rng(seed))]
@@ -97,7 +98,7 @@ class Lenders:
         return cls(z[at], c.shape[1], cells.obs_names[at].astype(str), batch, distances, of_batches)
 
     def distances_from(self, batch: str) -> NDArray[np.float64]:
-        """How differently each lender's batch measures, `(n_lenders,)`."""
+        """Distance from `batch` to the batch of each lender, `(n_lenders,)`."""
         if batch not in self.distances.index:
             return np.full(len(self.batch), _UNKNOWN)
         known = self.distances.loc[batch].reindex(self.batch.unique())
@@ -105,7 +106,7 @@ class Lenders:
         return found
 
     def panels(self) -> tuple[Panel, ...]:
-        """Group features by the batches that measured them; those of the rarer groups are in one."""
+        """Group features by the batches that measured them; the smaller groups are merged into one."""
         measured = self.measured.to_numpy(dtype=bool)
         known = np.flatnonzero(measured.any(0))
         if not len(known):
@@ -132,16 +133,16 @@ class Lenders:
 
 @dataclass(frozen=True)
 class Panel:
-    """Features that lenders of some batches measured.
+    """A group of features, and the lenders that measured any of them.
 
     Attributes
     ----------
     features
         Columns of the schema, `(n,)`.
     lenders
-        Positions of those that measured any of them, `(n_panel_lenders,)`.
+        Positions of lenders that measured any of them, `(n_panel_lenders,)`.
     measured
-        Which lender measured which, `(n_panel_lenders, n)`.
+        Which lender measured which feature, `(n_panel_lenders, n)`.
     joint
         Features that all these lenders measured, `(n_features,)`.
     """
@@ -154,22 +155,23 @@ class Panel:
 
 @dataclass(frozen=True)
 class Loans:
-    """What some cells borrow of one panel's features.
+    """Lenders and weights of some cells for one panel of features.
 
     Attributes
     ----------
     rows
-        Which cells do, `(n,)`.
+        Positions of the borrowing cells, `(n,)`.
     z
-        States that are their own part, `(n, dim_z)`: the own c, and the lenders' mean u.
+        States for the cells' own part, `(n, dim_z)`: their own c and the lenders' mean u.
     at
         Positions among the panel's lenders, `(n, k)`.
     weight
-        Of each lender, `(n, k)`; 1 less their sum is the weight of the cells' own part.
+        Weight of each lender, `(n, k)`; the cells' own part has weight 1 minus their sum.
     wanted
-        Which of the panel's features, `(n, n_panel_features)`.
+        Which of the panel's features are borrowed, `(n, n_panel_features)`.
     totals
-        Sum of the cells' counts of the features that they and all lenders measured, `(n,)`; NaN for cells that lack the modality.
+        Total counts over the features measured by both the cell and all lenders, `(n,)`; NaN for cells without the
+        modality.
     batch
         Positions of their batches, `(n,)`.
     """
@@ -185,7 +187,7 @@ class Loans:
 
 @dataclass(frozen=True)
 class Borrowing:
-    """Who borrows from whom; found block by block, as cells are decoded.
+    """Which cells borrow from which lenders; computed block by block during decoding.
 
     Attributes
     ----------
@@ -194,22 +196,22 @@ class Borrowing:
     panels
         Of their features.
     lender, cell
-        A number for each name, of the lenders and of the cells.
+        Integer codes of the names of lenders and cells.
     batch
-        Of each cell, a position in `batches`.
+        Index of each cell's batch in `batches`.
     batches
         Names.
     lacks
         Whether each cell lacks the modality.
     borrows
-        Whether each cell borrows at all: it lacks the modality, or its batch did not measure all features.
+        Whether each cell borrows: it lacks the modality, or its batch did not measure all features.
     measured
         Which features each batch measured, `(n_batches, n_features)`.
     totals
-        By panel, sum of each cell's counts of the features that it and all lenders measured, `(n_cells, n_panels)`; NaN for cells
-        that lack the modality.
+        By panel, total counts over the features measured by both the cell and all lenders, `(n_cells, n_panels)`; NaN
+        for cells without the modality.
     k
-        Neighbours to borrow from. Where there are no more lenders than that, nobody borrows.
+        Number of neighbours to borrow from. If there are no more lenders than that, no cell borrows.
     """
 
     lenders: Lenders
@@ -229,7 +231,7 @@ class Borrowing:
 
     @classmethod
     def from_cells(cls, lenders: Lenders, mosaic: Mosaic, modality: str, lacks: NDArray[np.bool_], k: int) -> Borrowing:
-        """Let cells of a mosaic borrow that lack a modality, or whose batch did not measure all of its features."""
+        """Set up borrowing for cells that lack a modality, or whose batch did not measure all of its features."""
         codes = pd.factorize(np.concatenate([lenders.names, mosaic.cells.astype(str)]))[0]
         rows = mosaic.modalities[modality]
         whole = np.atleast_1d(rows.measured.all(1))
@@ -250,7 +252,7 @@ class Borrowing:
         )
 
     def take(self, cells: NDArray[np.int64]) -> Borrowing:
-        """The same of `cells`, in this order; -1 borrows nothing."""
+        """Select `cells`, in this order; -1 for rows that do not borrow."""
         return replace(
             self,
             cell=self.cell[cells],
@@ -261,17 +263,17 @@ class Borrowing:
         )
 
     def loans(self, panel: int, z: NDArray[np.float32]) -> Loans | None:
-        """Find the lenders nearest to each borrower, nearer ones counting more; None where nobody borrows of a panel.
+        """Find the nearest lenders of each borrower, weighted by distance; None if no cell borrows from the panel.
 
-        Lenders of a batch that measures otherwise than the borrower's count as farther away. Where no lender is of the borrower's
-        kind, it keeps its own c and borrows u.
+        Lenders from batches with other batch effects than the borrower's are treated as farther away. Cells without
+        lenders of their type keep their own c and borrow u.
 
         Parameters
         ----------
         panel
-            Which of :attr:`panels`.
+            Index into :attr:`panels`.
         z
-            States of the cells, `(n_cells, dim_z)`; NaN rows have none.
+            States of the cells, `(n_cells, dim_z)`; NaN rows for cells without a state.
         """
         rows = np.flatnonzero(self.borrows)
         rows = rows[np.isfinite(z[rows]).all(1)]
@@ -292,12 +294,12 @@ class Borrowing:
             distance, near = index.find(np.pad(own[mine, :dim_c], ((0, 0), (0, 1))), self.k + 1)
             cost = cost[near]
             other = self.lender[self.panels[panel].lenders[who[near]]] != self.cell[rows[mine]][:, None]
-            other &= np.cumsum(other, 1) <= self.k  # the farthest goes where the cell itself is not among them
-            # Those that lend come first; a name that is there twice may leave fewer than k.
+            other &= np.cumsum(other, 1) <= self.k  # drops the farthest if the cell itself is not among them
+            # Valid lenders first; a duplicated name may leave fewer than k.
             first = np.argsort(~other, axis=1, kind="stable")[:, : self.k]
             near, distance, other, cost = (np.take_along_axis(x, first, 1) for x in (near, distance, other, cost))
             distance = np.where(other, np.square(distance) / self._variance, np.inf)
-            with np.errstate(invalid="ignore"):  # of cells without lenders
+            with np.errstate(invalid="ignore"):  # for cells without lenders
                 share = np.exp((np.min(distance, 1, keepdims=True) - distance) / _WIDTH)
                 share /= share.sum(1, keepdims=True)
             at[mine] = who[near]
@@ -305,7 +307,7 @@ class Borrowing:
             own[mine, dim_c:] = np.einsum("ij,ijk->ik", share, u)
             kept = _own_share(distance - cost) if lacks else np.maximum(_own_share(distance - cost), _OWN_AT_LEAST)
             weight[mine] = share * (1 - kept)
-            found[mine] = other.any(1)  # else all that are near bear the cell's own name
+            found[mine] = other.any(1)  # otherwise all neighbours have the cell's own name
         if not found.any():
             return None
         rows = rows[found]
@@ -318,7 +320,7 @@ class Borrowing:
         return float(self.lenders.z[:, : self.lenders.dim_c].var(0, dtype=np.float64).sum()) or 1.0
 
     def _index(self, panel: int, batch: int, *, lacks: bool) -> tuple[Index, NDArray[np.int64], NDArray[np.float64]]:
-        """Lenders of a panel as cells of a batch see them, and what each one's batch adds to its squared distance.
+        """Index of a panel's lenders for cells of one batch, and the batch penalty on each lender's squared distance.
 
         A batch that measured the modality cannot lend itself what it did not measure.
         """
@@ -329,7 +331,7 @@ class Borrowing:
             if not lacks:
                 who = who[self.lenders.batch[lenders] != self.batches[batch]]
             cost = _COST_OF_BATCH * self.lenders.distances_from(self.batches[batch])[lenders[who]]
-            # A column that all borrowers have as 0 adds its square to each distance.
+            # An extra column, 0 for all borrowers, adds its square to each squared distance.
             column = np.sqrt(cost * self._variance).astype(np.float32)
             c = self.lenders.z[lenders[who], : self.lenders.dim_c]
             self._looked_up[key] = Index(np.column_stack([c, column])), who, cost
@@ -337,7 +339,7 @@ class Borrowing:
 
 
 def _own_share(distance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How much of its own c a cell keeps, `(n, 1)`, whose lenders lie so far away, `(n, k)`."""
+    """Weight of a cell's own c, `(n, 1)`, given the distances of its lenders, `(n, k)`."""
     nearby = np.sort(distance, axis=1)[:, min(_FEW, distance.shape[1]) - 1]
     share: NDArray[np.float64] = np.clip((nearby - _NEAR) / (_FAR - _NEAR), 0, 1)[:, None]
     return share

@@ -1,4 +1,4 @@
-"""Columns of tables of cells: gathered from all modalities, made such as files can hold."""
+"""Obs columns: merge them over modalities, and convert them to types that files support."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _RESERVED: Final = "_index"  # where AnnData files keep the names of the rows
 
 @dataclass(frozen=True)
 class Table:
-    """Columns that say something of some of the cells.
+    """Columns for some of the cells.
 
     Attributes
     ----------
     label
-        Name of the modality whose cells they are; empty for a table of all.
+        Name of the modality; empty for the global table.
     obs
         The columns, `(n, ...)`.
     at
-        Which cell each row is, `(n,)`; -1 for none.
+        Cell index of each row, `(n,)`; -1 for none.
     """
 
     label: str
@@ -41,11 +41,11 @@ class Table:
 
 
 def merged(tables: Sequence[Table], n_cells: int) -> pd.DataFrame:
-    """One table of all columns, `(n_cells, ...)`, in the order in which the tables have them first.
+    """Merge all columns into one table, `(n_cells, ...)`, in order of first occurrence.
 
-    What a table of all cells says comes first, and its gaps are filled from the modalities. A column that several modalities
-    have is one column where they agree, and ``<modality>:<column>`` where they do not, unless the table of all cells has a
-    column of that name. Whole numbers stay whole where some are missing.
+    The global table has precedence, and its missing values are filled from the modalities. A column of several
+    modalities is merged if they agree, and split into ``<modality>:<column>`` if not, unless the global table has a
+    column of that name. Integers remain integers if some are missing.
 
     Examples
     --------
@@ -98,7 +98,7 @@ def all_columns(data: MuData | AnnData) -> pd.DataFrame:
 
 
 def as_text(values: pd.Series) -> NDArray[np.object_]:
-    """Values as text, None for missing ones, `(n,)`: 1 and 1.0 are one, as whole numbers become floats beside missing ones.
+    """Values as text, None for missing ones, `(n,)`; 1 and 1.0 are equal, as missing values turn integers into floats.
 
     Dates are written as in files, so that groups keep their names.
 
@@ -112,7 +112,7 @@ def as_text(values: pd.Series) -> NDArray[np.object_]:
 
 
 def group_names(groups: pd.Series) -> list[str]:
-    """Groups in order: of the categories where there are any, else sorted, numbers by value; empty ones and NaN left out.
+    """Names of groups, in the order of categories or else in natural order; empty groups and NaN are omitted.
 
     Examples
     --------
@@ -126,9 +126,9 @@ def group_names(groups: pd.Series) -> list[str]:
 
 
 def writable(table: pd.DataFrame) -> pd.DataFrame:
-    """Copy a table; columns of mixed kinds, dates and the like become what an ``.h5ad`` file can hold.
+    """Copy a table, converting columns of mixed types, dates etc. to types that ``.h5ad`` files support.
 
-    Missing values stay missing: whole numbers and booleans that have some among them become nullable ones.
+    Missing values are kept: integers and booleans with missing values get nullable dtypes.
 
     Examples
     --------
@@ -166,7 +166,7 @@ def _names(columns: pd.Index) -> list[str]:
 
 
 def joint_categories(columns: Iterable[pd.Series]) -> pd.CategoricalDtype | None:
-    """Categories of columns that become one: in the order of the first, then what others add; None unless all have some.
+    """Union of the categories of columns, in order of first occurrence; None unless all are categorical.
 
     Examples
     --------
@@ -185,7 +185,7 @@ def joint_categories(columns: Iterable[pd.Series]) -> pd.CategoricalDtype | None
 
 
 def alike(one: pd.Series, other: pd.Series) -> tuple[pd.Series, pd.Series]:
-    """Two columns that are to be one, brought to one kind, so that what either says stays as it is written.
+    """Convert two columns to a common type without changing how their values are written.
 
     Examples
     --------
@@ -201,8 +201,8 @@ def alike(one: pd.Series, other: pd.Series) -> tuple[pd.Series, pd.Series]:
 
 
 def rows_by_map(data: MuData, name: str) -> NDArray[np.int64]:
-    """Row of `data` of each row of a modality, by the MuData's own map of rows, `(n_cells of the modality,)`; -1 for none."""
-    number = np.asarray(data.obsmap.get(name, ()), dtype=np.int64)  # from 1 on; 0 for cells without
+    """Row of `data` of each row of a modality, from the MuData's ``obsmap``, `(n_cells of the modality,)`; -1 for none."""
+    number = np.asarray(data.obsmap.get(name, ()), dtype=np.int64)  # 1-based; 0 for cells without the modality
     at = np.full(data.mod[name].n_obs, -1, dtype=np.int64)
     at[number[number > 0] - 1] = np.flatnonzero(number > 0)
     return at
@@ -225,7 +225,7 @@ def _of_held_categories(values: pd.Series) -> pd.Series:
 
 
 def _places(data: MuData, name: str) -> NDArray[np.int64]:
-    """Which cell of all each cell of a modality is; -1 for none."""
+    """Global index of each cell of a modality; -1 for none."""
     own = pd.Index(data.mod[name].obs_names.astype(str))
     names = pd.Index(data.obs_names.astype(str))
     if own.is_unique and names.is_unique:
@@ -234,7 +234,7 @@ def _places(data: MuData, name: str) -> NDArray[np.int64]:
 
 
 def _filled(pieces: Sequence[Table], n_cells: int) -> NDArray[np.object_]:
-    """Values of one column, NaN where no table tells; the first that does counts."""
+    """Values of one column from the first table that has them; NaN if none has."""
     values = np.full(n_cells, np.nan, dtype=object)
     for piece in pieces:
         there = np.flatnonzero(piece.at >= 0)
@@ -244,21 +244,21 @@ def _filled(pieces: Sequence[Table], n_cells: int) -> NDArray[np.object_]:
 
 
 def _joined(values: Mapping[str, NDArray[np.object_]]) -> NDArray[np.object_] | None:
-    """Join what several modalities say; None where they contradict each other, and nothing says what holds for all cells."""
+    """Merge the values of several modalities; None if they are contradictory and there is no global table."""
     first, *others = ([""] if "" in values else []) + [label for label in values if label]
     whole = values[first].copy()
     for label in others:
-        told, also = ~pd.isna(whole), ~pd.isna(values[label])
-        both = told & also
+        filled, other_filled = ~pd.isna(whole), ~pd.isna(values[label])
+        both = filled & other_filled
         if "" not in values and (as_text(pd.Series(whole[both])) != as_text(pd.Series(values[label][both]))).any():
             return None
-        gaps = also & ~told
+        gaps = other_filled & ~filled
         whole[gaps] = values[label][gaps]
     return whole
 
 
 def _restored(values: NDArray[np.object_], pieces: Sequence[Table]) -> pd.Series:
-    """Values of the kind that they came in; whole numbers and truth stay such beside missing ones."""
+    """Restore the original dtype; integers and booleans get nullable dtypes if values are missing."""
     columns = [piece.obs.iloc[:, 0] for piece in pieces]
     series = pd.Series(values, dtype=object)
     categories = joint_categories(columns)
@@ -275,7 +275,7 @@ def _restored(values: NDArray[np.object_], pieces: Sequence[Table]) -> pd.Series
 
 
 def _held(dtype: np.dtype | ExtensionDtype) -> bool:
-    """Whether a file can hold columns of this type, mixed ones aside: truth, numbers, text."""
+    """Whether files support this dtype: booleans, numbers, text; object columns are checked separately."""
     if isinstance(dtype, np.dtype):
         return dtype.kind in "biufO"
     return (
@@ -308,5 +308,5 @@ def _group(value: object) -> str:
 
 
 def _text(value: object) -> str:
-    """Dates without a time of day as such."""
+    """Format a value; dates without a time of day get no time."""
     return str(value).removesuffix(" 00:00:00")

@@ -1,4 +1,4 @@
-"""Rewrite the counts of a file so that portions of cells are read fast; portion by portion, so that any size will do."""
+"""Rewrite the counts of a file for fast reading of subsets of cells; streamed, so that files of any size work."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
 
 def convert(source: str | Path, target: str | Path) -> None:
-    """Write `source` anew as `target`; both ``.h5mu``, or both ``.h5ad``.
+    """Rewrite `source` as `target`; both ``.h5mu``, or both ``.h5ad``.
 
-    Counts become CSR, in the smallest type of whole numbers that holds them. Everything else is copied as it is.
+    Counts are converted to CSR with the smallest sufficient unsigned integer dtype. Everything else is copied
+    unchanged.
 
     Raises
     ------
@@ -47,7 +48,7 @@ def convert(source: str | Path, target: str | Path) -> None:
                 _copy_group(old, new)
                 label = old.userblock_size
             with source.open("rb") as head, scratch.open("r+b") as start:
-                start.write(head.read(label))  # by which a MuData file is known
+                start.write(head.read(label))  # the header that identifies a MuData file
         except OSError as error:
             msg = f"{source}: expected a file that can be copied to {target}, found: {error}."
             raise DataFileError(msg) from error
@@ -71,7 +72,7 @@ def _is_matrix(item: h5py.Group | h5py.Dataset) -> bool:
 
 
 def _blocks(item: h5py.Group | h5py.Dataset) -> Iterator[sp.csr_matrix]:
-    if item.attrs["encoding-type"] == "csc_matrix":  # rows of a column-wise matrix need all of it
+    if item.attrs["encoding-type"] == "csc_matrix":  # reading rows of a CSC matrix requires all of it
         whole = sp.csr_matrix(sparse_dataset(item).to_memory())
         yield from (whole[i : i + ROWS_AT_ONCE] for i in range(0, whole.shape[0], ROWS_AT_ONCE))
         return
@@ -81,7 +82,7 @@ def _blocks(item: h5py.Group | h5py.Dataset) -> Iterator[sp.csr_matrix]:
 
 
 def _smallest(item: h5py.Group | h5py.Dataset) -> DTypeLike:
-    """Find the smallest type of whole numbers that holds every value; the present one when they are not counts."""
+    """Find the smallest unsigned integer dtype for all values; the present dtype if they are not counts."""
     most, present = 0.0, np.dtype(np.float32)
     for block in _blocks(item):
         present = block.dtype

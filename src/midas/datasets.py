@@ -1,7 +1,7 @@
-"""Named real data sets, found by name in a local folder or fetched, and always checked by their sha256.
+"""Real data sets, loaded from a local folder or downloaded, with SHA-256 verification.
 
-A set that was made from public data and has no address of its own has to be put into a folder by hand. An original
-source whose hash is not known is listed, but never fetched.
+Data sets derived from public data without a public URL must be placed in a folder manually. Original sources without a
+known hash are only listed.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ class Dataset:
     description
         Cells, features and peculiarities.
     source
-        Address of the publication, the archive entry or the original file.
+        URL of the publication, the archive entry or the original file.
     filename
         Name of the file in a local folder; None for a source that is only listed.
     sha256
         Hash of that file.
     url
-        Address of exactly that file; None when it has none.
+        URL of that file; None if there is none.
     batch_key, label_key
         Columns of ``obs`` with the batch and the cell type.
     """
@@ -181,15 +181,15 @@ def load(name: str, *, folder: str | Path | None = None) -> md.MuData | ad.AnnDa
 
 
 def path(name: str, *, folder: str | Path | None = None) -> Path:
-    """Find a data set's file, fetch it where that is possible, and check its hash.
+    """Find a data set's file, download it if possible, and verify its hash.
 
     Parameters
     ----------
     name
         One of :func:`available` that is loadable.
     folder
-        Looked in first; then come the folder named by the environment variable ``MIDAS_DATA``, and the cache of
-        downloads, into which a set with an address is fetched.
+        Searched first, followed by the folder in the environment variable ``MIDAS_DATA`` and the download cache, to
+        which data sets with a URL are downloaded.
     """
     entry = _entry(name)
     if entry.filename is None or entry.sha256 is None:
@@ -234,7 +234,7 @@ def _loadable() -> str:
 
 
 def _places(folder: str | Path | None) -> list[tuple[str | Path, str]]:
-    """Local folders in the order in which they count, with what named them."""
+    """Local folders in search order, with their origin for messages."""
     named = [(folder, "`folder`"), (os.environ.get(FOLDER_VARIABLE), f"the environment variable {FOLDER_VARIABLE}")]
     return [(place, said) for place, said in named if place]
 

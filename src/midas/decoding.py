@@ -1,4 +1,4 @@
-"""Streaming states through a trained model's decoders, block by block, in their order."""
+"""Decode states with a trained model, block by block, in order."""
 
 from __future__ import annotations
 
@@ -23,28 +23,29 @@ if TYPE_CHECKING:
     from midas.spread import Spread
 
 # Status of a cell in a modality.
-MEASURED: Final = 0  # it was measured
-UNMEASURED: Final = 1  # it was not, but others of its batch were
-BATCH_UNMEASURED: Final = 2  # none of its batch was
-_FEWEST_COUNTS = 10.0  # that a cell's depth is taken from; fewer pull it towards the lenders'
-_LEAST_LENT = 0.05  # share of the lenders, by weight, that measured a feature
-_LEAST_SHARE = 1e-6  # that makes a difference
+MEASURED: Final = 0  # the cell was measured
+UNMEASURED: Final = 1  # the cell was not, but others of its batch were
+BATCH_UNMEASURED: Final = 2  # no cell of its batch was
+_FEWEST_COUNTS = 10.0  # pseudocount that shrinks a cell's depth towards the lenders'
+_LEAST_LENT = 0.05  # weight fraction of lenders that must have measured a feature
+_LEAST_SHARE = 1e-6  # smaller weights are ignored
 
 
 @dataclass(frozen=True)
 class States:
-    """What the counts of one modality are decoded from, cell by cell.
+    """States that the counts of one modality are decoded from, one per cell.
 
     Attributes
     ----------
     z
-        `(n, dim_z)`; NaN rows have none.
+        `(n, dim_z)`; NaN rows for cells without a state.
     known
-        What is known of each cell, `(n,)`: a row of :attr:`midas.spread.Spread.excess`; None where that makes no difference.
+        Measurement status of each cell, `(n,)`: a row of :attr:`midas.spread.Spread.excess`; None where it is not
+        needed.
     depths
-        Depths to decode at, `(n, n_depths)`, as of :class:`Posterior`; None, and NaN, for what is to be expected.
+        Depths to decode at, `(n, n_depths)`, as in :class:`Posterior`; None or NaN for the expected depth.
     borrowing
-        Cells that are not decoded from their own state alone; None where all are.
+        Cells that also borrow from others; None where all cells are decoded from their own state alone.
     """
 
     z: NDArray[np.float32]
@@ -70,11 +71,11 @@ class Draw:
     Attributes
     ----------
     sample
-        Counts drawn from the likelihood instead of expected values.
+        Whether to draw counts from the likelihood instead of returning expected values.
     seed
-        Of the draws.
+        Random seed.
     spread
-        By how much drawn counts scatter more than the likelihood says; None for no more.
+        Overdispersion of drawn counts relative to the likelihood; None for no overdispersion.
     """
 
     sample: bool = False
@@ -100,22 +101,22 @@ def decode(
     schema
         Of the model.
     states
-        Of `n` cells.
+        States of `n` cells.
     modality
         Name in the model.
     columns
-        Features wanted, as columns of the schema, `(d,)`; -1 for one that the model does not know.
+        Features to decode, as columns of the schema, `(d,)`; -1 for features unknown to the model.
     draw
         Expected values or counts.
 
     Yields
     ------
-    Consecutive rows, `(a few thousand at most, d)`; NaN in unknown columns, and in rows whose z is NaN.
+    Consecutive rows, `(a few thousand at most, d)`; NaN in unknown columns and in rows with NaN z.
     """
     device = device_of(vae)
     likelihood = LIKELIHOODS[schema.modalities[modality].modality.likelihood]
     extra = vae.extras()[modality]
-    drawn_on = torch.device("cpu") if draw.sample and device.type == "mps" else device  # Apple's GPUs draw no Poisson
+    drawn_on = torch.device("cpu") if draw.sample and device.type == "mps" else device  # MPS has no torch.poisson
     wanted = torch.from_numpy(columns).to(drawn_on)
     generator = torch.Generator(device=drawn_on).manual_seed(draw.seed)
     rows = cells_at_once(schema.modalities[modality].n_features, device)
@@ -125,7 +126,7 @@ def decode(
         part = states.take(np.arange(start, min(start + rows, len(states.z))))
         with torch.inference_mode():
             values = decoder.expected(part.z, part.depths)
-            strange = _lend(decoder, part, values, tables).to(drawn_on)
+            missing = _lend(decoder, part, values, tables).to(drawn_on)
             values = values.to(drawn_on)
             if draw.sample and draw.spread is None:
                 values = likelihood.sample(values, None if extra is None else extra.to(drawn_on), generator)
@@ -133,10 +134,10 @@ def decode(
                 excess = torch.from_numpy(draw.spread.excess).to(drawn_on)
                 known = np.zeros(len(part.z), dtype=np.int64) if part.known is None else part.known
                 wider = excess[torch.from_numpy(known).to(drawn_on)]
-                values = overdispersed(values, torch.where(strange, excess[BATCH_UNMEASURED], wider), generator)
+                values = overdispersed(values, torch.where(missing, excess[BATCH_UNMEASURED], wider), generator)
             there = torch.from_numpy(np.isfinite(part.z).all(1)).to(drawn_on)[:, None]
             block = torch.where(there & (wanted >= 0), values[:, wanted], torch.nan).cpu().numpy()
-        yield block  # outside, as whoever waits for the next block must not be left in inference mode
+        yield block  # outside of inference mode, which would otherwise stay on in the caller
 
 
 @dataclass(frozen=True)
@@ -149,12 +150,12 @@ class _Decoder:
     rows: int
 
     def expected(self, z: NDArray[np.float32], depths: NDArray[np.float32] | None = None) -> Tensor:
-        """Values that are expected in states, `(n, n_features)`; anything where a state is NaN."""
+        """Expected values, `(n, n_features)`; arbitrary where the state is NaN."""
         at, at_depths = self._on_device(z, depths)
         return self.likelihood.mean(self.vae.decode(at, self.modality, at_depths).float())
 
     def deepened(self, z: NDArray[np.float32], depths: NDArray[np.float32] | None) -> Tensor:
-        """By how much deeper cells are to be expected once their depths in other modalities are known, `(n,)`."""
+        """Ratio of the expected depth given the depths of other modalities to that without them, `(n,)`."""
         at, at_depths = self._on_device(z, depths)
         with_depths, without = (self.vae.expected_depth(at, self.modality, known) for known in (at_depths, None))
         return torch.exp(with_depths.float() - without.float())
@@ -168,12 +169,12 @@ class _Decoder:
 
 @dataclass(frozen=True)
 class _Table:
-    """What a panel's lenders decode to.
+    """Decoded values of a panel's lenders.
 
     Attributes
     ----------
     values
-        Of its features, on the scale on which they are averaged, `(n_lenders, n_panel_features)`.
+        Values of the panel's features, on the scale used for averaging, `(n_lenders, n_panel_features)`.
     measured
         1 where a lender's batch measured a feature, else 0, `(n_lenders, n_panel_features)`; None where all did.
     totals
@@ -204,23 +205,23 @@ class _Table:
 
 
 def _lend(decoder: _Decoder, part: States, values: Tensor, tables: dict[int, _Table]) -> Tensor:
-    """Put what cells borrow in the place of what their own states decode to.
+    """Replace decoded values of borrowing cells by the borrowed ones, in place.
 
     Parameters
     ----------
     values
-        `(n, n_features)`; changed.
+        `(n, n_features)`; modified in place.
     tables
-        What lenders decode to, by panel; those that are needed are added.
+        Cache of decoded lenders, by panel; missing entries are added.
 
     Returns
     -------
     `(n, n_features)`, whether a feature was missing from a modality that the cell has.
     """
-    strange = torch.zeros_like(values, dtype=torch.bool)
+    missing = torch.zeros_like(values, dtype=torch.bool)
     borrowing = part.borrowing
     if borrowing is None:
-        return strange
+        return missing
     for number, panel in enumerate(borrowing.panels):
         loans = borrowing.loans(number, part.z)
         if loans is None:
@@ -234,8 +235,8 @@ def _lend(decoder: _Decoder, part: States, values: Tensor, tables: dict[int, _Ta
         place = rows[:, None], features[None]
         take = torch.from_numpy(loans.wanted).to(values.device) & there
         values[place] = torch.where(take, lent, values[place])
-        strange[place] |= take & torch.from_numpy(np.isfinite(loans.totals)).to(values.device)[:, None]
-    return strange
+        missing[place] |= take & torch.from_numpy(np.isfinite(loans.totals)).to(values.device)[:, None]
+    return missing
 
 
 def _mean(
@@ -246,9 +247,10 @@ def _mean(
     features: Tensor,
     joint: NDArray[np.bool_],
 ) -> tuple[Tensor, Tensor]:
-    """Mean of what lenders, and cells with the lenders' u, decode to, at the cells' own depth.
+    """Weighted mean of the values decoded from the lenders and from the cells' own c, at the cells' own depth.
 
-    A cell that has the modality is as deep as its counts of other features say, any other as its other modalities do.
+    The depth of a cell with the modality follows from its counts of other features; otherwise, from its other
+    modalities.
 
     Returns
     -------
@@ -273,15 +275,15 @@ def _mean(
     own = torch.nonzero(share[:, 0] < 1 - _LEAST_SHARE)[:, 0]
     if len(own):
         some = own.cpu().numpy()
-        mine = decoder.expected(loans.z[some], None if depths is None else depths[some])
-        expected = (mine * torch.from_numpy(joint[some]).to(device)).sum(1)
+        own_values = decoder.expected(loans.z[some], None if depths is None else depths[some])
+        expected = (own_values * torch.from_numpy(joint[some]).to(device)).sum(1)
         factor = _relative_depth(totals[own], expected, torch.ones_like(expected))
-        mine = likelihood.deeper(mine[:, features], factor)
-        lent[own] = share[own] * lent[own] + (1 - share[own]) * likelihood.scaled(mine)
+        own_values = likelihood.deeper(own_values[:, features], factor)
+        lent[own] = share[own] * lent[own] + (1 - share[own]) * likelihood.scaled(own_values)
     return likelihood.unscaled(lent), there
 
 
 def _relative_depth(totals: Tensor, expected: Tensor, otherwise: Tensor) -> Tensor:
-    """Cells' counts of some features over those expected, `(n, 1)`; `otherwise` where they have none."""
+    """Ratio of observed to expected counts of some features, `(n, 1)`; `otherwise` where there are no counts."""
     factor = (totals + _FEWEST_COUNTS) / (expected + _FEWEST_COUNTS)
     return torch.where(torch.isfinite(totals), factor, otherwise)[:, None]

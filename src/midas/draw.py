@@ -1,4 +1,4 @@
-"""Some of many, drawn by chance and kept in their order."""
+"""Random subsampling that keeps the order."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def at_most(n_items: int, n: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Draw `n` of so many positions, in rising order; all of them, and nothing from `rng`, where there are no more."""
+    """Draw `n` of `n_items` positions, in ascending order; all of them, without using `rng`, if there are no more."""
     if n_items <= n:
         return np.arange(n_items)
     return np.sort(rng.choice(n_items, n, replace=False))

@@ -1,4 +1,4 @@
-"""The one check of a field that a user sets, and its message."""
+"""Validation of user-set fields and seeds."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def expect(owner: object, name: str, ok: bool, expected: str) -> None:  # noqa: 
     Parameters
     ----------
     owner
-        Whose field it is.
+        Object with the field.
     name
-        Of the field.
+        Name of the field.
     ok
-        Whether its value will do.
+        Whether its value is valid.
     expected
-        What it should have been, in words.
+        Description of valid values.
 
     Raises
     ------
@@ -50,16 +50,16 @@ def expect_finite(owner: object, name: str) -> None:
 
 
 def expect_seed(seed: object) -> int:
-    """Refuse what is no seed.
+    """Check that a value is a valid seed.
 
     Returns
     -------
-    It, as an int.
+    The seed as an int.
 
     Raises
     ------
     ValueError
-        Saying which numbers are.
+        When it is not; the message gives the valid range.
     """
     if isinstance(seed, int | np.integer) and not isinstance(seed, bool) and 0 <= int(seed) < _SEEDS:
         return int(seed)
@@ -68,5 +68,5 @@ def expect_seed(seed: object) -> int:
 
 
 def sklearn_seed(seed: int) -> int:
-    """The seed for libraries that take smaller ones (scikit-learn, umap, pynndescent, scanpy); larger ones start over."""
+    """Seed for libraries with a smaller range (scikit-learn, umap, pynndescent, scanpy); larger seeds wrap around."""
     return seed % _SEEDS_OF_SKLEARN

@@ -1,4 +1,4 @@
-"""Libraries that are optional, and a clear word on which extra brings them where they are missing."""
+"""Optional dependencies, and clear errors that name the extra to install."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ def needs(library: str, extra: str, *, otherwise: str = "") -> Iterator[None]:
     Parameters
     ----------
     library
-        What is imported, by its name on PyPI.
+        Name of the library on PyPI.
     extra
-        The extra of this package that brings it.
+        The extra of this package that installs it.
     otherwise
-        What else helps, put behind the command.
+        Alternative advice, appended to the message.
 
     Raises
     ------
@@ -32,14 +32,14 @@ def needs(library: str, extra: str, *, otherwise: str = "") -> Iterator[None]:
 
 
 def check_installed(libraries: Mapping[str, str], extra: str) -> None:
-    """Refuse to begin without libraries that are imported at the end; they are looked for, not imported.
+    """Check early, without importing them, that libraries needed later are installed.
 
     Parameters
     ----------
     libraries
         Names on PyPI by names of the modules.
     extra
-        The extra of this package that brings them.
+        The extra of this package that installs them.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Writing so that nothing is ever half there: to a temporary name beside the target, then renamed."""
+"""Atomic writing: to a temporary path next to the target, then renamed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 def obstacle(target: Path) -> str | None:
-    """Say why `target` could not be written, or None when it could; nothing is made or changed by asking."""
+    """Return why `target` cannot be written, or None if it can; nothing is created or changed."""
     place = target.absolute().parent
     while not place.exists():
         place = place.parent
@@ -26,19 +26,19 @@ def obstacle(target: Path) -> str | None:
 
 
 def check_writable(target: Path, *, folder: bool = False, error: type[Exception] | None = None) -> None:
-    """Refuse a name that could not be written to, before the work whose result it is for.
+    """Raise an error early if a path cannot be written to.
 
     Parameters
     ----------
     folder
-        Whether a folder of that name is no fault.
+        Whether the path may be a folder.
     error
-        What is raised, in place of the errors below.
+        Exception to raise instead of those below.
 
     Raises
     ------
     IsADirectoryError, PermissionError
-        When it is a folder, or when nothing can be written in its place.
+        When it is a folder, or cannot be written.
     """
     if target.is_dir() and not folder:
         msg = f"{target}: expected the name of a file, found a folder. Choose another name."
@@ -50,7 +50,7 @@ def check_writable(target: Path, *, folder: bool = False, error: type[Exception]
 
 
 def holds_only(*names: str) -> Callable[[Path], bool]:
-    """Tell whether a folder holds nothing but these, so that nobody's work is lost when it is replaced."""
+    """Predicate whether a folder holds only these files, so that no other files are lost when it is replaced."""
     return lambda folder: {path.name for path in folder.iterdir()} <= set(names)
 
 
@@ -61,7 +61,7 @@ def is_store(folder: Path) -> bool:
 
 
 def check_replaceable(target: Path, replaceable: Callable[[Path], bool]) -> None:
-    """Refuse to put anything in the place of a folder that holds something else.
+    """Raise an error if a folder with other content would be replaced.
 
     Raises
     ------
@@ -89,7 +89,7 @@ def _put(made: Path, target: Path, aside: Path) -> None:
 
 
 def apply_umask(path: Path) -> None:
-    """Give a file the mode that new files get here: some libraries write theirs for their user alone."""
+    """Give a file the default mode of new files, as some libraries restrict theirs to the user."""
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         usual = Path(folder) / path.name
         usual.touch()
@@ -98,19 +98,19 @@ def apply_umask(path: Path) -> None:
 
 @contextmanager
 def replacing(target: Path, *, replaceable: Callable[[Path], bool] | None = None) -> Iterator[Path]:
-    """Yield a temporary path beside `target` that takes its place when the block ends well, and vanishes otherwise.
+    """Yield a temporary path that replaces `target` when the block succeeds, and is removed otherwise.
 
-    A folder in the way is moved aside first, and only removed once the new one is in place.
+    An existing folder is moved aside first, and only removed once the new one is in place.
 
     Parameters
     ----------
     replaceable
-        Whether a folder in the way may go; empty ones alone by default.
+        Whether an existing folder may be replaced; by default only if empty.
 
     Raises
     ------
     FileExistsError
-        When it may not, before anything is written.
+        When it may not be replaced, before anything is written.
     """
     target = target.absolute()
     check_replaceable(target, replaceable or holds_only())
@@ -119,7 +119,7 @@ def replacing(target: Path, *, replaceable: Callable[[Path], bool] | None = None
     try:
         made = scratch / target.name
         yield made
-        # A file is replaced in one step; data that are only in the page cache would not survive a power cut.
+        # Renaming is atomic, but data still in the page cache would not survive a power failure.
         if made.is_file():
             with made.open("rb") as file:
                 os.fsync(file.fileno())

@@ -1,4 +1,4 @@
-"""Streaming cells through a trained model's encoders, block by block, in the order of the input."""
+"""Encode cells with a trained model, block by block, in the order of the input."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from midas.data.schema import MosaicSchema
     from midas.nn import VAE
 
-# Dense numbers in memory at a time, whatever the width: on a CPU (8 MB in float32) larger blocks are no faster.
+# Dense values in memory at a time, regardless of the width: on a CPU (8 MB in float32) larger blocks are no faster.
 _ENTRIES_AT_ONCE = {"cpu": 2_000_000, "cuda": 60_000_000}
 
 
@@ -32,7 +32,7 @@ class Posterior:
     mean, variance
         `(n_cells, dim_z)` in the order of the input; NaN for cells that have none of the modalities used.
     depths
-        How deeply the cells were sequenced in the modalities used, `(n_cells, n_depths)`, as of :meth:`midas.nn.VAE.depths`.
+        Log sequencing depths in the modalities used, `(n_cells, n_depths)`; see :meth:`midas.nn.VAE.depths`.
     """
 
     mean: NDArray[np.float32]
@@ -41,16 +41,16 @@ class Posterior:
 
 
 def device_of(vae: VAE) -> torch.device:
-    """Where the model's weights are."""
+    """Device of the model's weights."""
     return next(vae.parameters()).device
 
 
 def encode(
     vae: VAE, mosaic: Mosaic, modalities: tuple[str, ...], *, with_batch: bool = True, ranks: Ranks = ALONE
 ) -> Posterior:
-    """Posterior of z from the modalities given, and from the batch where the model knows it.
+    """Posterior of z given the modalities, and the batch where it is known to the model.
 
-    With `ranks`, each process encodes some of the cells, and all get all of them, in the order of the input.
+    With `ranks`, each process encodes a share of the cells, and all processes receive all results in input order.
     """
     cells = np.flatnonzero(mosaic.measured_in(modalities)).astype(np.int64)
     mean = np.full((mosaic.n_cells, vae.dim_z), np.nan, dtype=np.float32)
@@ -78,7 +78,7 @@ def encode(
 
 
 def standard_noise(u: NDArray[np.float32], mosaic: Mosaic) -> NDArray[np.float32]:
-    """Mean u of the batch whose mean is nearest to the mean over all cells, `(dim_u,)`."""
+    """Mean u of the batch whose mean is closest to the mean over all cells, `(dim_u,)`."""
     known = np.isfinite(u).all(1)
     means = np.stack([u[known & (mosaic.batch == b)].mean(0) for b in np.unique(mosaic.batch[known])])
     nearest = int(np.argmin(((means - u[known].mean(0)) ** 2).sum(1)))
@@ -87,7 +87,7 @@ def standard_noise(u: NDArray[np.float32], mosaic: Mosaic) -> NDArray[np.float32
 
 
 def cells_at_once(n_features: int, device: torch.device) -> int:
-    """How many cells of so many features are streamed at a time."""
+    """Number of cells per block, for a given number of features."""
     entries = _ENTRIES_AT_ONCE.get(device.type, _ENTRIES_AT_ONCE["cpu"])
     return max(64, min(4096, entries // n_features))
 

@@ -1,4 +1,4 @@
-"""Every key that is written to a data object."""
+"""Keys written to data objects."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ IMPUTED: Final = "imputed"  # layers: decoded from (c, u)
 CORRECTED: Final = "corrected"  # layers: decoded from (c, standard noise)
 MEASURED_PREFIX: Final = "measured_"  # var: measured_<batch>, True where the batch measured the feature
 PROVENANCE: Final = "midas"  # uns: versions, configuration, seed
-BATCH: Final = "midas_batch"  # obs of a model's own table of cells: the batch that each was of
-MODALITIES: Final = "midas_modalities"  # obs of the same table: what each cell was measured in, joined by +
+BATCH: Final = "midas_batch"  # obs of a model's own table of cells: batch
+MODALITIES: Final = "midas_modalities"  # obs of the same table: modalities of each cell, joined by +
 ORIGIN: Final = "midas_origin"  # obs of mapped cells: reference or query
 NOVELTY: Final = "midas_novelty"  # obs of mapped cells: how new a query cell is to the reference
-# obs of mapped cells: share of the reference's own cells that lie as far from its others
+# obs of mapped cells: fraction of the reference's own cells that are at least as far from its others
 NEARNESS: Final = "midas_nearness"
 PREPARATION: Final = "midas_prepare"  # uns: what was prepared, from which files, with which cut-offs
 LINKS: Final = "peak_gene_links"  # uns of prepared peaks: table of peak, gene, distance
@@ -30,11 +30,11 @@ READINGS: Final = "midas_readings"  # uns of a model's own table of cells: how s
 TRUTH: Final = "X_truth"  # obsm of simulated cells: the biological state z
 
 NO_LABEL: Final = ("", "na", "nan", "none", "unknown", "unassigned", "unlabelled", "unlabeled")
-"""Labels, in small letters, that say that a cell has none."""
+"""Labels, in lower case, that stand for a missing label."""
 
 
 def all_cells(modality: str, layer: str) -> str:
-    """Name of the extra modality that holds decoded values of *every* cell, measured in `modality` or not."""
+    """Name of the extra modality with decoded values for *every* cell, measured in `modality` or not."""
     return f"{modality}_{layer}"
 
 

@@ -1,4 +1,4 @@
-"""What a model knows beside its weights once it is trained: of its own cells, its batches and its counts."""
+"""What a trained model has learned besides its weights: about its cells, batches and counts."""
 
 from __future__ import annotations
 
@@ -27,36 +27,36 @@ if TYPE_CHECKING:
     from midas.nn import VAE
 
 
-# What they decode to takes memory, which would be the most that training needs.
+# Decoding more lenders would set the peak memory of training.
 _LENDERS_FOR_SPREAD: Final = 4_000
-# A column of obs with more values than this is no labelling worth printing.
+# Columns of obs with more distinct values are not listed as labels.
 _MOST_LABELS: Final = 100
 
 
 @dataclass(frozen=True)
 class Learned:
-    """What travels with a model's weights.
+    """What is stored along with a model's weights.
 
     Attributes
     ----------
     standard_u
-        The technical noise that batch-corrected counts are decoded with, `(dim_u,)`.
+        Technical noise for decoding batch-corrected counts, `(dim_u,)`.
     history
         One record per epoch.
     card
-        What the model was trained on, for people: cells by batch and modality, labels.
+        Human-readable summary of the training data: cells by batch and modality, labels.
     cells
-        Obs columns and latents of the cells that it was trained on, without counts; None when they were not to travel.
+        Obs columns and latents of the training cells, without counts; None if they were not saved.
     distances
-        How differently batches measure, by their names; empty where that is not known.
+        Distances between batches, by name; empty if unknown.
     measured
-        By modality, which features each batch with it measured, batches x features, by their names.
+        By modality, features measured by each batch that has it, batches x features, by name.
     spread
-        Excess variance of counts, by modality.
+        Overdispersion of counts, by modality.
     readings
-        How some of the cells are read by fewer modalities; None where that is not known.
+        Posterior means of some of the cells from subsets of their modalities; None if unknown.
     interrupted
-        Whether Ctrl-C ended the training.
+        Whether Ctrl-C stopped the training.
     """
 
     standard_u: NDArray[np.float32]
@@ -72,9 +72,9 @@ class Learned:
     def borrowing(
         self, modality: str, mosaic: Mosaic, lacks: NDArray[np.bool_], *, k: int, seed: int, most: int = MOST_LENDERS
     ) -> Borrowing | None:
-        """How a mosaic's cells borrow from `k` of the model's that measured `modality`; None where nobody does.
+        """Let a mosaic's cells borrow from `k` of the model's cells that measured `modality`; None if no cell borrows.
 
-        Lenders are looked for among `most` cells.
+        Lenders are sampled from at most `most` cells.
         """
         whole = mosaic.modalities[modality].measured.all()
         if self.cells is None or k == 0 or (whole and not lacks.any()):
@@ -83,7 +83,7 @@ class Learned:
         return Borrowing.from_cells(lenders, mosaic, modality, lacks, k)
 
     def without_cells(self) -> Learned:
-        """The same, but for all that is about single cells."""
+        """Copy without any information on single cells."""
         return replace(self, cells=None, readings=None)
 
     def continuing(
@@ -95,16 +95,16 @@ class Learned:
         *,
         seed: int,
     ) -> Learned:
-        """The same, with what a reference knew: its standard noise, how its batches measured, its cells.
+        """Copy that includes what a reference has learned: its standard noise, batch distances, measured features and cells.
 
         Parameters
         ----------
         cells
             The reference's cells and the model's own, in this order.
         counts
-            Of these or some of them, with their rows in `cells`; None where there are none of the reference's.
+            Counts of all or some of `cells`, with their row numbers there; None if the reference has no counts.
         readings
-            How some of `cells` are read by fewer modalities.
+            Posterior means of some of `cells` from subsets of their modalities.
         """
         if counts is None:
             distances = self.distances.combine_first(reference.distances)
@@ -123,9 +123,9 @@ class Learned:
         )
 
     def _spread_beside(self, reference: Learned) -> dict[str, Spread]:
-        """Spread of all counts: the model's own of features that its cells were measured in, else the reference's.
+        """Combine overdispersions: the model's own for features that its cells were measured in, otherwise the reference's.
 
-        Of features that neither knows it is the median of those that the reference does.
+        Features unknown to both get the reference's median.
         """
         found = dict(self.spread)
         for name, older in reference.spread.items():
@@ -141,7 +141,7 @@ class Learned:
 def learn(
     vae: VAE, mosaic: Mosaic, encoded: Posterior, history: list[dict[str, float]], config: InferenceConfig, *, seed: int
 ) -> Learned:
-    """Find what a trained model needs to know of its training data.
+    """Compute the statistics of the training data that a trained model needs.
 
     Parameters
     ----------
@@ -150,13 +150,13 @@ def learn(
     mosaic
         Its training data.
     encoded
-        Posteriors of their cells.
+        Posteriors of its cells.
     history
         One record per epoch.
     config
-        How counts are to be decoded.
+        How counts are decoded.
     seed
-        Of the choice of cells that stand for all.
+        Random seed for subsampling cells.
     """
     c, u = encoded.mean[:, : vae.dim_c], encoded.mean[:, vae.dim_c :]
     learned = Learned(
@@ -180,9 +180,9 @@ def learn(
 
 
 def compared(mosaic: Mosaic, c: NDArray[np.float32], *, seed: int) -> pd.DataFrame:
-    """How differently the batches of these cells measure, by their names; see :func:`midas.batch_effects.batch_distances`.
+    """Distances between the batches of these cells, by name; see :func:`midas.batch_effects.batch_distances`.
 
-    A reference and a query may each have a batch of one name: what is known of either is known of the name.
+    A reference and a query may have batches of the same name; their distances are averaged.
     """
     names = list(mosaic.batches)
     found = pd.DataFrame(batch_distances(mosaic, c, seed=seed), index=names, columns=names)
@@ -194,7 +194,7 @@ def compared(mosaic: Mosaic, c: NDArray[np.float32], *, seed: int) -> pd.DataFra
 
 
 def _panels(mosaic: Mosaic) -> dict[str, pd.DataFrame]:
-    """By modality, which features each batch with it measured."""
+    """By modality, features measured by each batch that has it."""
     found = {}
     for name, rows in mosaic.modalities.items():
         having = np.unique(mosaic.batch[rows.present])
@@ -205,7 +205,7 @@ def _panels(mosaic: Mosaic) -> dict[str, pd.DataFrame]:
 
 
 def _joined(reference: pd.DataFrame | None, own: pd.DataFrame) -> pd.DataFrame:
-    """The batches of both; where they share a name, the later ones. No batch of a reference measured what only the query has."""
+    """Rows of both, the query's where names are shared; features that only the query has are unmeasured in the reference."""
     if reference is None:
         return own
     older = reference[~reference.index.isin(own.index)].reindex(columns=own.columns, fill_value=False)
@@ -213,7 +213,7 @@ def _joined(reference: pd.DataFrame | None, own: pd.DataFrame) -> pd.DataFrame:
 
 
 def _described(mosaic: Mosaic) -> dict[str, Any]:
-    """What a model was trained on, in numbers of cells: by batch and modality, and by label of each column of few labels."""
+    """Number of training cells by batch and modality, and by label for each column with few labels."""
     cells = {
         name: np.bincount(mosaic.batch[rows.present], minlength=len(mosaic.batches)).tolist()
         for name, rows in mosaic.modalities.items()

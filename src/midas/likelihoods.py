@@ -1,8 +1,8 @@
-"""Distributions of counts given the decoder's output; one registry, one entry each.
+"""Distributions of counts given the decoder's output, and their registry.
 
-Decoders give one real number per cell and feature, `eta`. The counts come sparse: `flat` holds the positions (row times
-number of features plus column) and `values` the counts of the non-zero entries. Every negative log-likelihood (NLL) splits
-into a part that is dense (what zeros cost) and one that only the non-zero entries have, so zeros are never stored.
+Decoders return one real number per cell and feature, `eta`. Counts are sparse: `flat` holds the positions (row times
+number of features plus column) and `values` the counts of the non-zero entries. Every negative log-likelihood (NLL) is
+the sum of a dense term (the NLL of zeros) and a correction at the non-zero entries, so zeros are never stored.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _LEAST_EXCESS = 1e-6  # below, a Gamma mixture of Poissons is a Poisson
 class _ExponentialFamily(torch.autograd.Function):
     """Sum over features of A(eta) - x eta for A = exp (Poisson) or softplus (Bernoulli), with A' - x as gradient.
 
-    Value and gradient come out of one pass; autograd would keep and walk three more arrays of the same size.
+    Value and gradient are computed in one pass; autograd would need three more arrays of the same size.
     """
 
     @staticmethod
@@ -65,12 +65,12 @@ class _ExponentialFamily(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         (gradient,) = ctx.saved_tensors
-        # In place: nothing else looks at the saved array, and a second backward pass is not supported.
+        # In place: nothing else uses the saved array, and a second backward pass is not supported.
         return gradient.mul_(grad_outputs[0][:, None]), None, None, None, None
 
 
 def _rows_at_once(eta: Tensor) -> list[slice]:
-    """Cut the rows into portions that stay in a CPU's cache; wide modalities would need several more arrays of their size."""
+    """Split rows into chunks that fit in a CPU's cache, which also avoids several large temporary arrays."""
     size = len(eta) if eta.device.type != "cpu" else max(1, _ENTRIES_AT_ONCE // max(1, eta.shape[1]))
     return [slice(i, i + size) for i in range(0, len(eta), max(1, size))]
 
@@ -79,15 +79,15 @@ class Likelihood(ABC):
     """A distribution of counts. Stateless; per-feature parameters live in the decoder and are passed in."""
 
     support: ClassVar[Support] = "counts"
-    binary: ClassVar[bool] = False  # whether 0 and 1 are all the values that there are
-    # Whether each feature has a learned number of its own: a dispersion, say.
+    binary: ClassVar[bool] = False  # whether the support is {0, 1}
+    # Whether there is a learned parameter per feature, such as a dispersion.
     has_feature_parameter: ClassVar[bool] = False
-    # Whether counts may vary more than it says, by an excess that is estimated after training (midas.spread).
+    # Whether overdispersion is estimated after training (midas.spread).
     takes_overdispersion: ClassVar[bool] = False
 
     @abstractmethod
     def nll(self, eta: Tensor, flat: Tensor, values: Tensor, mask: Tensor | None, extra: Tensor | None) -> Tensor:
-        """Negative log-likelihood of each cell, up to a constant that depends on the counts alone.
+        """Negative log-likelihood of each cell, up to a constant that depends only on the counts.
 
         Parameters
         ----------
@@ -114,20 +114,20 @@ class Likelihood(ABC):
         """Draw one value per entry, same shape as the expected values `mean`."""
 
     def scaled(self, mean: Tensor) -> Tensor:
-        """Expected values on the scale on which those of several cells are averaged."""
+        """Transform expected values to the scale used for averaging over cells."""
         return mean
 
     def unscaled(self, scaled: Tensor) -> Tensor:
-        """The reverse of :meth:`scaled`."""
+        """Inverse of :meth:`scaled`."""
         return scaled
 
     def deeper(self, mean: Tensor, factor: Tensor) -> Tensor:
-        """Expected values of cells that were sequenced `factor` times as deeply."""
+        """Expected values at `factor` times the sequencing depth."""
         return mean
 
 
 class _Counts(Likelihood):
-    """Counts with mean exp(eta), averaged as log1p: a cell of another type among some would rule their mean."""
+    """Counts with mean exp(eta), averaged as log1p, which is robust to single cells of another type."""
 
     def mean(self, eta: Tensor) -> Tensor:
         return torch.exp(eta)
@@ -143,7 +143,7 @@ class _Counts(Likelihood):
 
 
 class Poisson(_Counts):
-    """Counts with rate exp(eta); the constant left out is the sum of log x!."""
+    """Counts with rate exp(eta); the omitted constant is the sum of log x!."""
 
     takes_overdispersion = True
 
@@ -155,7 +155,7 @@ class Poisson(_Counts):
 
 
 class Bernoulli(Likelihood):
-    """0/1 values with log odds eta; nothing is left out."""
+    """0/1 values with log odds eta; no constant is omitted."""
 
     binary = True
 
@@ -166,7 +166,7 @@ class Bernoulli(Likelihood):
         return torch.sigmoid(eta)
 
     def sample(self, mean: Tensor, extra: Tensor | None, generator: torch.Generator) -> Tensor:
-        return torch.bernoulli(mean.clamp(max=1.0), generator=generator)  # means of ones may round to more
+        return torch.bernoulli(mean.clamp(max=1.0), generator=generator)  # rounding may exceed 1
 
     def deeper(self, mean: Tensor, factor: Tensor) -> Tensor:
         return mean * factor / (1 - mean + mean * factor)
@@ -175,7 +175,7 @@ class Bernoulli(Likelihood):
 class NegativeBinomial(_Counts):
     """Counts with mean exp(eta) and a dispersion theta = exp(extra) per feature: variance mean + mean^2 / theta.
 
-    The constant left out is the sum of log x!.
+    The omitted constant is the sum of log x!.
     """
 
     has_feature_parameter = True
@@ -201,7 +201,7 @@ class NegativeBinomial(_Counts):
 
 
 class Gaussian(Likelihood):
-    """Real values with mean eta and log variance `extra` per feature; complete."""
+    """Real values with mean eta and log variance `extra` per feature; no constant is omitted."""
 
     support = "real"
     has_feature_parameter = True
@@ -224,7 +224,7 @@ class Gaussian(Likelihood):
 
 
 def overdispersed(mean: Tensor, excess: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw counts of variance mean + excess mean^2, a Gamma mixture of Poissons; entry by entry, all of one shape."""
+    """Draw counts of variance mean + excess mean^2 from a Gamma-Poisson mixture; all tensors have the same shape."""
     theta = 1.0 / excess.clamp(min=_LEAST_EXCESS).contiguous()
     rate = torch._standard_gamma(theta, generator=generator) * mean / theta
     return torch.poisson(rate, generator=generator)

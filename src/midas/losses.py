@@ -1,4 +1,4 @@
-"""The terms of the objective (He et al. 2024, Methods), each a pure function; all in nats per cell, averaged over cells."""
+"""Loss terms (He et al. 2024, Methods) as pure functions, in nats, averaged over cells."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from midas.nn.vae import DepthGuess, Latent, Outputs
 
 
-_NEVER: Final = -1e9  # logit of what cannot be; an infinite one has no gradient
+_NEVER: Final = -1e9  # logit of excluded classes; infinity would have no gradient
 
 
 @dataclass(frozen=True, kw_only=True)
 class Losses:
-    """The objective's terms, unweighted scalars, and their weighted sum without the adversarial term.
+    """Unweighted loss terms, and their weighted sum without the adversarial term.
 
     Attributes
     ----------
@@ -35,11 +35,11 @@ class Losses:
     batch_reconstruction, kl_c, kl_u, alignment
         As in the paper, unweighted.
     contrast
-        Cost of telling, from one modality of a cell, which cell another modality is of; not in the paper.
+        Contrastive loss between the modalities of a cell; not in the paper.
     depth
-        Cost of guessing depths from z, summed over modalities. It moves nothing but these guesses.
+        Loss of the depth prediction from z, summed over modalities. Its gradient reaches only the depth predictor.
     total
-        What the model minimises, less the adversarial term.
+        Weighted sum that the model minimises, without the adversarial term.
     """
 
     reconstruction: Mapping[str, Tensor]
@@ -67,7 +67,7 @@ class Losses:
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """Weights of the terms in one step, as of :class:`midas.ObjectiveConfig`; scalar tensors where a recorded step reads them."""
+    """Weights of the terms in one step, see :class:`midas.ObjectiveConfig`; scalar tensors when used in a CUDA graph."""
 
     batch_reconstruction: float
     alignment: float
@@ -78,7 +78,7 @@ class Weights:
 
     @classmethod
     def of(cls, config: ObjectiveConfig, progress: float = 1.0) -> Weights:
-        """Those of a configuration once this share of all steps has been done."""
+        """Weights after the given fraction of all steps."""
         kl, adversarial = config.warmup_factors(progress)
         return cls(
             batch_reconstruction=config.batch_reconstruction,
@@ -97,7 +97,7 @@ def reconstruction(eta: Tensor, counts: Counts, modality: Modality, extra: Tenso
 
 
 def depth_cost(guess: DepthGuess) -> Tensor:
-    """Cost of guessed depths, summed: least where a guess is the logarithm of the mean depth, as for a Poisson rate."""
+    """Poisson loss of predicted log depths, summed; minimal at the logarithm of the mean depth."""
     known = torch.isfinite(guess.found)
     found = torch.where(known, guess.found, 0.0)
     return torch.where(known, torch.exp(guess.expected) - torch.exp(found) * guess.expected, 0.0).sum()
@@ -109,9 +109,9 @@ def kl_to_prior(posterior: Gaussian) -> Tensor:
 
 
 def alignment(single: Mapping[str, Latent], n_cells: int) -> Tensor:
-    """Squared distances of a cell's single-modality draws from their mean, summed over modalities and cells.
+    """Squared distances of a cell's single-modality samples from their mean, summed over modalities and cells.
 
-    sum_m |z^m - mean|^2 = sum_m |z^m|^2 - k |mean|^2 for a cell with k modalities; nothing for a cell with one.
+    sum_m |z^m - mean|^2 = sum_m |z^m|^2 - k |mean|^2 for a cell with k modalities; 0 for a cell with one.
     """
     latents = list(single.values())
     total = latents[0].z.new_zeros(n_cells, latents[0].z.shape[1])
@@ -124,18 +124,18 @@ def alignment(single: Mapping[str, Latent], n_cells: int) -> Tensor:
 
 
 def contrast(single: Mapping[str, Latent], batch: Tensor, dim_c: int) -> Tensor:
-    """Cost of finding a cell by one modality among the cells of its batch, given another; summed over pairs and cells.
+    """InfoNCE loss of identifying a cell within its batch across two modalities, summed over pairs of modalities and cells.
 
-    Symmetric InfoNCE (van den Oord et al. 2018); logits are minus half the squared distance of posterior means of c. Pulling a
-    cell's modalities together (:func:`alignment`) lets all cells of a type lie on one point; this asks that each be nearest to
-    itself. Cells of other batches do not compete: telling batches apart is not to help.
+    Symmetric InfoNCE (van den Oord et al. 2018) whose logits are minus half the squared distances of posterior means of
+    c. :func:`alignment` alone could collapse all cells of a type to one point; this loss requires each cell to be
+    closest to itself. Cells of other batches are no negatives, so that separating batches is not rewarded.
 
     Parameters
     ----------
     single
-        By modality, of the cells that have it.
+        Latents by modality, for the cells that have it.
     batch
-        Of the minibatch's cells, `(n_cells,)`.
+        Batch of the minibatch's cells, `(n_cells,)`.
     dim_c
         Where c ends in z.
     """
@@ -149,14 +149,14 @@ def contrast(single: Mapping[str, Latent], batch: Tensor, dim_c: int) -> Tensor:
         itself = one.cells[:, None] == other.cells
         logits = -_squared_distances(one.posterior.mean[:, :dim_c], other.posterior.mean[:, :dim_c]) / 2
         logits = torch.where(rivals, logits, _NEVER)
-        # On a CPU logsumexp takes ten times as long, for want of a fast exponential of what underflows.
+        # On a CPU logsumexp is ten times slower, as its exponential is slow on underflow.
         found = functional.log_softmax(logits, 1) + functional.log_softmax(logits, 0)
         cost = cost - torch.where(itself, found, 0.0).sum() / 2
     return cost
 
 
 def _squared_distances(a: Tensor, b: Tensor) -> Tensor:
-    """Between all rows of one and of the other, in float32: in half precision, near ones would differ by chance."""
+    """Pairwise squared distances, in float32: half precision is too coarse for close rows."""
     with torch.autocast(a.device.type, enabled=False):
         a, b = a.float(), b.float()
         return ((a**2).sum(1)[:, None] - 2 * a @ b.T + (b**2).sum(1)[None]).clamp(min=0)
@@ -170,14 +170,14 @@ def objective(
     weights: Weights,
     dim_c: int,
 ) -> Losses:
-    """Compute every term but the adversarial one.
+    """Compute all terms except the adversarial one.
 
     Parameters
     ----------
     outputs
         Of :class:`midas.nn.VAE` on `minibatch`.
     minibatch
-        Whose counts and batches are reconstructed.
+        Cells whose counts and batches are reconstructed.
     modalities, extras
         Likelihoods, weights, and per-feature parameters by modality.
     weights
@@ -195,7 +195,7 @@ def objective(
     kl_c, kl_u = kl[:dim_c].sum(), kl[dim_c:].sum()
     aligned = alignment(outputs.single, n) / n if len(outputs.single) > 1 else zero
     wanted = isinstance(weights.contrast, Tensor) or weights.contrast > 0
-    told = contrast(outputs.single, minibatch.batch, dim_c) / n if wanted and len(outputs.single) > 1 else zero
+    contrastive = contrast(outputs.single, minibatch.batch, dim_c) / n if wanted and len(outputs.single) > 1 else zero
     depth = zero if outputs.depth is None else depth_cost(outputs.depth) / n
     batch = zero
     if outputs.batch_logits is not None:
@@ -206,7 +206,7 @@ def objective(
         + weights.kl_c * kl_c
         + weights.kl_u * kl_u
         + weights.alignment * aligned
-        + weights.contrast * told
+        + weights.contrast * contrastive
         + depth
     )
     return Losses(
@@ -215,7 +215,7 @@ def objective(
         kl_c=kl_c,
         kl_u=kl_u,
         alignment=aligned,
-        contrast=told,
+        contrast=contrastive,
         depth=depth,
         total=total,
     )

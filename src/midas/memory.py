@@ -1,4 +1,4 @@
-"""Memory that the process holds without using it."""
+"""Control of memory that the process has freed but not returned to the system."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from typing import Final
 
 import numpy as np
 
-# The GNU library learns from the largest block that was freed, up to 32 MB: smaller ones are kept, and twice as much at the end.
+# glibc adapts its threshold to the largest freed block, up to 32 MB: smaller blocks are kept, and twice as much at the
+# top.
 _LARGE: Final = 30 * 2**20
 
 
 def release_memory(*, cycles: bool = False) -> bool:
-    """Return freed memory to the system where the C library keeps it; whether there was any. Takes some milliseconds.
+    """Return freed memory that glibc holds to the system; returns whether there was any. Takes a few milliseconds.
 
-    The GNU library keeps what lies between objects that are still in use: among the names of a million cells about 100 MB.
-    With `cycles`, objects that point to each other, as the parts of a MuData do, are freed first where nobody holds them: another
-    130 MB. That takes longer, the more objects the process has.
+    glibc keeps freed memory between live objects: about 100 MB among the names of a million cells. With `cycles`,
+    unreachable reference cycles, as in a MuData, are collected first: another 130 MB. That takes longer the more
+    objects the process has.
     """
     if cycles:
         gc.collect()
@@ -29,9 +30,9 @@ def release_memory(*, cycles: bool = False) -> bool:
 
 
 def keep_freed() -> None:
-    """Have the process keep freed memory, up to about 60 MB, for its next need, where the C library learns that from its use.
+    """Make glibc keep up to about 60 MB of freed memory for reuse.
 
-    Else every training step would return what it has freed and be given it anew, page by page, each filled with zeros: up to a
-    fifth of its time.
+    Otherwise, every training step would return its memory to the system and page-fault it in again, zero-filled: up to
+    a fifth of its time.
     """
     np.empty(_LARGE, dtype=np.uint8)  # freed at once; nothing is written there, so it takes no memory

@@ -1,4 +1,4 @@
-"""What a modality is: how its counts enter the encoder, how they are scored, and how its features are cut into blocks."""
+"""Definition of a modality: encoder transform, likelihood, and blocks of features."""
 
 from __future__ import annotations
 
@@ -21,31 +21,32 @@ DepthBy = Literal["total", "geometric_mean"]
 
 @dataclass(frozen=True)
 class Modality:
-    """One kind of measurement, described by data alone.
+    """Definition of one kind of measurement.
 
     Parameters
     ----------
     likelihood
         Name of the distribution of the counts, one of :data:`midas.likelihoods.LIKELIHOODS`.
     transform
-        What is done to the counts before they enter the encoder. ``binarize`` also turns the counts that are scored
-        into 0 and 1 (ATAC is Bernoulli on ``x > 0``: He et al. 2024, Methods); ``bernoulli`` needs it. Real values
-        (``gaussian``) need ``identity``.
+        Transform of the encoder input. ``binarize`` also binarises the reconstruction target (ATAC is Bernoulli on ``x
+        > 0``: He et al. 2024, Methods); required for ``bernoulli``. ``identity`` is required for real values
+        (``gaussian``).
     blocks
-        ``chromosome`` gives every chromosome an encoder and a decoder of its own where the features are as many as
-        :class:`midas.NetworkConfig` says (``min_features_for_blocks``; by default never); ``none`` takes all features at once.
+        ``chromosome`` gives each chromosome its own encoder and decoder if there are enough features
+        (``min_features_for_blocks`` of :class:`midas.NetworkConfig`; by default never); ``none`` uses one block for all
+        features.
     depth
-        Whether the number of a cell's counts tells how deeply it was sequenced, rather than what kind of cell it is. If so, it
-        is taken from the counts and z does not have to say it. Small panels, where a few features decide, do without
+        Whether a cell's total count reflects sequencing depth rather than cell type. If so, the depth is computed from
+        the counts and z need not encode it. Small panels, dominated by a few features, have no depth
         (:class:`midas.NetworkConfig`).
     depth_by
-        Statistic that measures depth: the ``total``, or the ``geometric_mean`` of counts + 1, to which each feature adds alike;
-        the total of a panel of proteins is that of the few it has most of.
+        Statistic that measures depth: the ``total``, or the ``geometric_mean`` of counts + 1, which weights all
+        features equally; the total of a protein panel is dominated by its few most abundant proteins.
     weight
         Weight of the modality's reconstruction term in the objective.
     zero_means_unmeasured
-        A feature that is zero in every cell of a batch, but not in other batches, was not on that batch's panel. True
-        for proteins, whose antibodies always leave some background.
+        Treat a feature that is zero in every cell of a batch, but not in other batches, as not measured in that batch.
+        True for proteins, as antibodies always leave some background.
     aliases
         Other names under which data files hold this modality.
     """
@@ -81,7 +82,7 @@ class Modality:
             raise ValueError(msg)
 
     def encoded(self, counts: NDArray[Any]) -> NDArray[Any]:
-        """Put counts, or what is expected of them, on the scale that the encoder sees; binarized ones are 0 and 1 already.
+        """Transform counts or expected counts to the scale of the encoder input; binarized values are already 0 or 1.
 
         Examples
         --------
@@ -119,7 +120,7 @@ PRESETS: Mapping[str, Modality] = MappingProxyType({"rna": RNA, "adt": ADT, "ata
 
 
 def preset(name: str) -> Modality | None:
-    """Find the preset that a modality's name stands for, ignoring case; None if there is none."""
+    """Find the preset for a modality's name or alias, ignoring case; None if there is none."""
     lowered = name.lower()
     for key, modality in PRESETS.items():
         if lowered == key or lowered in modality.aliases:
@@ -128,6 +129,6 @@ def preset(name: str) -> Modality | None:
 
 
 def canonical(name: str) -> str:
-    """Name of the preset that a modality's name stands for: ``adt`` for ``protein``; other names stay."""
+    """Name of the preset for a modality's name or alias, such as ``adt`` for ``protein``; other names are returned unchanged."""
     kind = preset(name)
     return next((key for key, known in PRESETS.items() if known is kind), name)

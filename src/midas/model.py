@@ -1,4 +1,4 @@
-"""MIDAS: the model as its users see it."""
+"""MIDAS: the user-facing model."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ _NOT_FITTED: Final = "Expected a trained model, found one that has not been: cal
 
 
 class NotFittedError(RuntimeError):
-    """A result was asked of a model that has not been trained."""
+    """A result was requested from a model that has not been trained."""
 
 
 class MIDAS:
@@ -80,21 +80,21 @@ class MIDAS:
     Parameters
     ----------
     data
-        A MuData, an AnnData, a dict of them by modality or by batch, or a :class:`midas.Mosaic`. Raw counts. Modalities may
-        hold different cells, which are matched by name.
+        A MuData, an AnnData, a dict of them by modality or by batch, or a :class:`midas.Mosaic`. Raw counts. Modalities
+        may contain different cells; cells are matched by name.
     batch_key
-        Column of obs that names each cell's batch; None when all cells are one batch.
+        Column of obs with each cell's batch; None when all cells are one batch.
     modalities
-        What the modalities are, where their names (rna, adt, atac and usual aliases) do not tell.
+        Definitions of modalities whose names are not recognised (rna, adt, atac and common aliases are).
     measured
-        By modality, a boolean table batches x features: False where a batch did not measure a feature. Columns
-        ``measured_<batch>`` of var say the same.
+        By modality, a boolean table batches x features: False where a batch did not measure a feature. Equivalent to
+        columns ``measured_<batch>`` of var.
     layer
         Layer that holds the counts, or a dict of layers by modality (X in those left out); None for X.
     config
         Sizes, weights, training; ``Config()`` if left out, ``Config.paper()`` for the published set-up.
     seed
-        Same seed, same data (in any order), same machine: same result.
+        Random seed. The same seed and data (in any order) on the same machine give the same result.
 
     Examples
     --------
@@ -130,7 +130,7 @@ class MIDAS:
 
     @classmethod
     def from_mosaic(cls, mosaic: Mosaic, config: Config, seed: int) -> Self:
-        """Untrained model of a mosaic as it is: its schema goes on from another model's, with that model's blocks and depths.
+        """Untrained model with the mosaic's schema unchanged: it extends another model's schema, including blocks and depths.
 
         Examples
         --------
@@ -144,21 +144,21 @@ class MIDAS:
     def _start(
         self, schema: MosaicSchema, config: Config, seed: int, options: ReadOptions, mosaic: Mosaic | None = None
     ) -> None:
-        """Set up an untrained model; the one place where its attributes begin."""
+        """Initialise all attributes of an untrained model."""
         self.schema, self.config, self.seed, self.read_options, self.mosaic = schema, config, seed, options, mosaic
         self._learned: Learned | None = None
         self._encoded: Posterior | None = None
         self._counts: tuple[Mosaic, NDArray[np.int64]] | None = None
-        self._folder: tuple[Path, str] | None = None  # that it was read from, and sha256 of the weights there
+        self._folder: tuple[Path, str] | None = None  # that it was loaded from, and sha256 of its weights
         self._begun = False
         self._make_networks()
 
     def __copy__(self) -> Self:
-        """Copy with networks of its own: two models that share them would change each other's when one is trained."""
+        """Copy the networks, too: training one of two models that share them would change both."""
         return copy.deepcopy(self)
 
     def __deepcopy__(self, memo: dict[int, object]) -> Self:
-        """Copy all but the data, which no model changes, and which may be on disk."""
+        """Copy everything except the data, which models never modify and which may be on disk."""
         for mosaic in (self.mosaic, None if self._counts is None else self._counts[0]):
             memo[id(mosaic)] = mosaic
         model = type(self).__new__(type(self))
@@ -181,25 +181,25 @@ class MIDAS:
         checkpoint: str | Path | None = None,
         resume: bool = False,
     ) -> Self:
-        """Train on the data that the model was made with.
+        """Train on the data given to the constructor.
 
-        A model that has been trained is trained on from its weights, and its history is then that of the new training. After a
-        first training that failed, the model begins anew from its seed; after a later one it is what it was before.
+        A trained model continues from its weights, and its history is replaced. If a first training fails, the next
+        call starts again from the seed; if a later one fails, the model is restored to its previous state.
 
         Parameters
         ----------
         progress
             Whether to draw a progress bar.
         loggers
-            Lightning loggers that get every epoch's terms.
+            Lightning loggers that receive the loss terms of every epoch.
         checkpoint
-            File that keeps the state of the run, so that it can go on after an interruption.
+            File for the state of the run, from which it can be resumed after an interruption.
         resume
-            Whether to go on from `checkpoint` if it is there. A run that was finished is taken as it is, without more training.
+            Whether to resume from `checkpoint` if it exists. A finished run is loaded without further training.
 
         Returns
         -------
-        The model itself. Ctrl-C ends the training early and leaves it usable.
+        The model itself. Ctrl-C stops the training early and leaves the model usable.
 
         Examples
         --------
@@ -228,14 +228,14 @@ class MIDAS:
         before = None if self._learned is None else [copy.deepcopy(net.state_dict()) for net in self._networks]
         if self._learned is None:
             if self._begun:
-                self._make_networks()  # those that are there hold what is left of a training that failed
+                self._make_networks()  # the existing ones are left over from a failed training
             self._begun = True
             start(self.vae, self.mosaic, self.config.training.init)
         mosaic = bridged_by_genes(self.mosaic, self.seed)[0] if self.config.training.bridge else self.mosaic
         try:
             self.finish_fit(fit(self.vae, self.discriminators, mosaic, self.config, self.seed, run_options))
         except BaseException:
-            if before is not None:  # what the model knows of its cells goes with the weights that it had
+            if before is not None:  # what was learned from its cells is valid only for the old weights
                 for net, weights in zip(self._networks, before, strict=True):
                     net.load_state_dict(weights)
             raise
@@ -246,17 +246,17 @@ class MIDAS:
         return self.vae, self.discriminators
 
     def finish_fit(self, trained: Trained) -> None:
-        """Take the networks as trained: encode the model's own cells, and find what is to be known of them."""
+        """Finish training: encode the model's own cells, and compute the statistics that inference needs."""
         assert self.mosaic is not None
         encoded = encode(self.vae, self.mosaic, self.modalities, ranks=ranks())
         learned = learn(self.vae, self.mosaic, encoded, trained.history, self.config.inference, seed=self.seed)
-        # All at once: what is interrupted before leaves the model as it was.
+        # Assigned together, so that an interruption before this point leaves the model unchanged.
         self._encoded, self._learned = encoded, replace(learned, interrupted=trained.interrupted)
         self._counts = self.mosaic, np.arange(self.mosaic.n_cells)
 
     @property
     def cells(self) -> AnnData:
-        """Cells that the model was trained on, and those of its references: obs columns and latents, no counts.
+        """Training cells of the model and its references: obs columns and latents, without counts.
 
         Examples
         --------
@@ -273,7 +273,7 @@ class MIDAS:
 
     @property
     def has_cells(self) -> bool:
-        """Whether the model knows where its own cells lie.
+        """Whether the model holds the latents of its own cells.
 
         Examples
         --------
@@ -289,19 +289,19 @@ class MIDAS:
         counts: tuple[Mosaic, NDArray[np.int64]] | None,
         readings: Readings | None,
     ) -> None:
-        """Take over what a reference knew: its standard noise, how its batches measured, and its cells.
+        """Take over what a reference has learned: its standard noise, batch distances, measured features and cells.
 
         Parameters
         ----------
         reference
-            Left as it is.
+            Not modified.
         cells
             Its cells and the model's own.
         counts
-            Of these or some of them, with their rows in `cells`. Without counts of the reference's cells the model has none, so
-            that nothing is tuned beside the last query alone.
+            Counts of all or some of `cells`, with their row numbers there. None if the reference has no counts, so that
+            later mappings are not tuned on the last query alone.
         readings
-            How some of `cells` are read by fewer modalities.
+            Posterior means of some of `cells` from subsets of their modalities.
         """
         self._counts = counts
         self.read_options = self.read_options.knowing(reference.read_options)
@@ -309,7 +309,7 @@ class MIDAS:
 
     @property
     def interrupted(self) -> bool:
-        """Whether Ctrl-C ended the training, so that results are of fewer epochs than they were to be.
+        """Whether Ctrl-C stopped the training before the planned number of epochs.
 
         Examples
         --------
@@ -320,7 +320,7 @@ class MIDAS:
 
     @property
     def has_counts(self) -> bool:
-        """Whether counts of the model's own cells, or of a sample of them, are at hand.
+        """Whether counts of the model's own cells, or of a sample of them, are available.
 
         Examples
         --------
@@ -341,7 +341,7 @@ class MIDAS:
         seed: int = 0,
         progress: bool = True,
     ) -> Self:
-        """Make a model of new data that starts from this one, in a twentieth to a tenth of the steps of a model from scratch.
+        """Fine-tune a copy of this model on new data, in a twentieth to a tenth of the steps of training from scratch.
 
         See :func:`midas.transfer.transfer_model`, and :mod:`midas.transfer` for mappings into this model's own space.
 
@@ -350,17 +350,17 @@ class MIDAS:
         query
             New data: any modalities, any batches, more or fewer features.
         batch_key, measured, layer, seed
-            As in :class:`MIDAS`; the column and the layer are those of this model's own data if left out.
+            As in :class:`MIDAS`; column and layer default to those of this model's own data.
         modalities
-            Likewise, of modalities that this model lacks.
+            As in :class:`MIDAS`, for modalities that this model lacks.
         config
-            Of the tuning; None for ``TransferConfig.for_model()``.
+            Configuration of the fine-tuning; None for ``TransferConfig.for_model()``.
         progress
             Whether to draw a progress bar.
 
         Returns
         -------
-        A fitted model of the query alone; this one stays as it is.
+        A new fitted model of the query alone; this model is not modified.
         """
         from midas.transfer import Query, transfer_model  # noqa: PLC0415 - the transfer stands on the model
 
@@ -377,7 +377,7 @@ class MIDAS:
         return transfer_model(self, wanted)
 
     def counts(self) -> tuple[Mosaic, NDArray[np.int64]]:
-        """Counts of the model's own cells, or of a sample of them, and their rows in :attr:`cells`.
+        """Counts of the model's own cells, or of a sample of them, and their row numbers in :attr:`cells`.
 
         Raises
         ------
@@ -440,7 +440,7 @@ class MIDAS:
 
     @property
     def kinds(self) -> dict[str, Modality]:
-        """What each modality is, by name.
+        """Definition of each modality, by name.
 
         Examples
         --------
@@ -451,7 +451,7 @@ class MIDAS:
 
     @property
     def history(self) -> pd.DataFrame:
-        """Mean of each term of the objective, of training cells and (``val_``) of held-out cells.
+        """Mean of each loss term per epoch, for training cells and (prefix ``val_``) validation cells.
 
         Examples
         --------
@@ -469,12 +469,12 @@ class MIDAS:
         modalities: Sequence[str] | None = None,
         part: Part = "c",
     ) -> NDArray[np.float32]:
-        """Embed cells: the mean of their posterior.
+        """Posterior mean of each cell: the embedding.
 
         Parameters
         ----------
         data
-            New cells, of batches known or unknown; None for the model's own.
+            New cells, from known or unknown batches; None for the model's own.
         modalities
             Use only these; None for all that each cell has.
         part
@@ -532,12 +532,13 @@ class MIDAS:
         seed: int = 0,
         out: str | Path | None = None,
     ) -> AnnData:
-        """Counts of one modality for *every* cell that has some modality, batch effects kept.
+        """Impute the counts of one modality for *every* cell with at least one modality, keeping batch effects.
 
-        Where a cell was measured in it, they are decoded from its own c and u. Where it was not, they are the mean over the
-        `config.inference.neighbours` (40 by default) nearest cells in c that were, each decoded from its own state; cells of
-        batches that measure alike come first. Where its batch merely lacks some features, half of their value comes from the
-        neighbours and half from the cell itself, at the depth that its other counts show.
+        For cells measured in the modality, counts are decoded from the cell's own c and u. For other cells, they are
+        the mean of the decoded counts of the `config.inference.n_neighbors` (40 by default) nearest measured cells in
+        c; cells from batches with similar batch effects are preferred. Where the cell's batch lacks only some features,
+        half of their value comes from the neighbours and half from the cell itself, at the depth given by its other
+        counts.
 
         Parameters
         ----------
@@ -546,15 +547,15 @@ class MIDAS:
         data
             New cells; None for the model's own.
         sample
-            Draw counts instead of returning expected values. They scatter about these as widely as measured counts do.
+            Draw counts instead of returning expected values, with the same overdispersion as measured counts.
         seed
-            Of the draws.
+            Random seed of the draws.
         out
-            An ``.h5ad`` file or ``.zarr`` store to stream the values to, when they would not fit in memory.
+            An ``.h5ad`` file or ``.zarr`` store to stream the values to, for results that do not fit in memory.
 
         Returns
         -------
-        All cells x all features of the modality, named as in the data; with `out`, opened from there.
+        All cells x all features of the modality, named as in the data; backed by `out` if given.
 
         Examples
         --------
@@ -577,9 +578,9 @@ class MIDAS:
         seed: int = 0,
         out: str | Path | None = None,
     ) -> AnnData:
-        """Counts of one modality for *every* cell that has some modality, as if all came from one batch.
+        """Batch-corrected counts of one modality for *every* cell with at least one modality.
 
-        They are decoded from c and the standard noise.
+        Counts are decoded from c and the standard noise, as if all cells came from one batch.
 
         The standard noise is the mean u of the batch whose mean is nearest to the mean over all cells (He et al. 2024).
         Parameters and result as in :meth:`impute`.
@@ -605,7 +606,7 @@ class MIDAS:
         seed: int = 0,
         out: str | Path | None = None,
     ) -> AnnData:
-        """Counts of modality `target` predicted from `source` alone, though the cell may have more.
+        """Predict counts of modality `target` from `source` alone, even where a cell has other modalities.
 
         Cells without any of `source` are left out.
 
@@ -620,7 +621,7 @@ class MIDAS:
 
         Returns
         -------
-        Cells that have a modality of `source` x all features of `target`; with `out`, opened from there.
+        Cells with a modality of `source` x all features of `target`; backed by `out` if given.
 
         Examples
         --------
@@ -637,7 +638,7 @@ class MIDAS:
 
     @property
     def standard_noise(self) -> NDArray[np.float32]:
-        """The u that batch-corrected counts are decoded with, `(dim_u,)`.
+        """Technical noise u that batch-corrected counts are decoded with, `(dim_u,)`.
 
         Examples
         --------
@@ -648,7 +649,7 @@ class MIDAS:
 
     @property
     def learned(self) -> Learned:
-        """What the model knows beside its weights.
+        """What the model has learned besides its weights.
 
         Examples
         --------
@@ -662,23 +663,23 @@ class MIDAS:
     def annotate(
         self, mdata: MuData | AnnData, *, impute: Sequence[str] | bool = (), correct: Sequence[str] | bool = ()
     ) -> None:
-        """Write results where scverse tools look for them.
+        """Write results to the slots that scverse tools expect.
 
-        ``obsm["X_midas"]`` (c) and ``obsm["X_midas_u"]`` (u); for the modalities named, ``layers["imputed"]`` and
-        ``layers["corrected"]`` of the cells and features that the modality itself holds. Where another model's embedding is
-        replaced, layers of these names that it decoded are removed.
+        ``obsm["X_midas"]`` (c) and ``obsm["X_midas_u"]`` (u); for the requested modalities, ``layers["imputed"]`` and
+        ``layers["corrected"]`` for the cells and features of that modality. If the embedding of another model is
+        replaced, its imputed and corrected layers are removed.
 
         Parameters
         ----------
         mdata
-            The model's own data or new ones, changed in place.
+            The model's own or new data, modified in place.
         impute, correct
-            Modalities to decode; True for all that the data have.
+            Modalities to decode; True for all in the data.
 
         Raises
         ------
         TypeError
-            When the data are a dict, which has no place for an embedding of all cells.
+            When the data are a dict, which cannot hold an embedding of all cells.
 
         Examples
         --------
@@ -715,18 +716,18 @@ class MIDAS:
     def embed(
         self, mdata: MuData | AnnData, mosaic: Mosaic, *, coming: Mapping[str, Sequence[str]] | None = None
     ) -> None:
-        """Write ``obsm["X_midas"]`` and ``obsm["X_midas_u"]`` of data that were read as `mosaic`.
+        """Write ``obsm["X_midas"]`` and ``obsm["X_midas_u"]`` to the data that `mosaic` was read from.
 
-        What another model had decoded, whose embedding is replaced, is removed.
+        If the embedding of another model is replaced, its imputed and corrected layers are removed.
 
         Parameters
         ----------
         mdata
             Changed in place.
         mosaic
-            As read from there.
+            Read from `mdata`.
         coming
-            By layer, modalities that get new decoded values, of which nothing need be said.
+            By layer, modalities that are about to get new decoded values; their removal is not reported.
 
         Examples
         --------
@@ -745,18 +746,18 @@ class MIDAS:
             mdata.obsm[key] = values
 
     def stream(self, mosaic: Mosaic, modality: str, layer: str, layout: Layout) -> Iterator[NDArray[np.float32]]:
-        """Decode block by block what would not fit in memory.
+        """Decode block by block, for results that do not fit in memory.
 
         Parameters
         ----------
         mosaic
-            Read by :meth:`read`, or the model's own.
+            Returned by :meth:`read`, or the model's own.
         modality
             What to decode.
         layer
             ``imputed`` (as :meth:`impute`) or ``corrected`` (as :meth:`correct`).
         layout
-            The cells and features wanted.
+            Cells and features to decode.
 
         Yields
         ------
@@ -783,17 +784,17 @@ class MIDAS:
         measured: Mapping[str, pd.DataFrame] | None = None,
         layer: Layer | EllipsisType = ...,
     ) -> Mosaic:
-        """Read new data for this model: features matched by name, batches known or not. Every verb takes the result.
+        """Read new data for this model, matching features by name; batches may be new. All methods accept the result as `data`.
 
         Parameters
         ----------
         data
             As in :class:`MIDAS`.
         batch_key, layer
-            Likewise; as the model's own data were read where left out, and a mapped query's batches that are called like the
-            reference's are then the query's.
+            As in :class:`MIDAS`; the default is how the model's own data were read. With the default, batch names that
+            a mapped query shares with its reference refer to the query.
         measured
-            Likewise. What the model was told of its own batches holds for them here, unless this is given.
+            As in :class:`MIDAS`; the default for the model's own batches is what was given when the model was made.
 
         Examples
         --------
@@ -811,19 +812,19 @@ class MIDAS:
         )
 
     def mosaic_of(self, data: MosaicData | Mosaic | None = None) -> Mosaic:
-        """Read new cells, or take those of a mosaic that was read for this model, or the model's own.
+        """Get cells: read new data, check a mosaic that was read for this model, or use the model's own.
 
         Parameters
         ----------
         data
-            As in :meth:`read`, or what that gave; None for the data that the model was made with.
+            As in :meth:`read`, or its result; None for the model's own data.
 
         Raises
         ------
         NotFittedError
             When the model has not been trained, before anything is read.
         ValueError
-            When there are no data, or they were read for another model.
+            When there are no data, or the mosaic was read for another model.
 
         Examples
         --------
@@ -846,13 +847,13 @@ class MIDAS:
         Parameters
         ----------
         folder
-            New, or one that holds an older model.
+            A new folder, or one with an older model, which is replaced.
         cells
-            Whether to keep obs columns and latents of the model's own cells, which knowledge transfer needs, and which cells that
-            lack a modality borrow from in :meth:`impute`.
+            Whether to keep obs columns and latents of the model's own cells. They are needed for knowledge transfer,
+            and by :meth:`impute` for cells that lack a modality.
         with_counts
-            Also keep the *counts* of up to so many of them, drawn evenly from batches and from regions of the latent space,
-            which reciprocal mapping needs. None by default: models get shared, and patients' counts must not travel by
+            Also keep the *counts* of up to this many cells, sampled evenly across batches and regions of the latent
+            space; needed for reciprocal mapping. 0 by default, so that patients' counts are not shared with a model by
             accident.
 
         Examples
@@ -890,19 +891,19 @@ class MIDAS:
     ) -> Self:
         """Read a model that :meth:`save` wrote.
 
-        Discriminators are not kept: a further training begins with new ones, whose weight rises from 0.
+        Discriminators are not saved: further training starts with new ones, whose weight is warmed up from 0.
 
         Parameters
         ----------
         folder
-            Where it is; also the URL of an archive, or ``hf://owner/name``: see :func:`midas.sharing.fetch`.
+            Path of the folder, URL of an archive, or ``hf://owner/name``: see :func:`midas.sharing.fetch`.
         data
-            Data used by methods that are called without `data`; checked against the model by name. The model's own cells, or
-            some of them, are also the counts that reciprocal mapping needs.
+            Default data of methods that are called without `data`; batches and features are checked by name. If these
+            are the model's own cells, or some of them, their counts also serve reciprocal mapping.
         batch_key, measured, layer
-            As in :class:`MIDAS`, of `data` and of all data to come; what the model was told before it was saved, if left out.
+            As in :class:`MIDAS`, for `data` and for all data read later; the default is what was saved with the model.
         sha256
-            Of the archive at a URL.
+            SHA-256 hash of the archive, for a URL.
 
         Raises
         ------
@@ -933,15 +934,15 @@ class MIDAS:
         if data is not None:
             model.mosaic = model.read(data)
             rows = rows_of(model.mosaic, model.cells) if model.has_cells else None
-            # The model's own cells: their counts are at hand again, if they are not fewer than the folder holds.
+            # The model's own cells: use their counts unless the folder has more.
             if rows is not None and (len(rows) >= model.cells.n_obs or not has_sample(place)):
                 model._counts = model.mosaic, rows
         return model
 
     def provenance(self) -> dict[str, str]:
-        """Say where results come from, as text that any file format can keep.
+        """Describe the origin of results as text, which any file format can store.
 
-        Version, seed, configuration; how many epochs were trained, and whether Ctrl-C ended the training (``true`` or ``false``).
+        Version, seed, configuration, number of epochs, and whether Ctrl-C stopped the training (``true`` or ``false``).
 
         Examples
         --------
@@ -982,7 +983,7 @@ class MIDAS:
         return tuple(name for name in self.modalities if name in names)
 
     def _imputing(self, mosaic: Mosaic, modality: str) -> States:
-        """What a modality is decoded from, cell by cell, its batch kept: cells that lack it borrow from others."""
+        """States to decode a modality from, keeping batch effects; cells that lack the modality borrow from others."""
         found, seen = self.posterior(mosaic, part="z"), mosaic.modalities[modality].present
         k = self.config.inference.n_neighbors
         if k and not self.has_cells and not (seen.all() and mosaic.modalities[modality].measured.all()):
@@ -994,7 +995,7 @@ class MIDAS:
         return States(found.mean, measurement_status(mosaic, modality, seen), found.depths, borrowing)
 
     def _correcting(self, mosaic: Mosaic, modality: str) -> States:
-        """Likewise, as if all cells came from one batch. Nothing is borrowed, so that cells of all batches are made alike."""
+        """States with the standard noise, for batch correction. No borrowing, so that all batches are treated equally."""
         z = self.posterior(mosaic, part="z").mean
         z[:, self.config.network.dim_c :] = self.standard_noise
         return States(z, known=measurement_status(mosaic, modality, mosaic.modalities[modality].present))
@@ -1010,7 +1011,7 @@ class MIDAS:
 
 
 def _at_home(config: Config, here: str) -> Config:
-    """A model's configuration on a machine that may lack the devices it was trained on."""
+    """Adapt a configuration to a machine that may lack the devices the model was trained on."""
     training = replace(config.training, devices=1, num_nodes=1)
     if training.accelerator not in {"auto", here}:
         logger.info(
@@ -1034,7 +1035,7 @@ def _checked(config: object) -> Config:
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Draw the first weights from `seed`, and leave the process's own random state as it was."""
+    """Initialise weights from `seed` without changing the global random state."""
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):  # whatever the default device
         torch.default_generator.manual_seed(seed)
         yield

@@ -1,4 +1,4 @@
-"""Nearest neighbours: exact where that is fast, approximate where it is not."""
+"""Nearest neighbours: exact for small data, approximate for large."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 EXACT_UP_TO: Final = 30_000
-"""Points up to which comparing all is as fast as an approximate index, its building and compiling counted."""
+"""Number of points up to which brute force is as fast as an approximate index, including build and compile time."""
 
 
 class Index:
-    """An index of points in which nearest neighbours are looked up.
+    """Index for nearest-neighbour queries.
 
     Parameters
     ----------
     points
         `(n, d)`, finite.
     seed
-        Of the approximate index.
+        Random seed of the approximate index.
     """
 
     def __init__(self, points: NDArray[Any], *, seed: int = 0) -> None:
@@ -33,7 +33,7 @@ class Index:
         self._index: Any = None
 
     def find(self, queries: NDArray[Any], k: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Find distances and positions of the `k` nearest points (all if there are fewer), each `(n_queries, k)`."""
+        """Find distances and indices of the `k` nearest points (all if there are fewer), each `(n_queries, k)`."""
         k = min(k, self.n)
         if self._index is None:
             self._index = self._built(30)
@@ -46,7 +46,7 @@ class Index:
         return np.asarray(distance, dtype=np.float64), np.asarray(at, dtype=np.int64)
 
     def of_points(self, k: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Find distances and positions of the `k` points nearest to each point, `(n, k)`; itself among them as a rule."""
+        """Find distances and indices of the `k` nearest points of each point, `(n, k)`, usually including itself."""
         if self._exact:
             return self.find(self._points, k)
         at, distance = self._built(min(k, self.n)).neighbor_graph

@@ -1,4 +1,4 @@
-"""What pictures and the page share: cells laid out in two dimensions, and which columns are drawn with a colour scale."""
+"""Helpers shared by plots and report: two-dimensional layout of cells, and which columns get a colour scale."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def umap_of(z: NDArray[Any], seed: int) -> NDArray[np.float32]:
         min_dist=0.3,
         random_state=sklearn_seed(seed),
         n_jobs=1,
-        init="spectral" if n > 10 else "random",  # the spectrum of a handful of cells has too few vectors
+        init="spectral" if n > 10 else "random",  # spectral initialisation needs more than a few cells
     )
     return np.asarray(reducer.fit_transform(z), dtype=np.float32)
 
 
 def is_number(values: pd.Series) -> bool:
-    """Whether values get a colour scale, rather than a legend."""
+    """Whether values are drawn with a colour scale instead of a legend."""
     return bool(pd.api.types.is_numeric_dtype(values)) and not pd.api.types.is_bool_dtype(values)

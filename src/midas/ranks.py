@@ -1,4 +1,4 @@
-"""Several processes that train one model: who takes part, which cells are whose, and how they agree."""
+"""Distributed training: the process group, the cells of each process, and communication between them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ import torch
 from torch import distributed
 
 if distributed.is_available():
-    # On its first import it takes the group that there is as a default and never lets go of it, nor of gloo's threads, which then
-    # abort the process on its way out, now and then. The optimiser imports it; here it is early enough to find no group.
+    # When first imported, this module keeps a reference to the existing group as a default argument, and thereby to
+    # gloo's threads, which then sometimes abort the process at exit. The optimiser would import it; here, no group
+    # exists yet.
     import torch.distributed.nn.functional
 
 if TYPE_CHECKING:
@@ -31,22 +32,22 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# How long a process waits for the others: a script that starts anew on every device has this long to come to its training.
+# Timeout for the other processes: a script that is restarted on every device has this long to reach its training.
 _PATIENCE = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """The processes of one training; by default this one alone.
+    """The processes of one training run; by default only this one.
 
     Attributes
     ----------
     rank
-        Number of this process, 0 for the one that writes files.
+        Rank of this process; rank 0 writes files.
     size
-        How many there are.
+        Number of processes.
     local_rank
-        Number of this process on its machine.
+        Rank of this process on its machine.
     """
 
     rank: int = 0
@@ -55,19 +56,20 @@ class Ranks:
 
     @property
     def first(self) -> bool:
-        """Whether this process is the one that writes."""
+        """Whether this process has rank 0, which writes files."""
         return self.rank == 0
 
     def share(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Cells of a minibatch that are this process's; never none, as every process takes part in every step."""
+        """Share of a minibatch for this process; never empty, as every process takes part in every step."""
         mine = index[self.rank :: self.size]
         return mine if len(mine) else index[:1]
 
     def average_gradients(self, module: torch.nn.Module, n_cells: int) -> None:
-        """Give all processes the mean gradient over all their cells.
+        """Average gradients over the cells of all processes.
 
-        A parameter that had no part in a process's own minibatch, for want of cells with its modality, counts as zero there.
-        One that had none anywhere keeps none, so that the optimiser leaves it alone, as it does in one process.
+        A parameter without a gradient in one process, because its minibatch has no cells with the modality, counts as
+        zero there. If it has no gradient in any process, it is left at None, so that the optimiser skips it, as with a
+        single process.
         """
         if self.size == 1:
             return
@@ -75,7 +77,7 @@ class Ranks:
         there = [float(parameter.grad is not None) for parameter in tuned]
         device = tuned[0].device
         parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in tuned]
-        # One buffer for all, as every exchange has a cost of its own.
+        # A single buffer for all, as each all-reduce has a fixed cost.
         sums = torch.cat([part.detach().reshape(-1).float() for part in parts]) * n_cells
         sums = torch.cat([sums, torch.tensor([*there, float(n_cells)], device=device)])
         with _in_contact(self.size):
@@ -89,7 +91,7 @@ class Ranks:
             start += parameter.numel()
 
     def all_reduce_sum(self, terms: Mapping[str, float]) -> dict[str, float]:
-        """Sum numbers over the processes by name; one that a process lacks is zero there."""
+        """Sum values over the processes by name; missing values count as zero."""
         if self.size == 1:
             return dict(terms)
         sums: dict[str, float] = {}
@@ -99,7 +101,7 @@ class Ranks:
         return sums
 
     def all_gather(self, value: Any) -> list[Any]:  # noqa: ANN401 - whatever is to be compared
-        """Small values of all processes, in the order of their numbers."""
+        """Gather small values from all processes, in order of rank."""
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
@@ -108,12 +110,12 @@ class Ranks:
         return values
 
     def check_same(self, what: Mapping[str, Any]) -> None:
-        """Refuse processes that differ in something that must be the same.
+        """Raise an error if processes differ in something that must be the same.
 
         Raises
         ------
         ValueError
-            In all processes, so that none waits for another.
+            Raised in all processes, so that none waits for another.
         """
         everyone = self.all_gather(dict(what))
         differ = [key for key in what if any(other.get(key) != everyone[0].get(key) for other in everyone)]
@@ -125,7 +127,7 @@ class Ranks:
             raise ValueError(msg)
 
     def broadcast(self, tensors: Iterable[Tensor]) -> None:
-        """Overwrite tensors by those of the first process."""
+        """Overwrite tensors, in place, with those of rank 0."""
         if self.size == 1:
             return
         with _in_contact(self.size):
@@ -133,7 +135,7 @@ class Ranks:
                 distributed.broadcast(tensor, 0)
 
     def gather_rows(self, rows: Tensor, mine: Tensor) -> Tensor:
-        """Put together rows of which each process has filled some, `mine`; rows that nobody filled are not a number."""
+        """Gather rows of which each process has filled some (`mine`); rows filled by no process are NaN."""
         if self.size == 1:
             return rows
         rows = torch.where(mine[:, None], rows, 0.0)
@@ -148,12 +150,12 @@ ALONE = Ranks()
 
 
 def is_first() -> bool:
-    """Whether this process is the one that writes files: the only one, or number 0 of those that train together."""
+    """Whether this process writes files: it is the only one, or has rank 0."""
     return not _is_initialized() or distributed.get_rank() == 0
 
 
 def ranks() -> Ranks:
-    """The processes that have met: by an earlier :func:`init_processes`, or a tool that set `torch.distributed` up."""
+    """Current process group, from an earlier :func:`init_processes` or a tool that initialised `torch.distributed`."""
     if not _is_initialized() or distributed.get_world_size() == 1:
         return ALONE
     rank = distributed.get_rank()
@@ -162,17 +164,17 @@ def ranks() -> Ranks:
 
 
 def init_processes(training: TrainingConfig, accelerator: str) -> Ranks:
-    """Start the processes that the configuration asks for, or meet those that torchrun or SLURM started.
+    """Start the processes requested by the configuration, or join those started by torchrun or SLURM.
 
-    Started here, each of them runs the script, or the command, from its beginning. The first call counts: later ones find the
-    processes that have met.
+    Processes started here run the script, or the command, from its beginning. Only the first call has an effect: later
+    ones return the existing group.
 
     Raises
     ------
     ValueError
-        Where a script cannot be run again, or on a device that does not exchange gradients.
+        When there is no script to run again, or the device does not support distributed training.
     ConnectionError
-        When the others do not come.
+        When the other processes do not join in time.
     """
     launched = "TORCHELASTIC_RUN_ID" in os.environ
     size = int(os.environ["WORLD_SIZE"]) if launched else training.devices * training.num_nodes
@@ -197,7 +199,7 @@ def init_processes(training: TrainingConfig, accelerator: str) -> Ranks:
 
 
 def _check_exchanges(accelerator: str) -> None:
-    """Refuse a device whose tensors the processes that have met do not exchange."""
+    """Raise an error if the backend of the existing group does not support the device."""
     if accelerator != "cuda" and distributed.get_world_size() > 1 and distributed.get_backend() == "nccl":
         msg = (
             f"Expected to train on cuda, as the processes that have met exchange by NCCL, found {accelerator!r}. Set "
@@ -207,13 +209,13 @@ def _check_exchanges(accelerator: str) -> None:
 
 
 def _launch(devices: int, num_nodes: int, backend: str) -> int:
-    """Start or meet processes by Lightning Fabric, which knows the clusters; the number of this one on its machine."""
-    # Imported here: it takes seconds and 170 MB, which one process can do without.
+    """Start or join processes with Lightning Fabric, which supports clusters; returns the local rank."""
+    # Imported here: it takes seconds and 170 MB, and a single process does not need it.
     from lightning.fabric import Fabric  # noqa: PLC0415
     from lightning.fabric.strategies.ddp import DDPStrategy  # noqa: PLC0415
 
     strategy = DDPStrategy(process_group_backend=backend, timeout=_PATIENCE)
-    # Processes are all that is asked of it; which of the visible devices each takes is chosen here.
+    # Fabric only starts processes; devices are assigned here.
     fabric = Fabric(accelerator="cpu", devices=devices, num_nodes=num_nodes, strategy=strategy)
     fabric.launch()
     os.environ.setdefault("LOCAL_RANK", str(fabric.local_rank))
@@ -233,7 +235,7 @@ def _is_initialized() -> bool:
 
 @contextmanager
 def _in_contact(size: int) -> Iterator[None]:
-    """Say in plain words that another process is gone."""
+    """Turn failed communication into a readable error."""
     try:
         yield
     except RuntimeError as error:

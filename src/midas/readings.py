@@ -1,7 +1,7 @@
-"""How a model reads its own cells by fewer modalities than they have, and without their batch: as it would read a query's.
+"""Encode a model's own cells from subsets of their modalities and without their batch, as a query would be encoded.
 
-Such readings lie less surely where their cells belong, so that the confidence of a query's labels is judged by those of the
-modalities that its cells have.
+Fewer modalities place a cell less accurately. The confidence of a query's labels is therefore calibrated on reference
+cells encoded from the same modalities as the query.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
     from midas.nn import VAE
 
 MOST_CELLS: Final = 4000
-"""Enough to tell how often a reading errs."""
-_FEWEST: Final = 100  # tell nothing of how often a reading errs
-_MOST_COMBINATIONS: Final = 31  # of five modalities; of more, the smallest and the largest
+"""Enough cells to estimate error rates."""
+_FEWEST: Final = 100  # with fewer cells, error rates are not estimated
+_MOST_COMBINATIONS: Final = 31  # all of five modalities; with more, the smallest subsets and the full set
 
 
 @dataclass(frozen=True)
 class Readings:
-    """Biological states of some cells, read by each combination of modalities.
+    """Biological states of some cells, encoded from each combination of modalities.
 
     Attributes
     ----------
     rows
-        Of the cells in the model's table of cells, `(n,)`.
+        Row numbers in the model's table of cells, `(n,)`.
     c
         By combination (``"adt+rna"``), `(n, dim_c)`; NaN for cells that lack one of its modalities.
     """
@@ -44,14 +44,14 @@ class Readings:
     c: Mapping[str, NDArray[np.float32]]
 
     def get(self, combination: str) -> NDArray[np.float32] | None:
-        """States read by these modalities, those left out that the model has not; None where too few cells were."""
+        """States for a combination, ignoring modalities unknown to the model; None if there are too few cells."""
         known = {name for key in self.c for name in key.split("+")}
         found = self.c.get("+".join(name for name in combination.split("+") if name in known))
         return found if found is not None and int(np.isfinite(found).all(1).sum()) >= _FEWEST else None
 
 
 def read_by_combination(vae: VAE, mosaic: Mosaic, rows: NDArray[np.int64] | None = None, *, seed: int) -> Readings:
-    """Read some cells, 4,000 at most, by each combination of modalities that a hundred of them have.
+    """Encode up to 4,000 cells from each combination of modalities that at least 100 of them have.
 
     Parameters
     ----------
@@ -60,9 +60,10 @@ def read_by_combination(vae: VAE, mosaic: Mosaic, rows: NDArray[np.int64] | None
     mosaic
         Cells and their counts.
     rows
-        Their rows in the model's table of cells, `(n_cells,)`; None where the table is of these cells in this order.
+        Their row numbers in the model's table of cells, `(n_cells,)`; None if the table has the same cells in the same
+        order.
     seed
-        Of the choice of cells.
+        Random seed for subsampling cells.
     """
     order = mosaic.canonical_order()
     order = order[at_most(len(order), MOST_CELLS, np.random.default_rng([seed, 15]))]

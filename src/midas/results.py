@@ -1,4 +1,4 @@
-"""Results as AnnData, in memory or streamed to a file, and written where scverse tools look."""
+"""Results as AnnData, in memory or streamed to a file, and written to the slots that scverse tools expect."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_SAME: Final = 1e-3  # as far as one model's embeddings of the same cells lie apart, found on other machines
+_SAME: Final = 1e-3  # tolerance between embeddings of one model computed on different machines
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ class Layout:
     Attributes
     ----------
     cells
-        Positions in the mosaic, `(n,)`; -1 for a row that is no cell of it.
+        Positions in the mosaic, `(n,)`; -1 for rows that are not among its cells.
     columns
-        Columns of the schema, `(d,)`; -1 for a feature that the model does not know.
+        Columns of the schema, `(d,)`; -1 for features unknown to the model.
     """
 
     cells: NDArray[np.int64]
@@ -57,9 +57,9 @@ class Layout:
 
 
 def own_layout(mosaic: Mosaic, modality: str) -> Layout:
-    """Cells and features of the one object that a modality's counts came in, in its own order: for a layer of it.
+    """Layout of the single object that holds a modality's counts, in its own order, for writing a layer.
 
-    Its rows of zeros that were taken as not measured are cells of it, too.
+    Rows of zeros that were treated as not measured are included.
     """
     rows = mosaic.modalities[modality]
     cells = np.full(rows.sources[0].shape[0], -1, dtype=np.int64)
@@ -71,15 +71,15 @@ def own_layout(mosaic: Mosaic, modality: str) -> Layout:
 
 
 def all_layout(mosaic: Mosaic, modality: str, cells: NDArray[np.int64]) -> Layout:
-    """Given cells and all features of a modality, ordered as the input orders them."""
+    """Layout of the given cells and all features of a modality, in input order."""
     return Layout(cells, mosaic.modalities[modality].input_columns)
 
 
 def frame(mosaic: Mosaic, modality: str, layout: Layout, *, described: bool = False) -> AnnData:
-    """All of a result but its values: names, batch, and whether each cell was measured in the modality.
+    """AnnData of a result without its values: names, batch, and whether each cell was measured in the modality.
 
-    With `described`, what the input says of the cells as well; columns that are called like these two, but say something else,
-    get the ending ``_of_input``.
+    With `described`, the input's obs columns are included; those that clash with these two columns get the suffix
+    ``_of_input``.
     """
     rows = mosaic.modalities[modality]
     cells = layout.cells
@@ -88,19 +88,21 @@ def frame(mosaic: Mosaic, modality: str, layout: Layout, *, described: bool = Fa
         index=mosaic.cells[cells].astype(str),
     )
     if described and len(mosaic.obs) == mosaic.n_cells:
-        said = writable(mosaic.obs.iloc[cells]).set_axis(obs.index)
+        input_obs = writable(mosaic.obs.iloc[cells]).set_axis(obs.index)
         other = [
-            name for name in obs.columns if name in said and (said[name].astype(str) != obs[name].astype(str)).any()
+            name
+            for name in obs.columns
+            if name in input_obs and (input_obs[name].astype(str) != obs[name].astype(str)).any()
         ]
-        said = said.drop(columns=[name for name in obs.columns if name in said and name not in other])
-        said.columns = pd.Index([f"{name}_of_input" if name in other else name for name in said.columns])
-        obs = writable(pd.concat([obs, said], axis=1))
+        input_obs = input_obs.drop(columns=[name for name in obs.columns if name in input_obs and name not in other])
+        input_obs.columns = pd.Index([f"{name}_of_input" if name in other else name for name in input_obs.columns])
+        obs = writable(pd.concat([obs, input_obs], axis=1))
     empty: sp.csr_matrix = sp.csr_matrix(layout.shape, dtype=np.float32)  # type: ignore[arg-type]
     return AnnData(empty, obs=obs, var=pd.DataFrame(index=rows.input_names.astype(str)))
 
 
 def cell_table(mosaic: Mosaic, encoded: Posterior, dim_c: int) -> AnnData:
-    """Cells without counts: what the input says of them, their batch, what they were measured in, and their latents."""
+    """AnnData without counts: the input's obs columns, batch, measured modalities, and latents."""
     obs = mosaic.obs.copy() if len(mosaic.obs) == mosaic.n_cells else pd.DataFrame(index=mosaic.cells)
     obs.index = mosaic.cells.astype(str)
     obs[keys.BATCH] = pd.Categorical(np.asarray(mosaic.batches)[mosaic.batch])
@@ -110,11 +112,11 @@ def cell_table(mosaic: Mosaic, encoded: Posterior, dim_c: int) -> AnnData:
 
 
 def fill(empty: AnnData, blocks: Iterator[NDArray[np.float32]], out: Path | None) -> AnnData:
-    """Put blocks of rows into `X`, in memory or in an ``.h5ad`` file or ``.zarr`` store, then opened from there."""
+    """Write blocks of rows to `X`, in memory or in an ``.h5ad`` file or ``.zarr`` store that is then opened as backed."""
     if out is None:
         empty.X = gathered(blocks, empty.n_vars)
         return empty
-    # A store is a folder; a file never takes the place of one.
+    # A store is a folder; a file never replaces a folder.
     with replacing(out, replaceable=None if out.suffix == ".h5ad" else is_store) as scratch:
         if out.suffix == ".h5ad":
             empty.write_h5ad(scratch)
@@ -122,19 +124,19 @@ def fill(empty: AnnData, blocks: Iterator[NDArray[np.float32]], out: Path | None
                 write_dense(file, "X", empty.shape, blocks)
         else:
             empty.write_zarr(scratch)
-            # Readers trust the consolidated metadata, which anndata wrote of the array that is replaced here.
+            # Readers rely on the consolidated metadata, which anndata wrote for the array replaced here.
             write_dense(zarr.open_group(scratch, mode="r+"), "X", empty.shape, blocks)
             zarr.consolidate_metadata(str(scratch))
     return _opened(out)
 
 
 def gathered(blocks: Iterator[NDArray[np.float32]], n_features: int) -> NDArray[np.float32]:
-    """All rows of the blocks, `(n, n_features)`, of which there may be none."""
+    """Concatenate blocks to `(n, n_features)`; there may be no blocks."""
     return np.concatenate([np.zeros((0, n_features), dtype=np.float32), *blocks])
 
 
 def _opened(path: Path) -> AnnData:
-    """Open a result whose values stay in the file and are read as they are asked for."""
+    """Open a backed result, whose values are read on demand."""
     if path.suffix == ".h5ad":
         return ad.read_h5ad(path, backed="r")
     group = zarr.open_group(path, mode="r")
@@ -143,7 +145,7 @@ def _opened(path: Path) -> AnnData:
 
 
 def check_rows(cells: pd.Index, data: MuData | AnnData) -> None:
-    """Refuse data whose rows of obs are not these cells one by one, as results could not be written beside them."""
+    """Raise an error if the rows of obs are not exactly these cells, as results could not be written to them."""
     names = pd.Index(data.obs_names.astype(str))
     if cells.equals(names):
         return
@@ -165,7 +167,7 @@ def check_rows(cells: pd.Index, data: MuData | AnnData) -> None:
 def write_layer(
     data: MuData | AnnData, layer: str, decoded: Mapping[str, NDArray[np.float32]], schema: MosaicSchema
 ) -> None:
-    """Write decoded values of a model's modalities as a layer; an AnnData of several gets NaN at the features of the others."""
+    """Write decoded values as a layer; in an AnnData of several modalities, features of the others are NaN."""
     if isinstance(data, MuData):
         for name, adata in data.mod.items():
             if name_in(schema, name) in decoded:
@@ -179,7 +181,7 @@ def write_layer(
 
 
 def of_another(held: Any | None, latent: NDArray[Any]) -> bool:  # noqa: ANN401 - what obsm holds
-    """Whether the embedding that data hold, None for none, is another model's than this one."""
+    """Whether the data already hold an embedding (None if not) that differs from this one."""
     if held is None:
         return False
     found = np.asarray(held)
@@ -187,9 +189,9 @@ def of_another(held: Any | None, latent: NDArray[Any]) -> bool:  # noqa: ANN401 
 
 
 def drop_decoded(data: MuData | AnnData, schema: MosaicSchema, coming: Mapping[str, Collection[str]]) -> None:
-    """Remove layers that another model decoded, and tell of those that get no new values.
+    """Remove layers that another model decoded, and warn about those that are not replaced.
 
-    `coming` are, by layer, the modalities that do.
+    `coming` are, by layer, the modalities that get new values.
     """
     gone = []
     for name, adata in data.mod.items() if isinstance(data, MuData) else [("", data)]:
@@ -206,7 +208,7 @@ def drop_decoded(data: MuData | AnnData, schema: MosaicSchema, coming: Mapping[s
 
 
 def checked_out(out: str | Path | None, *mosaics: Mosaic | None) -> Path | None:
-    """Refuse a file of another kind, or one that counts of `mosaics` are read from, before anything is computed."""
+    """Reject an unsupported file type, or a file that counts of `mosaics` are read from, before any computation."""
     if out is None:
         return None
     path = Path(out)

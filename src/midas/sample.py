@@ -1,4 +1,4 @@
-"""Counts of some of a model's own cells, to be kept beside it."""
+"""Sample of the counts of a model's own cells, to be saved with it."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from midas.data.rows import measured_counts
 from midas.data.schema import MosaicSchema
 from midas.expect import sklearn_seed
 
-# Regions of the latent space that each get their share of a sample, so that rare types are in it.
+# Regions of the latent space that are sampled evenly, so that rare types are included.
 _REGIONS = 50
 
 
 def by_state(rows: NDArray[np.int64], z: NDArray[np.floating]) -> NDArray[np.int64]:
-    """Positions in the order of their states, so that the order of the input has no say in what is drawn from them."""
+    """Sort positions by their states, so that samples do not depend on the input order."""
     return rows[np.lexsort(np.asarray(z)[rows].T)]
 
 
 def evenly(group: NDArray[np.int64], n: int, seed: int) -> NDArray[np.int64]:
-    """Choose up to `n` positions: as many of each group as of any other, as far as it has them; in rising order."""
+    """Choose up to `n` positions, in ascending order, with equal numbers per group as far as possible."""
     if len(group) <= n:
         return np.arange(len(group))
     rng = np.random.default_rng([seed, 8])
-    # The r-th member of every group comes before the (r+1)-th of any.
+    # The r-th member of each group comes before the (r+1)-th of any group.
     shuffled = rng.permutation(len(group))
     rank = pd.Series(group[shuffled]).groupby(group[shuffled]).cumcount().to_numpy()
     return np.sort(shuffled[np.lexsort((rng.random(len(group)), rank))[:n]])
@@ -100,7 +100,7 @@ def sampled(mosaic: Mosaic, rows: NDArray[np.int64], cells: AnnData, n: int, see
 
 def read_sampled(sample: MuData, schema: MosaicSchema) -> tuple[Mosaic, NDArray[np.int64]]:
     """Read what :func:`sampled` made: the counts, and each cell's row in the model's table of cells."""
-    # The sample says what its batches measured. A few of their cells may have zeros where others had counts.
+    # Measured features are stored with the sample; in a small sample, zeros do not mean unmeasured.
     kinds = {
         name: replace(part, modality=replace(part.modality, zero_means_unmeasured=False))
         for name, part in schema.modalities.items()

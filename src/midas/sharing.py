@@ -1,4 +1,4 @@
-"""Where a saved model is: a folder, an archive on the web, or a repository of the Hugging Face hub."""
+"""Locate saved models: a folder, an archive on the web, or a repository on the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from midas.storage import ModelFileError
 
 _HUB = "hf://"
 _WEB = ("http://", "https://")
-# What comes of unpacking something that is no archive, or a damaged one.
+# Errors from unpacking a file that is not an archive, or is damaged.
 _BROKEN = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError)
 
 
 def fetch(address: str | Path, *, sha256: str | None = None, cache: str | Path | None = None) -> Path:
-    """Find a saved model's folder, bringing it here if it is elsewhere.
+    """Return a saved model's folder, downloading it if necessary.
 
     Parameters
     ----------
@@ -29,15 +29,16 @@ def fetch(address: str | Path, *, sha256: str | None = None, cache: str | Path |
         A folder; the URL of a zip or tar archive of one; or ``hf://owner/name`` (``@revision`` may
         follow), which needs the extra ``hub``.
     sha256
-        Of the archive; required for a URL, so that nobody else's file is taken for it, and refused elsewhere, as there it would
-        not be checked.
+        SHA-256 hash of the archive; required for a URL, to verify the download, and rejected otherwise, as it would not
+        be checked.
     cache
-        Folder for what is brought; a folder of the user's by default.
+        Folder for downloads; the user's cache folder by default.
 
     Raises
     ------
     ValueError, ImportError, ModelFileError
-        When the sum is missing, or there is no archive to check by it; the extra is not installed, or what came is no model.
+        When the hash is missing, or given without a URL; when the extra is not installed; when the download is not a
+        model.
     """
     text = str(address)
     if not text.startswith(_WEB):

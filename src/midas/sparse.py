@@ -1,24 +1,24 @@
-"""Numbers at some positions of flat arrays: operations for which a GPU and a CPU need different means."""
+"""Scatter operations on flat arrays, with different implementations on GPU and CPU."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-# On a GPU, numbers that go to one place wait for each other: every row is summed in so many parts.
+# On a GPU, atomic additions to one position are serialised, so each row is summed in this many parts.
 _PARTS = 64
 
 
 def put(zeros: Tensor, flat: Tensor, values: Tensor) -> Tensor:
-    """Write values `(nnz,)` at different positions `flat` of an array of zeros, in place.
+    """Write values `(nnz,)` to distinct positions `flat` of an array of zeros, in place.
 
-    On a GPU they are added: there, entries of zero may follow, at a position that has a count (:mod:`midas.training.recorded`).
+    On a GPU they are added, as padding zeros may share positions with counts (:mod:`midas.training.recorded`).
     """
     return zeros.scatter_add_(0, flat, values) if values.is_cuda else zeros.scatter_(0, flat, values)
 
 
 def take_off(array: Tensor, flat: Tensor, values: Tensor) -> Tensor:
-    """Subtract values `(nnz,)` at positions `flat` of an array, in place, by what is fastest."""
+    """Subtract values `(nnz,)` at positions `flat` of an array, in place."""
     return array.scatter_add_(0, flat, -values) if values.is_cuda else array.index_add_(0, flat, values, alpha=-1)
 
 

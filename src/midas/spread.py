@@ -1,9 +1,9 @@
-"""How much wider than the likelihood says measured counts scatter about what the model expects.
+"""Overdispersion of measured counts around the model's expectation, relative to the likelihood.
 
-A Poisson count varies as much as its mean. Counts vary more: the model does not know all that a cell differs in, least of all
-in a modality that it has not seen of the cell, and how a batch that never measured it would have. The excess e is estimated once
-after training, and makes drawn counts scatter as measured ones do: Var(x) = m + e m^2 for mean m, as of a negative binomial with
-theta = 1 / e.
+The variance of a Poisson count equals its mean. Measured counts vary more: the model does not capture all differences
+between cells, least of all in a modality that was not measured in the cell, or in none of the cells of its batch. The
+excess e is estimated once after training, so that drawn counts match the variance of measured ones: Var(x) = m + e m^2
+for mean m, as in a negative binomial with theta = 1 / e.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from midas.nn import VAE
 
 Borrowers: TypeAlias = "Callable[[str, Mosaic], Borrowing | None]"
-"""From a modality and cells without it to how these borrow; None where nobody does."""
+"""Maps a modality and cells without it to their :class:`Borrowing`; None if no cell borrows."""
 
-_POISSON: Final = 1e-4  # an excess that makes no difference
+_POISSON: Final = 1e-4  # smaller excess is treated as none
 _EXCESS: Final = np.concatenate([[0], np.geomspace(0.003, 30, 24)]).astype(np.float32)
-_CELLS: Final = 1000  # tell a number per feature well enough
-_FEWEST: Final = 50  # tell nothing of it
+_CELLS: Final = 1000  # enough to estimate one number per feature
+_FEWEST: Final = 50  # with fewer cells, no estimate
 _FEWEST_OF_BATCH: Final = 10
 
 
@@ -45,19 +45,20 @@ class Spread:
     Attributes
     ----------
     excess
-        By status of a cell, and feature, `(3, n_features)`: :data:`MEASURED`, :data:`UNMEASURED`, :data:`BATCH_UNMEASURED`.
+        By measurement status and feature, `(3, n_features)`: :data:`MEASURED`, :data:`UNMEASURED`,
+        :data:`BATCH_UNMEASURED`.
     """
 
     excess: NDArray[np.float32]
 
 
 def measurement_status(mosaic: Mosaic, modality: str, seen: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Status of each cell in a modality, `(n_cells,)`, by whether it was measured in it.
+    """Measurement status of each cell in a modality, `(n_cells,)`.
 
     Parameters
     ----------
     seen
-        Whether the cell's state was found with the modality.
+        Whether the modality was used to encode the cell.
 
     Returns
     -------
@@ -70,7 +71,7 @@ def measurement_status(mosaic: Mosaic, modality: str, seen: NDArray[np.bool_]) -
 
 
 def find_spread(vae: VAE, mosaic: Mosaic, borrowing: Borrowers, *, seed: int) -> dict[str, Spread]:
-    """Spread of each modality whose likelihood takes overdispersion and that 50 cells or more have; 1,000 at most are looked at.
+    """Estimate overdispersion per modality, from 50 to 1,000 cells, where the likelihood supports it.
 
     Parameters
     ----------
@@ -79,9 +80,9 @@ def find_spread(vae: VAE, mosaic: Mosaic, borrowing: Borrowers, *, seed: int) ->
     mosaic
         Its training data.
     borrowing
-        How cells without the modality borrow.
+        See :data:`Borrowers`.
     seed
-        Of the choice of cells.
+        Random seed for subsampling cells.
     """
     order = mosaic.canonical_order()
     found = {}
@@ -104,10 +105,10 @@ def find_spread(vae: VAE, mosaic: Mosaic, borrowing: Borrowers, *, seed: int) ->
 
 
 def _between_batches(mosaic: Mosaic, modality: str) -> NDArray[np.float32]:
-    """How much batches differ: variance over squared mean of their mean counts, `(n_features,)`.
+    """Squared coefficient of variation of the batches' mean counts, `(n_features,)`.
 
-    Of a feature that one batch measured it is the median of the others'; 0 where there are none. Differences in composition are
-    in it, too: of a batch that never measured the modality they are not known either.
+    Features measured in only one batch get the median over the others; 0 where there are none. Differences in cell
+    composition are included: they are also unknown for a batch that never measured the modality.
     """
     measured = mosaic.modalities[modality].measured
     sizes = np.bincount(mosaic.batch, minlength=len(mosaic.batches))
@@ -123,9 +124,9 @@ def _between_batches(mosaic: Mosaic, modality: str) -> NDArray[np.float32]:
 
 
 def _excess(vae: VAE, mosaic: Mosaic, modality: str, states: States) -> NDArray[np.float32]:
-    """Excess variance by feature, `(n_features,)`: the most likely of some values; 0 where nothing tells.
+    """Maximum-likelihood excess variance of each feature over a grid of values, `(n_features,)`; 0 without data.
 
-    Likelihood, not moments: these are ruled by the largest counts, and drawn small counts came out too close together.
+    Not by moments, which are dominated by the largest counts: the variance of small drawn counts was then too low.
     """
     rows = mosaic.modalities[modality]
     width = mosaic.schema.modalities[modality].n_features
@@ -140,7 +141,7 @@ def _excess(vae: VAE, mosaic: Mosaic, modality: str, states: States) -> NDArray[
 
 
 def _log_likelihood(x: sp.csr_matrix, mean: NDArray[np.float32], use: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Of negative binomial counts at each excess, `(len(_EXCESS), n_features)`, but for what all share."""
+    """Negative binomial log-likelihood at each excess, `(len(_EXCESS), n_features)`, up to a constant."""
     total = np.empty((len(_EXCESS), mean.shape[1]))
     kept = sp.coo_matrix(x.multiply(use))
     row, column, counts = kept.row, kept.col, kept.data.astype(np.float64)

@@ -1,4 +1,4 @@
-"""A trained model in a folder: weights in safetensors, everything else in JSON. No pickle, so no code runs on loading."""
+"""Storage of trained models in a folder: weights in safetensors, the rest in JSON. No pickle, so loading runs no code."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ FORMAT = 1
 _PARTS = ("versions", "created", "sha256", "config", "seed", "standard_u", "card", "history", "schema")
 _CARD, _WEIGHTS, _CELLS, _SAMPLE = "model.json", "weights.safetensors", "cells.h5ad", "sample.h5mu"
 
-# Tensors in the file of the weights that are none: ``spread.<modality>``; distances, and what was measured where that is not all,
-# in the order of the schema's batches.
+# Other tensors in the file of the weights: ``spread.<modality>``; batch distances, and measured features unless all
+# were, in the order of the schema's batches.
 _SPREAD, _DISTANCES, _MEASURED = "spread.", "batch_distances", "measured."
 _FILES = (_CARD, _WEIGHTS, _CELLS, _SAMPLE)
 
@@ -50,20 +50,20 @@ class ModelFileError(ValueError):
 
 @dataclass(frozen=True)
 class StoredModel:
-    """What a model needs to live on.
+    """Everything that is stored of a model.
 
     Attributes
     ----------
     config, schema, seed
-        As the model was built.
+        Configuration, schema and seed of the model.
     weights
-        Of the VAE.
+        Weights of the VAE.
     learned
-        What it knows beside its weights.
+        What the model has learned besides its weights.
     sample
         Counts of some of its cells; None for none.
     read_options
-        How its data were read; kept without what it says of modalities, which the schema knows.
+        Options its data were read with; stored without `modalities`, which are in the schema.
     """
 
     config: Config
@@ -76,7 +76,7 @@ class StoredModel:
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse a place where a model could not be written, or where more than an older model would be replaced.
+    """Raise an error if a model cannot be written to the folder, or would replace anything but an older model.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def check_folder(folder: Path) -> None:
 
 
 def write_model(folder: Path, model: StoredModel) -> None:
-    """Write a model; an older one in the same place is replaced in one step.
+    """Write a model, atomically replacing an older one.
 
     Raises
     ------
@@ -173,11 +173,11 @@ def read_model(folder: Path) -> StoredModel:
             spread={name.removeprefix(_SPREAD): Spread(values) for name, values in spread.items()},
             readings=readings,
         )
-        said = {name: pd.DataFrame(**table) for name, table in description.get("measured", {}).items()}
+        given = {name: pd.DataFrame(**table) for name, table in description.get("measured", {}).items()}
         options = ReadOptions(
             batch_key=description.get("batch_key", "batch"),  # older models do not tell
             layer=description.get("layer"),
-            measured=said or None,
+            measured=given or None,
             renamed=dict(description.get("renamed", {})),
         )
         return StoredModel(
@@ -214,10 +214,10 @@ def _table_to_json(table: pd.DataFrame) -> dict[str, list[Any]]:
 
 
 def _with_readings(learned: Learned) -> AnnData | None:
-    """The table of a model's cells as its file has it."""
+    """Table of a model's cells, in the format of the file."""
     if learned.cells is None:
         return None
-    with warnings.catch_warnings():  # a cell of a query may bear the name of one of the reference's
+    with warnings.catch_warnings():  # a query may share cell names with the reference
         warnings.filterwarnings("ignore", message=".*names are not unique")
         cells = learned.cells.copy()
     cells.obs = writable(cells.obs)
@@ -238,7 +238,7 @@ def has_sample(folder: Path) -> bool:
 
 
 def weights_in(folder: Path) -> str:
-    """sha256 of a model's weights, by which another model in the same place is known."""
+    """sha256 of a model's weights, to detect that a folder was overwritten by another model."""
     return str(read_card(folder)["sha256"][_WEIGHTS])
 
 
@@ -272,7 +272,7 @@ def read_sample(folder: Path, weights: str) -> MuData | None:
 
 
 def _checked(folder: Path, name: str, description: dict[str, Any]) -> Path:
-    """Path of one of a model's files, which is there and as it was written."""
+    """Path of one of a model's files, after checking that it exists and is unmodified."""
     path = folder / name
     if not path.is_file():
         msg = f"{folder}: expected the file {name}, found none. Copy the whole folder."
@@ -289,7 +289,7 @@ def _sha256(path: Path) -> str:
 
 
 def read_card(folder: Path) -> dict[str, Any]:
-    """Read what a model says of itself, without its weights.
+    """Read the description of a model, without its weights.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Cells put together of matched ones, where no measured cells tie a mosaic's modalities: diagonal integration."""
+"""Diagonal integration: link modalities without shared cells by pseudo-cells composed of matched cells."""
 
 from midas.bridging.by_genes import Bridge, bridged_by_genes
 from midas.bridging.by_state import bridged_by_state

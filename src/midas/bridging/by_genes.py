@@ -1,4 +1,4 @@
-"""Modalities that no measured cells tie, tied by cells that are matched by the genes which their features stand for."""
+"""Link modalities without shared cells by matching cells through the genes of their features."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_FEWEST_CELLS: Final = 50  # of each side, or neighbourhoods say nothing
-_MOST_GROUPS: Final = 2_000  # more add nothing beside many cells, but keep batches from mixing
+_FEWEST_CELLS: Final = 50  # per side, for meaningful neighbourhoods
+_MOST_GROUPS: Final = 2_000  # more have no benefit, but keep batches from mixing
 
 
 @dataclass(frozen=True)
 class Bridge:
-    """Two modalities tied by matched cells, or why they are not.
+    """Two modalities linked by matched cells, or the reason why they are not.
 
     Attributes
     ----------
     modalities
         Names.
     links
-        The genes that both have, and how far the modalities agree on them.
+        Shared genes, and the agreement of the modalities on them.
     cells
-        Matched cells of the mosaic, `(n_pairs, 2)`; none where the links are not trusted.
+        Matched cells of the mosaic, `(n_pairs, 2)`; empty if the links are not trusted.
     """
 
     modalities: tuple[str, str]
@@ -60,19 +60,20 @@ class Bridge:
 
 
 def bridged_by_genes(mosaic: Mosaic, seed: int) -> tuple[Mosaic, tuple[Bridge, ...]]:
-    """Add cells put together of matched ones where no measured cells tie two modalities.
+    """Add pseudo-cells composed of matched cells where two modalities share no measured cells.
 
     Parameters
     ----------
     mosaic
-        To be trained on.
+        Training data.
     seed
-        Of the cells that are compared.
+        Random seed for subsampling cells.
 
     Returns
     -------
-    The mosaic, behind its own cells the new ones; and what was found for each two modalities. The mosaic as it is where measured
-    cells tie all modalities, where two have too few genes in common, or where these do not vary together in both.
+    The mosaic with pseudo-cells appended, and the result for each pair of modalities. The mosaic is unchanged if
+    measured cells link all modalities, if a pair has too few genes in common, or if these are not correlated in the
+    same way in both.
     """
     bridges = tuple(bridge for a, b in untied(mosaic) if (bridge := _bridge(mosaic, a, b, seed)) is not None)
     pairs = [bridge.cells for bridge in bridges if len(bridge.cells)]

@@ -1,4 +1,4 @@
-"""Modalities that no measured cells tie, tied by cells that lie close to each other in a space that knows both."""
+"""Link modalities without shared cells by matching cells that are close in a joint latent space."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 
 def bridged_by_state(mosaic: Mosaic, state: NDArray[Any], seed: int) -> Mosaic:
-    """Add cells put together of close ones where no measured cells tie two modalities.
+    """Add pseudo-cells composed of nearby cells where two modalities share no measured cells.
 
     Parameters
     ----------
     mosaic
-        To be trained on.
+        Training data.
     state
-        Where each cell lies, `(n_cells, dim)`, for example where a reference places it; NaN for cells that lie nowhere.
+        Latent state of each cell, `(n_cells, dim)`, for example from a reference model; NaN for cells without one.
     seed
-        Of the cells that are compared.
+        Random seed for subsampling cells.
     """
     pairs = []
     for first, second in untied(mosaic):
@@ -44,7 +44,7 @@ def bridged_by_state(mosaic: Mosaic, state: NDArray[Any], seed: int) -> Mosaic:
 
 
 def _centred(state: NDArray[Any], batch: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Take each batch's mean away: what a space has not yet been told of a batch moves all of its cells."""
+    """Centre each batch, to remove the shift of batches that the latent space was not trained on."""
     out = np.empty(state.shape, dtype=np.float64)
     for code in np.unique(batch):
         mine = batch == code

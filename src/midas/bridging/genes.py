@@ -1,4 +1,4 @@
-"""Which genes the features of a modality stand for: what the data say, or else what their names mean."""
+"""Genes of the features of a modality, from the data or else from the feature names."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 def genes_of(mosaic: Mosaic, modality: str) -> list[tuple[str, ...]]:
-    """Symbols of each feature's genes in capitals, the main one first.
+    """Gene symbols of each feature in upper case, the main one first.
 
-    Where the data do not say (``var["gene"]``): a gene is its own, a protein's are in the package's table, and a peak has none.
+    Defaults without ``var["gene"]``: the feature name for genes, the package's table for proteins, none for peaks.
     """
     schema, kind = mosaic.schema.modalities[modality], _kind(mosaic.schema, modality)
     said = mosaic.genes.get(modality, ((),) * schema.n_features)
@@ -37,7 +37,7 @@ def genes_of(mosaic: Mosaic, modality: str) -> list[tuple[str, ...]]:
 
 
 def _kind(schema: MosaicSchema, modality: str) -> str:
-    """What a modality holds, by its name: ``rna``, ``adt``, ``atac``; of another, by what it was said to be, or its features."""
+    """Kind of a modality (``rna``, ``adt``, ``atac``) by its name, or else by its definition or its features."""
     named, own = canonical(modality), schema.modalities[modality]
     if named in PRESETS:
         return named

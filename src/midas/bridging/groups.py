@@ -1,4 +1,4 @@
-"""Cells put together of others' parts, so that modalities meet which no cell was measured in."""
+"""Pseudo-cells composed of matched cells, so that modalities without shared cells are linked."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
     from midas.data.mosaic import Mosaic
 
-_MOST_CELLS: Final = 2_000  # of each side; to match more takes long
+_MOST_CELLS: Final = 2_000  # per side; matching more takes long
 
 
 def components(mosaic: Mosaic) -> dict[str, int]:
-    """Give modalities that measured cells tie, directly or over others, the same number."""
+    """Connected components of modalities linked by measured cells."""
     group = {name: i for i, name in enumerate(mosaic.modalities)}
     for a, b in combinations(mosaic.modalities, 2):
         both = mosaic.modalities[a].present & mosaic.modalities[b].present
@@ -33,14 +33,14 @@ def components(mosaic: Mosaic) -> dict[str, int]:
 
 
 def untied(mosaic: Mosaic) -> list[tuple[str, str]]:
-    """Pairs of modalities that no measured cells tie."""
+    """Pairs of modalities in different components."""
     group = components(mosaic)
     there = [name for name, rows in mosaic.modalities.items() if rows.present.any()]
     return [(a, b) for a, b in combinations(there, 2) if group[a] != group[b]]
 
 
 def one_sided(mosaic: Mosaic, having: str, lacking: str, seed: int) -> NDArray[np.int64]:
-    """Cells of one modality without the other, in canonical order; so many as can be matched."""
+    """Cells of one modality without the other, in canonical order; subsampled if there are too many to match."""
     order = mosaic.canonical_order()
     wanted = mosaic.modalities[having].present & ~mosaic.modalities[lacking].present
     order = order[wanted[order]]
@@ -48,21 +48,21 @@ def one_sided(mosaic: Mosaic, having: str, lacking: str, seed: int) -> NDArray[n
 
 
 def composed(pairs: list[NDArray[np.int64]]) -> NDArray[np.int64]:
-    """Join pairs that have a cell in common: of RNA with proteins and of proteins with peaks comes one cell of all three.
+    """Merge pairs that share a cell: RNA with proteins and proteins with peaks gives one pseudo-cell of all three.
 
     Parameters
     ----------
     pairs
-        One array `(n_pairs, 2)` for each two modalities.
+        One array `(n_pairs, 2)` for each pair of modalities.
 
     Returns
     -------
-    Cells that are put together, `(n_groups, most)`; -1 where a group has fewer.
+    Cells of each group, `(n_groups, most)`; padded with -1.
     """
     groups: list[list[int]] = []
     groups_of: dict[int, list[int]] = {}
     for bridge in pairs:
-        # Of each cell, groups of the bridges before that can take one more.
+        # For each cell, groups of earlier bridges that can take another cell.
         open_ = {cell: list(mine) for cell, mine in groups_of.items()}
         for a, b in bridge.tolist():
             known, new = (a, b) if a in open_ else (b, a)
@@ -82,9 +82,9 @@ def composed(pairs: list[NDArray[np.int64]]) -> NDArray[np.int64]:
 
 
 def with_groups(mosaic: Mosaic, groups: NDArray[np.int64]) -> Mosaic:
-    """Add a cell for each row of `groups`, `(n, most)`, put together of these cells: each modality of the first that has it.
+    """Append a pseudo-cell per row of `groups`, `(n, most)`; each modality is from the first cell that has it.
 
-    A new cell's batch is that of one of its parts in turn; which features were measured follows the part that has them.
+    Its batch is that of one of its cells, in turn; measured features are those of the cell the modality is from.
     """
     n = len(groups)
     parts = (groups >= 0).sum(1)
@@ -93,7 +93,7 @@ def with_groups(mosaic: Mosaic, groups: NDArray[np.int64]) -> Mosaic:
     for name, part in mosaic.modalities.items():
         has = part.present[groups] & (groups >= 0)
         owners[name] = np.where(has.any(1), groups[np.arange(n), has.argmax(1)], groups[:, 0])
-    # A batch for each kind of group: panels of all its parts, but the model's batch of one.
+    # One batch per combination of the cells' batches: panels of all of them, model batch of one.
     key = np.stack([mosaic.batch[cells] for cells in (lead, *owners.values())])
     kinds, kind = np.unique(key, axis=1, return_inverse=True)
     rows = {

@@ -1,8 +1,8 @@
-"""Cells of two modalities matched by the genes that both speak of, then by all that the matched cells have in common.
+"""Match cells of two modalities by shared genes, then by the correlations between matched cells.
 
-Genes are trusted only as far as the two modalities agree on how they vary together, which is seen without any cell that has both.
-The refinement follows MaxFuse (Chen et al., Nature Biotechnology 2023): matched cells give canonical directions, and these give a
-better match.
+Genes are weighted by how well their gene-gene correlations agree between the two modalities, which requires no shared
+cells. The refinement follows MaxFuse (Chen et al., Nature Biotechnology 2023): canonical correlation analysis of
+matched cells, then matching again in the canonical space.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ if TYPE_CHECKING:
 FEWEST_GENES: Final = 5
 _PERMUTATIONS: Final = 500
 _TRUSTED: Final = 0.01
-# How far genes agree with each other tells a wrong link from right ones only where there are some; fewer count alike.
+# Wrong links can be detected by the agreement between genes only with enough genes; fewer are weighted equally.
 _ENOUGH_TO_WEIGH: Final = 10
-_WEIGHINGS: Final = 5  # rounds in which genes are judged by the genes that were trusted before
-_ROUNDS: Final = 3  # of matching again by what matched cells have in common
-_CANONICAL: Final = 10  # directions, at most, that matched cells are taken to have in common
-_GENES_STILL: Final = 0.5  # weight of the linked genes beside these directions, which could drift away from them
+_WEIGHINGS: Final = 5  # iterations of re-weighting genes by their agreement with trusted ones
+_ROUNDS: Final = 3  # iterations of matching in the canonical space
+_CANONICAL: Final = 10  # maximum number of canonical directions
+_GENES_STILL: Final = 0.5  # weight of the linked genes in these iterations, against drift
 _KEPT: Final = 0.9  # of the pairs; measured, see benchmarks/RESULTS.md
 
 
 @dataclass(frozen=True)
 class Links:
-    """How two modalities agree on the genes that both have.
+    """Agreement of two modalities on their shared genes.
 
     Attributes
     ----------
     genes
         Symbols, `(n_genes,)`.
     weight
-        Trust in each, `(n_genes,)`.
+        Weight of each, `(n_genes,)`.
     agreement
         Correlation of the two modalities' gene-by-gene correlations; 1 is best.
     p_value
-        Of that agreement, genes permuted.
+        Permutation p-value of the agreement.
     """
 
     genes: NDArray[np.str_]
@@ -52,12 +52,12 @@ class Links:
 
     @property
     def trusted(self) -> bool:
-        """Whether the agreement is more than chance."""
+        """Whether the agreement is significant."""
         return len(self.genes) >= FEWEST_GENES and self.p_value <= _TRUSTED
 
 
 def compare(first: Profile, second: Profile, *, seed: int) -> Links:
-    """Find the genes that both modalities have, and how far the two agree on them."""
+    """Find shared genes, and the agreement of the two modalities on them."""
     genes, a, b = _shared(first, second)
     if len(genes) < FEWEST_GENES:
         return Links(genes, np.ones(len(genes)), float("nan"), 1.0)
@@ -74,11 +74,11 @@ def compare(first: Profile, second: Profile, *, seed: int) -> Links:
 
 
 def match(first: Profile, second: Profile, links: Links) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Pair cells of both sides; the less certain pairs are left out.
+    """Match cells of both sides, and drop the least similar pairs.
 
     Returns
     -------
-    Positions in the first and in the second profile, each `(n_pairs,)`; a cell may stand in several pairs.
+    Positions in the first and in the second profile, each `(n_pairs,)`; a cell may occur in several pairs.
     """
     _, a, b = _shared(first, second)
     by_genes = _cosines(a * np.sqrt(links.weight), b * np.sqrt(links.weight))
@@ -100,7 +100,7 @@ def _shared(first: Profile, second: Profile) -> tuple[NDArray[np.str_], NDArray[
 
 
 def _trust(of_a: NDArray[np.float64], of_b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How well each gene's correlations with the trusted ones agree between the modalities, squared; a wrong link gets none."""
+    """Weight of each gene: squared agreement of its correlations with trusted genes; near 0 for wrong links."""
     n = len(of_a)
     weight = np.ones(n)
     for _ in range(_WEIGHINGS):
@@ -120,10 +120,10 @@ def _trust(of_a: NDArray[np.float64], of_b: NDArray[np.float64]) -> NDArray[np.f
 def _canonical(
     a: NDArray[np.float64], b: NDArray[np.float64], i: NDArray[np.int64], j: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Directions in which matched cells vary together, each by how much they do."""
+    """Project both sides on canonical directions of the matched cells, scaled by their correlation."""
     white_a, white_b = _whitening(a[i]), _whitening(b[j])
-    mine, yours = a[i] - a[i].mean(0), b[j] - b[j].mean(0)
-    u, strength, vt = np.linalg.svd(white_a @ (mine.T @ yours / len(i)) @ white_b)
+    centred_a, centred_b = a[i] - a[i].mean(0), b[j] - b[j].mean(0)
+    u, strength, vt = np.linalg.svd(white_a @ (centred_a.T @ centred_b / len(i)) @ white_b)
     n = min(_CANONICAL, len(strength))
     return (
         (a - a[i].mean(0)) @ white_a @ u[:, :n] * strength[:n],
@@ -151,7 +151,7 @@ def _unit(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def assigned(similar: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Pair rows with columns, each used once, so that the sum over pairs is largest."""
+    """Assign rows to columns, each used once, maximising the total similarity."""
     from scipy.optimize import linear_sum_assignment  # noqa: PLC0415 - takes memory, and most mosaics need none of this
 
     i, j = linear_sum_assignment(similar, maximize=True)
@@ -159,9 +159,9 @@ def assigned(similar: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[n
 
 
 def twice_assigned(similar: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Pair all rows with columns that may be used twice, and all columns with rows likewise; both kinds of pairs, each once.
+    """Assign all rows to columns used up to twice, and all columns to rows likewise; returns the union of both.
 
-    Used once, cells of a type that is more frequent on one side would have to be paired with those of another type.
+    With each used only once, cells of a type that is more frequent on one side would be matched to another type.
     """
     n_rows, n_columns = similar.shape
     of_row, to_column = assigned(np.tile(similar, (1, 2)))
@@ -172,7 +172,7 @@ def twice_assigned(similar: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDA
 
 
 def surest(similar: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which pairs to keep, `(n_pairs,)`: all but the least similar tenth."""
+    """Mask of pairs to keep, `(n_pairs,)`: all but the least similar tenth."""
     sure: NDArray[np.bool_] = similar >= np.quantile(similar, 1 - _KEPT)
     return sure
 

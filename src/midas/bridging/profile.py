@@ -1,4 +1,4 @@
-"""Cells of one modality as they are compared with cells of another: by gene, and by their own main directions."""
+"""Profiles of cells for matching across modalities: values by gene, and principal components."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 _DIRECTIONS: Final = 20
 _NEIGHBOURS: Final = 15
-_MOST_SDS: Final = 10  # that one value may lie from the mean: a gene of a few cells would be a direction of its own
-_MOST_FEATURES: Final = 3_000  # the most frequent ones carry the main directions
-_DENSE: Final = 0.5  # share of non-zero counts from which a modality is a panel of proteins rather than a transcriptome
+_MOST_SDS: Final = 10  # clipping of z-scores: otherwise, a gene detected in few cells would dominate a component
+_MOST_FEATURES: Final = 3_000  # most frequently detected features, which determine the main components
+_DENSE: Final = 0.5  # fraction of non-zero counts above which a modality is treated as a protein panel
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class Profile:
     genes
         Symbols, sorted, `(n_genes,)`.
     by_gene
-        Each gene's value in each cell's neighbourhood, centred and scaled within batches, `(n_cells, n_genes)`.
+        Gene values averaged over each cell's neighbours, standardised within batches, `(n_cells, n_genes)`.
     directions
-        Main directions, centred within batches, `(n_cells, n_directions)`.
+        Principal components, standardised within batches beforehand, `(n_cells, n_directions)`.
     """
 
     genes: NDArray[np.str_]
@@ -45,18 +45,19 @@ class Profile:
 def profile(
     counts: sp.csr_matrix, gene: NDArray[np.object_], batch: NDArray[np.int64], *, transform: Transform, seed: int
 ) -> Profile:
-    """Describe cells by gene and by main directions.
+    """Compute gene values and principal components of cells.
 
     Parameters
     ----------
     counts
         `(n_cells, n_features)`.
     gene
-        Symbol of each feature's gene, `(n_features,)`; empty where there is none.
+        Gene symbol of each feature, `(n_features,)`; empty if there is none.
     batch
         Of each cell.
     transform
-        Of the modality: ``binarize`` where only zero or not counts, ``identity`` for values that are no counts.
+        Transform of the modality: ``binarize`` uses only zero or non-zero, ``identity`` is for values that are not
+        counts.
     seed
         Of the decomposition.
     """
@@ -75,7 +76,7 @@ def profile(
 
 
 def _normalised(counts: sp.csr_matrix, transform: Transform) -> sp.csr_matrix:
-    """Log of depth-normalised counts; a panel of proteins, of which every cell has most, is centred by cell instead."""
+    """Log of depth-normalised counts; protein panels, with few zeros, are centred per cell instead."""
     x = sp.csr_matrix(counts, dtype=np.float64)
     if transform == "identity":
         return x
@@ -102,7 +103,7 @@ def _directions(normal: sp.csr_matrix, batch: NDArray[np.int64], seed: int) -> N
 
 
 def _standard(values: NDArray[np.float64], batch: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Centre and scale columns within batches; a column without spread becomes zero."""
+    """Standardise columns within batches; constant columns become zero."""
     out = np.zeros_like(values)
     for code in np.unique(batch):
         mine = batch == code

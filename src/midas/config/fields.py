@@ -1,4 +1,4 @@
-"""What is common to the parts of a configuration: their fields, checked and replaced."""
+"""Helpers shared by the parts of a configuration: checking and replacing fields."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 from midas.expect import expect, expect_finite
 
 ROUNDING: Final = 1e-9
-"""By how much shares that sum to 1 may miss it."""
+"""Tolerance for fractions that should sum to 1."""
 
 
 def check_types(owner: Any) -> None:  # noqa: ANN401 - any part of a configuration
-    """Refuse values of another type, which a TOML file or a typing slip brings, before they surface deep in torch."""
+    """Reject values of the wrong type (from a TOML file or a typo) before they cause errors deep in torch."""
     for name, hint in _hints(type(owner)).items():  # type: ignore[arg-type] # a class has a hash
         value = getattr(owner, name)
         if get_origin(hint) is Literal:
@@ -31,12 +31,12 @@ def check_types(owner: Any) -> None:  # noqa: ANN401 - any part of a configurati
 
 @cache
 def _hints(part: type) -> dict[str, Any]:
-    """Types of a part's fields, looked up once: that takes longer than all checks."""
+    """Types of a part's fields; cached, as the look-up takes longer than all checks."""
     return get_type_hints(part)
 
 
 def overridden(table: str, base: Any, values: Any) -> Any:  # noqa: ANN401 - any part of a configuration
-    """Change fields of a part by the values of its table, as read from TOML: "none" is None, a list a tuple."""
+    """Replace fields of a part by the values of its TOML table: "none" becomes None, a list becomes a tuple."""
     names = {f.name for f in dataclasses.fields(base)}
     if not isinstance(values, dict):
         msg = f"Expected [{table}] to be a table, found {values!r}."
@@ -57,7 +57,7 @@ def read_toml(path: str | Path) -> dict[str, Any]:
     Raises
     ------
     FileNotFoundError, tomllib.TOMLDecodeError
-        When there is no such file, or it is none of TOML.
+        When there is no such file, or it is not valid TOML.
     """
     if not Path(path).is_file():
         msg = f"{path}: expected a TOML file, found {'a folder' if Path(path).is_dir() else 'none'}."
@@ -66,7 +66,7 @@ def read_toml(path: str | Path) -> dict[str, Any]:
 
 
 def refuse_unknown(place: str, found: set[str], known: set[str]) -> None:
-    """Refuse names that are not known, saying which are."""
+    """Reject unknown names, and list the known ones."""
     if found - known:
         msg = f"Unknown in {place}: {', '.join(sorted(found - known))}. Expected some of: {', '.join(sorted(known))}."
         raise ValueError(msg)

@@ -15,12 +15,13 @@ class InferenceConfig:
     Attributes
     ----------
     n_neighbors
-        A cell without the modality gets the mean over so many nearest cells in c that were measured in it, each decoded from its
-        own state; cells of batches that measure alike come first. Where a cell's batch merely lacks some features, half of their
-        value comes from the neighbours and half from the cell itself. 0: from the cell's own state alone.
+        Number of nearest neighbours in c, among cells measured in the modality, whose decoded values are averaged for a
+        cell without it; cells from batches with similar batch effects are preferred. Where a cell's batch lacks only
+        some features, half of their value comes from the neighbours and half from the cell itself. 0: decode from the
+        cell's own state only.
     spread
-        Whether drawn counts scatter as widely about what the model expects as measured counts do, where the likelihood (Poisson)
-        leaves no room for that.
+        Whether sampled counts are overdispersed to match the variance of measured counts around the model's
+        expectation, where the likelihood (Poisson) has no dispersion parameter.
     """
 
     n_neighbors: int = 40

@@ -13,7 +13,7 @@ from midas.modality import DepthBy
 Activation = Literal["mish", "silu", "relu"]
 Depth = Literal["observed", "latent"]
 
-_FEWEST_PROTEINS, _MANY_CELLS = 10, 5_000  # of a small panel with a depth
+_FEWEST_PROTEINS, _MANY_CELLS = 10, 5_000  # defaults of min_features_for_geometric_mean
 
 
 @dataclass(frozen=True)
@@ -27,36 +27,38 @@ class NetworkConfig:
     activation
         Non-linearity of every hidden layer; a hidden layer is Linear, LayerNorm, activation, dropout.
     dropout, discriminator_dropout
-        Share of hidden units that are set to zero in a training step, in the model and in the discriminators.
+        Dropout rate of hidden units, in the model and in the discriminators.
     thinning
-        Largest share of a cell's counts that a training step hides from the encoders; each cell's share is drawn between zero
-        and this. The decoders still have to give the whole cell, so encoders learn not to lean on single counts.
+        Largest fraction of a cell's counts that is hidden from the encoders in a training step; each cell's fraction is
+        drawn between 0 and this value. The decoders still reconstruct all counts, so the encoders learn not to rely on
+        single counts.
     depth
-        How deeply a cell was sequenced, for modalities that have a depth (:class:`midas.Modality`). ``observed``: taken from the
-        cell's total, so that the encoders see a cell of mean depth and z need not say it. ``latent``: for z to say, as published.
+        How sequencing depth is modelled, for modalities that have a depth (:class:`midas.Modality`). ``observed``:
+        computed from the cell's counts, so that the encoders see a cell of mean depth and z need not encode it.
+        ``latent``: encoded in z, as published.
     encoder
-        Hidden sizes from a modality's input to z. The first layer is the modality's own, the rest is shared.
+        Hidden sizes from a modality's input to z. The first layer is specific to the modality, the rest is shared.
     decoder
         Hidden sizes from z to the outputs, shared by the modalities.
     bottleneck, min_features_for_bottleneck
-        Width of the bottleneck that peaks pass through before the encoder and after the decoder, and the number of peaks from
-        which it is used; None for never.
+        Width of the bottleneck for peaks before the encoder and after the decoder, and the number of peaks from which
+        it is used; None for never.
     block_encoder, block_decoder
-        In place of that, sizes that the peaks of each chromosome pass, as published: chromosomes do not see each other's there.
+        Alternative to the bottleneck, as published: sizes of a separate network for the peaks of each chromosome.
     min_features_for_blocks
-        From so many peaks on they are told apart by chromosome; None for never.
+        Number of peaks from which each chromosome gets a network of its own; None for never.
     min_features_for_depth
-        A modality of fewer features than this has no depth, nor have the cells of a batch that measured fewer: the total over a
-        small panel is ruled by a few of its features, so it tells what the cell is.
+        A modality with fewer features than this has no depth, and neither do cells of a batch that measured fewer: the
+        total over a small panel is dominated by a few features, so it reflects the cell type rather than the depth.
     min_features_for_geometric_mean
-        The same where the geometric mean of the counts tells the depth (proteins) and some batches lack the modality: without a
-        depth, z would say how deeply the cells of some batches were sequenced there, and not of the others. None: 10 of 5,000
-        cells and more, and `min_features_for_depth` of fewer, where how much a cell has of few proteins tells more than it
-        misleads.
+        The same threshold where depth is the geometric mean of the counts (proteins) and some batches lack the
+        modality: without a depth, z would encode the sequencing depth in some batches but not in others. None: 10 from
+        5,000 cells on, and `min_features_for_depth` below, where the levels of a few proteins are more informative than
+        misleading.
     batch_encoder, batch_decoder
         Hidden sizes of the networks from batch to z and from u to batch.
     discriminator
-        Hidden sizes of the networks that guess the batch from c.
+        Hidden sizes of the networks that predict the batch from c.
     """
 
     dim_c: int = 32
@@ -100,7 +102,7 @@ class NetworkConfig:
                 expect(self, f.name, all(size >= 1 for size in sizes), "sizes of 1 or more")
 
     def min_features_for(self, depth_by: DepthBy, *, everywhere: bool = False) -> int:
-        """Fewest features that a depth is taken from, by what tells it, and whether all batches have the modality.
+        """Smallest number of features to compute a depth from, by statistic and whether all batches have the modality.
 
         Examples
         --------
@@ -112,7 +114,7 @@ class NetworkConfig:
         return min(self.min_features_for_geometric_mean, self.min_features_for_depth)
 
     def for_cells(self, n_cells: int) -> NetworkConfig:
-        """Fill in what follows from the number of cells.
+        """Fill in defaults that depend on the number of cells.
 
         Examples
         --------

@@ -22,34 +22,36 @@ class ObjectiveConfig:
     Attributes
     ----------
     batch_reconstruction
-        Cross entropy of the batch, guessed from u (gamma).
+        Cross entropy of the batch predicted from u (gamma).
     kl_c, kl_u
         Kullback-Leibler divergence of c and of u from the prior; the second is 1 + beta_x.
     alignment
         Squared distance of single-modality samples from their mean (alpha).
     contrast
-        Cost of telling which cell of its batch a modality is of, given another modality, so that the modalities of single cells
-        come closer; 0 for none, as in the paper. Rises with the weight of the discriminators: before, it would spread cells out
-        within their batches, while batches are compared.
+        Contrastive (InfoNCE) loss: identify a cell within its batch by one modality, given another, so that the
+        modalities of a cell come closer; 0 for none, as in the paper. Warms up with the discriminators: any earlier, it
+        would spread cells out within their batches while batches are compared.
     adversarial
-        Cross entropy of the discriminators, which the encoders raise (beta_s).
+        Cross entropy of the discriminators, which the encoders maximise (beta_s).
     adversarial_growth
-        With more than 3,000 cells the weight of the discriminators grows with the square root of their number, at most by this
-        factor; 1 for the same weight at any size. More cells tell batches apart by ever smaller differences.
+        Above 3,000 cells, the weight of the discriminators grows with the square root of the number of cells, at most
+        by this factor; 1 for a constant weight. With more cells, ever smaller differences separate the batches.
     adversarial_reward
-        ``batches``: a cell that the discriminators are sure of is pushed little, as it may be of a type that only its batch has,
-        and a batch that they are sure of as a whole is pushed; see :meth:`midas.nn.Discriminators.confusion`. ``cells``: the
-        cross entropy of each cell alone.
+        ``batches``: a single cell with a confident prediction is pushed little, as its type may exist only in its
+        batch; a batch whose cells are all predicted confidently is pushed as a whole; see
+        :meth:`midas.nn.Discriminators.confusion`. ``cells``: the cross entropy of each cell.
     batch_expert_dropout
-        Share of training steps in which cells are encoded without their batch.
+        Fraction of training steps in which cells are encoded without their batch.
     kl_warmup, adversarial_warmup
-        Shares of all steps over which the weights of both divergences, and of the discriminators and the contrast, rise from
-        zero: c is to hold what the cells are before it is made small and alike in all batches. 0 for a step up.
+        Fractions of all steps over which the weights of both divergences, and those of the discriminators and the
+        contrast, rise from zero: c should encode cell identity before it is regularised and aligned across batches. 0
+        for no warm-up.
     adversarial_start
-        Share of all steps after which the weights of the discriminators and the contrast begin to rise.
+        Fraction of all steps after which the warm-up of the discriminators and the contrast begins.
     counterparts
-        Whether a cell's batch is only to be guessed among the batches that hold cells like it, so that types which not all
-        batches have are left alone; see :mod:`midas.training.counterparts`. Found when the discriminators' weight begins to rise.
+        Whether a cell's batch is predicted only among the batches that contain similar cells, so that cell types
+        missing from some batches are not forced together; see :mod:`midas.training.counterparts`. Computed when the
+        warm-up of the discriminators begins.
     """
 
     batch_reconstruction: float = 1000.0
@@ -83,7 +85,7 @@ class ObjectiveConfig:
         )
 
     def for_cells(self, n_cells: int) -> ObjectiveConfig:
-        """Weights for so many training cells.
+        """Scale the weights to the number of training cells.
 
         Examples
         --------
@@ -95,7 +97,7 @@ class ObjectiveConfig:
 
     @property
     def warmup_end(self) -> float:
-        """Share of all steps from which on no weight changes any more.
+        """Fraction of all steps after which all weights are constant.
 
         Examples
         --------
@@ -105,7 +107,7 @@ class ObjectiveConfig:
         return max(self.kl_warmup, self.adversarial_start + self.adversarial_warmup)
 
     def warmup_factors(self, progress: float) -> tuple[float, float]:
-        """Factors from 0 to 1 of the weights of both divergences, and of the discriminators, at a share of all steps.
+        """Warm-up factors, from 0 to 1, of the divergences and of the discriminators after a fraction of all steps.
 
         Examples
         --------

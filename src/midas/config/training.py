@@ -17,7 +17,7 @@ Accelerator = Literal["auto", "cpu", "cuda", "mps"]
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How the model is fitted. None means: follow from the size of the data (what was chosen is logged).
+    """How the model is fitted. None: chosen from the size of the data, and logged.
 
     Attributes
     ----------
@@ -32,39 +32,41 @@ class TrainingConfig:
     discriminator_steps
         Steps of the discriminators for each step of the model.
     discriminator_momentum
-        How much of its former direction a step of theirs keeps (beta1 of AdamW). None, unlike the usual 0.9, as what they learn
-        changes under them.
+        Momentum of the discriminators (beta1 of AdamW). 0 rather than the usual 0.9, as their target changes during
+        training.
     schedule
-        ``warmup_stable_decay``: rise over the first `warmup` share of the steps, stay, fall to zero over the last `decay`
-        share; early stopping begins the fall early instead of cutting it off. ``constant``: stay.
+        ``warmup_stable_decay``: linear warm-up over the first `warmup` fraction of the steps, then constant, then
+        linear decay to zero over the last `decay` fraction; early stopping starts the decay early instead of skipping
+        it. ``constant``: no change.
     warmup, decay
-        Shares of all steps.
+        Fractions of all steps.
     init
-        ``means``: decoders expect the mean of every feature before the first step; see :mod:`midas.training.start`. ``random``:
-        whatever comes of random weights, as published.
+        ``means``: decoders are initialised to output the mean of every feature; see :mod:`midas.training.start`.
+        ``random``: random weights, as published.
     bridge
-        Whether modalities that no measured cells tie (a diagonal mosaic) are tied by cells that are matched by the genes which
-        their features stand for; see :mod:`midas.bridging`. Nothing changes for other mosaics.
+        Whether modalities without shared cells (a diagonal mosaic) are linked by cells matched through the genes of
+        their features; see :mod:`midas.bridging`. No effect on other mosaics.
     sampling
-        ``mixed``: a minibatch is drawn from all cells. ``by_batch``: from one batch at a time, in turn; smaller batches
-        are drawn again until each had as many steps as the largest.
+        ``mixed``: minibatches are drawn from all cells. ``by_batch``: from one batch at a time, in turn; smaller
+        batches are repeated until each has as many steps as the largest.
     max_cells_per_batch
-        Cap of an epoch's draws from a batch under ``by_batch``.
+        Maximum number of cells drawn from a batch per epoch under ``by_batch``.
     validation_fraction
-        Share of cells held out to watch the loss and to choose the best epoch (at most 2,000 cells). None: a tenth of 5,000 cells
-        and more; fewer are all needed, and with few the loss is best before the batches have mixed.
+        Fraction of cells held out for validation and for choosing the best epoch (at most 2,000 cells). None: 0.1 from
+        5,000 cells on, otherwise 0: small data need every cell for training, and there the validation loss is lowest
+        before the batches have mixed.
     patience
-        Epochs without a better validation loss before training winds down; None turns early stopping off.
+        Epochs without a better validation loss before early stopping; None turns it off.
     gradient_clip
-        Largest norm of the gradient; None for no clipping.
+        Maximum norm of the gradient; None for no clipping.
     precision
-        ``bf16`` runs matrix products in bfloat16, ``auto`` where the hardware multiplies it faster.
+        ``bf16`` runs matrix products in bfloat16, ``auto`` only where the hardware is faster with it.
     accelerator
-        ``auto`` (a GPU of NVIDIA or AMD if there is one), ``cpu``, ``cuda`` or ``mps``.
+        ``auto`` (an NVIDIA or AMD GPU if available), ``cpu``, ``cuda`` or ``mps``.
     cuda_graphs
-        Whether steps on a GPU are recorded and replayed, where one process trains; see :mod:`midas.training.recorded`.
+        Whether training steps of a single process on a GPU run as CUDA graphs; see :mod:`midas.training.recorded`.
     devices, num_nodes
-        Processes to train with on each machine, one for each device, and machines; they share the cells of each step.
+        Devices per machine, with one process each, and number of machines; the processes share the cells of each step.
     """
 
     epochs: int | None = None

@@ -1,4 +1,4 @@
-"""All choices of a run: the presets, to and from TOML."""
+"""The complete configuration of a run: presets, to and from TOML."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from midas.config.training import TrainingConfig
 
 @dataclass(frozen=True)
 class Config:
-    """All choices of a run.
+    """The complete configuration of a run.
 
-    ``Config()`` is what measures best (see the benchmarks); ``Config.paper()`` is the published set-up.
+    ``Config()`` performs best in the benchmarks; ``Config.paper()`` is the published set-up.
     """
 
     network: NetworkConfig = field(default_factory=NetworkConfig)
@@ -39,7 +39,7 @@ class Config:
         30.0
         """
         return cls(
-            # Everything that has a part in the result is named, so that no change of a default reaches this preset.
+            # Every value that affects the result is explicit, so that changed defaults do not affect this preset.
             network=NetworkConfig(
                 dim_c=32,
                 dim_u=2,
@@ -99,7 +99,7 @@ class Config:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Config:
-        """Build from nested tables as :meth:`to_dict` writes them; ``preset = "paper"`` changes what is left out.
+        """Build from nested tables as :meth:`to_dict` writes them; ``preset = "paper"`` changes the defaults.
 
         Examples
         --------

@@ -1,4 +1,4 @@
-"""Data that come to a model later, read as its own were."""
+"""Read new data for a model, with the options its own data were read with."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def read_again(
     options
         How its own data were read.
     batch_key, layer
-        As there, where left out.
+        Default: as its own data were read.
     measured
-        None for what was said there of the batches that come again.
+        None for what was given with its own data, for batches that occur again.
     seen_notes
-        Notes that the user has seen before.
+        Notes that were already logged.
     """
     as_own = isinstance(batch_key, EllipsisType)
     key = options.batch_key if isinstance(batch_key, EllipsisType) else batch_key
@@ -75,7 +75,7 @@ def read_again(
 
 
 def _said_of(batches: Collection[str], table: pd.DataFrame, renamed: Mapping[str, str]) -> pd.DataFrame:
-    """Rows of a table by the model's names that are of these batches of the data, under the data's names."""
+    """Rows of a table for these batches of the data; renames batches from the model's to the data's names."""
     rows = table.set_axis(table.index.astype(str))
     names = {name: renamed.get(name, name) for name in batches}
     known = [name for name, own in names.items() if own in rows.index]

@@ -13,7 +13,7 @@ from midas.natural import natural
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# A chromosome with fewer peaks than this does not feed a network of its own: unplaced scaffolds share one block.
+# Chromosomes with fewer peaks, such as unplaced scaffolds, share one block.
 MIN_BLOCK = 20
 _PEAK = re.compile(r"^(?P<chrom>[A-Za-z0-9_.\-]*?[A-Za-z0-9])[:_-](?P<start>\d+)[-_](?P<end>\d+)$")
 _CHROMOSOME_COLUMNS = ("chrom", "chromosome", "chr", "seqnames")
@@ -24,8 +24,8 @@ def read_peaks(names: pd.Index) -> pd.DataFrame | None:
 
     Returns
     -------
-    Columns `chrom`, `start`, `end`, one row per name; ``""``, -1 and -1 for one that is not of that form. None unless more than
-    half are: else these are no peaks.
+    Columns `chrom`, `start`, `end`, one row per name; ``""``, -1 and -1 for names of another form. None unless more
+    than half of the names are peaks.
     """
     parts = names.to_series().astype(str).str.extract(_PEAK, expand=True)
     odd = parts.isna().any(axis=1).to_numpy()
@@ -42,7 +42,7 @@ def read_peaks(names: pd.Index) -> pd.DataFrame | None:
 
 
 def peak_keys(names: pd.Index) -> pd.Index:
-    """Write peaks of any notation as ``chrom:start-end``, so that they match by place; other names stay as they are."""
+    """Normalise peak names to ``chrom:start-end``, so that they match by position; other names are unchanged."""
     parts = read_peaks(names)
     if parts is None:
         return names
@@ -51,7 +51,7 @@ def peak_keys(names: pd.Index) -> pd.Index:
 
 
 def chromosomes(names: pd.Index, var: pd.DataFrame) -> NDArray[np.object_] | None:
-    """Find each feature's chromosome from a column of `var` or else from its name; None when neither tells."""
+    """Get each feature's chromosome from a column of `var`, or else from its name; None if neither has it."""
     for column in _CHROMOSOME_COLUMNS:
         if column in var.columns:
             return np.asarray(var[column].astype(str).to_numpy(), dtype=object)

@@ -1,4 +1,4 @@
-"""The cells of a mosaic: numbered in the order of the input, each with its batch and what the input says of it."""
+"""The cells of a mosaic in input order, with batch and obs columns."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Cells:
-    """All cells, and where those of each part are among them.
+    """All cells, and the positions of each part's cells among them.
 
     Attributes
     ----------
@@ -45,20 +45,20 @@ class Cells:
 
 
 def order_of(parts: list[Part]) -> pd.Series:
-    """Batch of each cell by its name, in the order in which the parts have them first."""
+    """Batch of each cell by name, in order of first occurrence in the parts."""
     table = pd.concat([pd.Series(part.batch.to_numpy(), part.adata.obs_names.astype(str)) for part in parts])
     return table[~pd.MultiIndex.from_arrays([table.index, table]).duplicated()]
 
 
 def number_cells(parts: list[Part], order: pd.Series | None, notes: list[str], *, apart: bool) -> Cells:
-    """Match the parts' cells by name, and number them in the order of the input.
+    """Match the parts' cells by name, in input order.
 
-    `apart` says that the parts are objects of their own.
+    `apart`: whether the parts are separate objects.
 
     Raises
     ------
     ValueError
-        When there are no cells, or the input says of one cell that it is of two batches.
+        When there are no cells, or a cell is assigned to two batches.
     """
     keys = _cell_keys(parts)
     plain = all(k.equals(pd.Index(p.adata.obs_names.astype(str))) for k, p in zip(keys, parts, strict=True))
@@ -70,21 +70,21 @@ def number_cells(parts: list[Part], order: pd.Series | None, notes: list[str], *
     union = keys[0].append(keys[1:]).unique()
     if not len(union):
         raise ValueError("Expected cells, found none.")
-    index, told = union, None
+    index, given = union, None
     if order is not None:
         wanted = order.index.astype(str)
         wanted = wanted if plain else pd.Index(order.astype(str).to_numpy() + "\x1f" + wanted.to_numpy())
         if wanted.is_unique and union.isin(wanted).all():
-            index, told = wanted, order.to_numpy(dtype=object)
+            index, given = wanted, order.to_numpy(dtype=object)
     positions = tuple(index.get_indexer(k).astype(np.int64) for k in keys)
     batch_of = np.full(len(index), "", dtype=object)
     for part, at in zip(parts, positions, strict=True):
         batch_of[at] = part.batch.to_numpy()
-    # In no modality: of the batch that the input names, if that has other cells.
+    # Cells without a modality get the batch given in the input, if it has other cells.
     lonely = np.flatnonzero(batch_of == "")
     if len(lonely):
         known = dict.fromkeys(batch_of[batch_of != ""])
-        said = lonely if told is None else told[lonely]
+        said = lonely if given is None else given[lonely]
         batch_of[lonely] = [name if name in known else next(iter(known)) for name in said]
     names = index if plain else pd.Index([key.split("\x1f")[1] for key in index])
     batches, batch = np.unique(batch_of.astype(str), return_inverse=True)
@@ -92,12 +92,12 @@ def number_cells(parts: list[Part], order: pd.Series | None, notes: list[str], *
 
 
 def _cell_keys(parts: list[Part]) -> list[pd.Index]:
-    """Give each part's cells an identity: their name, or batch and name where one barcode occurs in several batches.
+    """Unique key of each part's cells: name, or batch and name if a barcode occurs in several batches.
 
     Raises
     ------
     ValueError
-        When names repeat within a batch and several modalities would have to be matched by them.
+        When names are not unique within a batch, so that several modalities cannot be matched.
     """
     by_modality: dict[str, list[Part]] = {}
     for part in parts:
@@ -116,7 +116,7 @@ def _cell_keys(parts: list[Part]) -> list[pd.Index]:
     per = by_name(qualified)
     if all(k.is_unique for k in per.values()) and not _batches_differ(qualified, parts):
         return qualified
-    if len(by_modality) == 1:  # nothing has to be matched: the n-th cell of a name is told by its number
+    if len(by_modality) == 1:  # no matching needed: duplicates are numbered
         repeats = joined(qualified).to_series()
         number = repeats.groupby(repeats.to_numpy()).cumcount().to_numpy()
         unique = repeats.to_numpy() + np.where(number > 0, "\x1f" + number.astype(str), "")
@@ -132,13 +132,13 @@ def _cell_keys(parts: list[Part]) -> list[pd.Index]:
 
 
 def _batches_differ(keys: list[pd.Index], parts: list[Part]) -> bool:
-    """Whether one key stands in two batches: a barcode that two cells happen to share."""
+    """Whether a key occurs in two batches: a barcode shared by two cells."""
     pairs = pd.DataFrame({"key": np.concatenate(keys), "batch": np.concatenate([p.batch.to_numpy() for p in parts])})
     return bool(pairs.drop_duplicates()["key"].duplicated().any())
 
 
 def _torn_cells(parts: list[Part]) -> pd.Index:
-    """Names that each modality has once, but which modalities put in different batches."""
+    """Names that are unique within each modality, but have different batches in different modalities."""
     table = pd.DataFrame(
         {
             "modality": np.repeat([p.name for p in parts], [len(p.batch) for p in parts]),
@@ -154,10 +154,10 @@ def _torn_cells(parts: list[Part]) -> pd.Index:
 
 
 def _check_torn(torn: pd.Index, *, refused: bool, notes: list[str]) -> None:
-    """Refuse, or at least tell of, names that are of one batch in one modality and of another in the next.
+    """Raise an error, or add a note, for names with different batches in different modalities.
 
-    One object tells its cells by their names. Barcodes of two batches may well be the same, but not most of them, unless each
-    batch was given by itself.
+    Within one object, a name identifies a cell. Two batches may share some barcodes, but not most of them, unless each
+    batch was given separately.
     """
     if not len(torn):
         return
@@ -174,7 +174,7 @@ def _check_torn(torn: pd.Index, *, refused: bool, notes: list[str]) -> None:
 
 
 def obs_of(data: MosaicData, parts: Sequence[Part], cells: Cells) -> pd.DataFrame:
-    """What the input says of the cells, `(n_cells, ...)`: its own obs first, then columns that only the modalities have."""
+    """Obs columns of the cells, `(n_cells, ...)`: global ones first, then those of the modalities."""
     names = cells.names
     tables = [Table(part.name, part.adata.obs, at) for part, at in zip(parts, cells.positions, strict=True)]
     if isinstance(data, MuData) and data.n_obs == len(names) and (data.obs_names.astype(str) == names).all():
@@ -190,7 +190,7 @@ def obs_of(data: MosaicData, parts: Sequence[Part], cells: Cells) -> pd.DataFram
 
 
 def _copies(data: MuData) -> list[str]:
-    """Columns ``<modality>:<column>`` of the obs of all cells that say what the modality's own obs says."""
+    """Columns ``<modality>:<column>`` of the global obs that duplicate the modality's own obs."""
     found = []
     for name, adata in data.mod.items():
         own = adata.obs.set_axis(adata.obs_names.astype(str))

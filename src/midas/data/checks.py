@@ -1,4 +1,4 @@
-"""Are these raw counts? Every value is looked at once, block by block, before anything is trained or written."""
+"""Check that all values are raw counts, block by block, before anything is trained or written."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from midas.data.sources import Source
     from midas.likelihoods import Support
 
-# Rows that are looked at together: at most so many, and no more than have so many stored numbers (some 80 bytes each meanwhile).
+# Maximum number of rows and of stored values (about 80 bytes each in temporary arrays) per block.
 _ROWS, _ENTRIES = 8192, 500_000
 _LARGEST = np.finfo(np.float32).max  # as networks compute in float32
 
@@ -28,7 +28,7 @@ class CountsError(ValueError):
 
 @dataclass(frozen=True)
 class Scan:
-    """What one pass over a source found.
+    """Result of one pass over a source.
 
     Attributes
     ----------
@@ -50,9 +50,9 @@ def scan(source: Source, support: Support, part: Part, group: NDArray[np.int64],
     source
         The counts.
     support
-        ``counts`` refuses negative and broken numbers, ``real`` only what is not finite.
+        ``counts`` rejects negative and fractional values, ``real`` only non-finite ones.
     part
-        The named AnnData that the source is of, for messages.
+        The part that the source belongs to, for messages.
     group
         Each row's batch.
     n_groups
@@ -113,6 +113,6 @@ def _check_values(block: sp.csr_matrix, support: Support, part: Part, start: int
 
 
 def _written(value: Any) -> str:  # noqa: ANN401 - a number of numpy
-    """A number in few digits, unless these make it another one."""
+    """Format a number with few digits, if that does not change its value."""
     short = f"{value:.6g}"
     return short if value.dtype.type(short) == value or not np.isfinite(value) else str(value)

@@ -1,4 +1,4 @@
-"""Mosaics made of other mosaics: for another model, one after another, or as if measured like another."""
+"""Transform mosaics: change the schema, concatenate, subset, or hide measurements."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from midas.data.schema import MosaicSchema
 
 
 def recast(mosaic: Mosaic, schema: MosaicSchema) -> Mosaic:
-    """Give a mosaic another schema: features and batches are matched by name, modalities that it lacks have no cells."""
+    """Convert a mosaic to another schema, matching features and batches by name; missing modalities have no cells."""
     return replace(
         mosaic,
         schema=schema,
@@ -30,7 +30,7 @@ def recast(mosaic: Mosaic, schema: MosaicSchema) -> Mosaic:
 
 
 def aligned(mosaic: Mosaic, schema: MosaicSchema) -> Mosaic:
-    """Give a mosaic that was read for a model the schema that this model has now.
+    """Convert a mosaic that was read for a model to the model's current schema.
 
     Raises
     ------
@@ -78,13 +78,13 @@ def _recast_rows(mosaic: Mosaic, name: str, schema: MosaicSchema) -> ModalityRow
 
 
 def renamed(mosaic: Mosaic, names: Mapping[str, str]) -> Mosaic:
-    """Call batches by other names, by which the schema knows them."""
+    """Rename batches to the names in the schema."""
     batches = tuple(names.get(name, name) for name in mosaic.batches)
     return replace(mosaic, batches=batches, known_batch=mosaic.schema.batch_codes(batches))
 
 
 def joined(first: Mosaic, second: Mosaic) -> Mosaic:
-    """Put the cells of `second` behind those of `first`; both of one schema. Batches stay apart, whatever their names."""
+    """Append the cells of `second` to `first`, with the same schema. Batches of the same name are kept separate."""
     if first.schema is not second.schema:
         raise ValueError("Expected two mosaics of one schema, found two schemas. Call recast() first.")
     rows = {}
@@ -126,9 +126,9 @@ def take_cells(mosaic: Mosaic, cells: NDArray[np.int64]) -> Mosaic:
 
 
 def measured_like(mosaic: Mosaic, model: Mosaic, like: NDArray[np.int64]) -> Mosaic:
-    """Hide from each cell what the cell `like`, `(n_cells,)`, of the mosaic `model` does not have: modalities, features.
+    """Hide modalities and features of each cell that the cell `like`, `(n_cells,)`, of the mosaic `model` does not have.
 
-    A cell that would keep nothing has no modality in the result.
+    A cell with no features left has no modality in the result.
     """
     pair = mosaic.batch * len(model.batches) + model.batch[like]
     pairs, batch = np.unique(pair, return_inverse=True)
@@ -150,5 +150,5 @@ def measured_like(mosaic: Mosaic, model: Mosaic, like: NDArray[np.int64]) -> Mos
 
 
 def without_batch(mosaic: Mosaic) -> Mosaic:
-    """The same cells as if their batches were unknown."""
+    """Copy with all batches unknown to the model."""
     return replace(mosaic, known_batch=np.full(len(mosaic.batches), -1, dtype=np.int64))

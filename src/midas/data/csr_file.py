@@ -1,4 +1,4 @@
-"""Counts written to a file row by row, as CSR in anndata's own encoding, so that no matrix has to fit in memory."""
+"""Stream counts to a file as CSR in anndata's encoding, so that the matrix need not fit in memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import scipy.sparse as sp
     from numpy.typing import DTypeLike
 
-# Entries of a chunk on disk: some tens of cells, so that reading 64 neighbours takes few chunks and little that is not wanted.
+# Entries per chunk on disk: some tens of cells, so that 64 consecutive cells span few chunks with little overhead.
 _CHUNK = 32_768
 ROWS_AT_ONCE = 4096
 
@@ -23,13 +23,13 @@ def write_csr(parent: h5py.Group, blocks: Iterable[sp.csr_matrix], shape: tuple[
     Parameters
     ----------
     parent
-        Of a modality, or of a file of one.
+        Group of a modality, or the root of an AnnData file.
     blocks
         Rows, in order.
     shape
-        Of them all.
+        Shape of the whole matrix.
     kind
-        Type that the values are written in.
+        Dtype of the written values.
     """
     group = parent.create_group("X")
     group.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": np.array(shape)})

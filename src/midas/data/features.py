@@ -1,4 +1,4 @@
-"""The features of a mosaic: the data's own, or a model's as far as they are found."""
+"""The features of a mosaic: those of the data, or those of a model that the data contain."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from midas.text import describe_names
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# A query that shares a smaller share of its features than this, but many more without regard to case, is misspelt.
+# If a smaller fraction of a query's features match, but many more when ignoring case, the names are misspelt.
 _FEW = 0.05
 _RENAMES = "midas.pp.prepare(data, schema=model.schema) does so."
 
 
 def own_features(opened: list[Opened], modalities: Mapping[str, Modality] | None) -> dict[str, ModalitySchema]:
-    """Join the features of all parts of each modality, in the order that a new model gets them."""
+    """Union of the features of all parts of each modality, in the order of a new model."""
     own = {}
     for name in sorted({each.part.name for each in opened}):
         modality = (modalities or {}).get(name) or preset(name)
@@ -48,7 +48,7 @@ def own_features(opened: list[Opened], modalities: Mapping[str, Modality] | None
 
 
 def check_overlap(known: Mapping[str, ModalitySchema], opened: list[Opened], notes: list[str], *, adding: bool) -> None:
-    """With a model: say how many features matched, and refuse when next to none did."""
+    """Note how many features match a model's, and raise an error if almost none do."""
     for each in opened:
         part, features = each.part, each.features
         if part.name not in known:
@@ -74,13 +74,13 @@ def check_overlap(known: Mapping[str, ModalitySchema], opened: list[Opened], not
 
 
 def letters_of(names: pd.Index) -> pd.Index:
-    """Names without case, and with one sign between their parts (R makes ``HLA.DRA`` of ``HLA-DRA``): what names of one share."""
+    """Normalise case and separators of names, for matching spellings (R turns ``HLA-DRA`` into ``HLA.DRA``)."""
     plain: pd.Index = names.str.lower().str.replace(r"[._ ]", "-", regex=True)
     return plain
 
 
 def _case_hint(found: int, same_letters: int) -> str:
-    """A sentence on names that differ in case alone, if there are many."""
+    """Hint on names that differ only in case, if there are many."""
     if same_letters - found <= _FEW * same_letters:
         return ""
     return f" {same_letters:,} match when case and punctuation are ignored: another species, or another spelling?"
@@ -89,13 +89,13 @@ def _case_hint(found: int, same_letters: int) -> str:
 def as_in_input(
     schema: ModalitySchema, parts: Sequence[Part], columns: Sequence[NDArray[np.int64]]
 ) -> tuple[pd.Index, NDArray[np.int64]]:
-    """Order and spelling of the features as the user knows them; what the input lacks comes last."""
+    """Order and spelling of the features in the input; features missing there come last."""
     spelled = [part.adata.var_names.astype(str).to_numpy() for part in parts]
     names = np.concatenate([*spelled, schema.features.to_numpy().astype(str)]).astype(object)
     column = np.concatenate([*columns, np.arange(schema.n_features)])
     names, column = names[column >= 0], column[column >= 0]
     first = np.sort(np.unique(column, return_index=True)[1])
-    # A name that occurs twice in the input is told apart as the schema does it.
+    # Duplicate names in the input get the unique names of the schema.
     repeated = pd.Index(names[first]).duplicated(keep="first")
     return pd.Index(np.where(repeated, schema.features[column[first]], names[first])), column[first]
 

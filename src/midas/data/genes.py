@@ -1,4 +1,4 @@
-"""Which genes the features of a modality stand for, as far as the data say."""
+"""Genes of the features of a modality, where given in the data."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from midas.data.opened import Opened
     from midas.data.schema import ModalitySchema
 
-# Of var, the first that is there: all genes of a feature (separated by ;), its main gene, and where readers put symbols.
+# Columns of var, in order of preference: all genes of a feature (separated by ;), its main gene, symbols from readers.
 _COLUMNS: Final = ("genes", "gene", "gene_symbols", "gene_symbol", "gene_name", "feature_name")
 
 Genes = tuple[tuple[str, ...], ...]
 
 
 def genes_said(schema: ModalitySchema, opened: Sequence[Opened]) -> Genes:
-    """Symbols for each feature of the schema, in capitals, from the columns of var; none where the data say nothing."""
+    """Gene symbols of each feature of the schema, in upper case, from columns of var; empty where not given."""
     found: dict[str, tuple[str, ...]] = {}
     for each in opened:
         var = each.part.adata.var

@@ -1,4 +1,4 @@
-"""Modalities in one MuData: cells in a given order, columns of obs where they are, and no warning of names that are the same."""
+"""Join modalities in a MuData with a given order of cells, without pulling obs columns or warning of duplicate names."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def joining() -> Iterator[None]:
-    """Let mudata read or put together modalities.
+    """Context for reading or creating a MuData.
 
-    Pulling columns of obs may reorder the cells. A gene and its protein, a modality and what was imputed of it have features of
-    the same names, which are no concern here: features are looked up per modality.
+    Pulling columns of obs may reorder the cells. Duplicate feature names between modalities, as of a gene and its
+    protein, or of a modality and its imputation, are fine: features are looked up per modality.
     """
     with set_options(pull_on_update=False), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*names are not unique", category=UserWarning)
@@ -27,7 +27,7 @@ def joining() -> Iterator[None]:
 
 
 def joint(parts: Mapping[str, AnnData], cells: pd.Index | None = None) -> MuData:
-    """Join modalities under `cells`, in that order, without columns of obs; None for the order that the modalities have."""
+    """Join modalities, without obs columns, with the cells in the order `cells`; None for the modalities' own order."""
     with joining():
         # An index without columns fixes the order of the cells and leaves dtypes alone.
         return MuData(dict(parts)) if cells is None else MuData(dict(parts), obs=pd.DataFrame(index=cells))

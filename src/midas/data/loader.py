@@ -1,4 +1,4 @@
-"""Which cells meet in a minibatch, and a thread that collects the next one while the present one is trained on."""
+"""Sampling of minibatches, and a background thread that prefetches them."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from midas.data.mosaic import Mosaic
 
 _DONE = object()
-# Cells left on disk: this many neighbours are read together, and so many stored counts (8 bytes each) are held at a time; two
-# such buffers more are being read or wait.
+# For data on disk: number of consecutive cells read together, and number of stored counts (8 bytes each) per buffer;
+# two further buffers are being read or queued.
 _CHUNK = 64
 _ENTRIES_AT_ONCE = 8_000_000
 
@@ -57,17 +57,17 @@ def epoch_indices(
     batch
         Batch of each of them, `(n,)`.
     mosaic
-        What they have, and where they are stored; only a `free` order can do without.
+        Modalities and storage order of the cells; not needed for the `free` order.
     part
-        Number of this process, and how many share the cells: each gets its own of every minibatch, and as many as the others.
+        Rank of this process and number of processes: each gets an equal share of every minibatch.
     order
-        Of minibatches that are drawn from all cells. ``alike``: with equally many cells of each combination of modalities, up to
-        one. ``stored``: neighbours are read together.
+        Order of ``mixed`` sampling. ``alike``: numbers of cells with each combination of modalities differ by at most
+        one between minibatches. ``stored``: consecutive cells are read together.
 
     Raises
     ------
     ValueError
-        When an order other than `free` is asked for without a mosaic.
+        When an order other than `free` is requested without a mosaic.
     """
     if order != "free" and mosaic is None:
         msg = f"Expected a mosaic with order={order!r}, found none. Give it, or draw in a free order."
@@ -81,7 +81,7 @@ def epoch_indices(
             mine = _stored_order(cells, mosaic, rng, size)[rank]
         else:
             mine = rng.permutation(cells)[rank::size]
-        drawn = np.array_split(mine, n_steps)  # even sizes: no last minibatch of a few cells
+        drawn = np.array_split(mine, n_steps)  # even sizes, without a small last minibatch
         return [index if len(index) else cells[:1] for index in drawn]  # more processes than cells of a step
     members = [cells[batch == b] for b in np.unique(batch)]
     longest = min(max(map(len, members)), training.max_cells_per_batch)
@@ -94,7 +94,7 @@ def epoch_indices(
 
 
 def _alike(cells: NDArray[np.int64], mosaic: Mosaic, n_steps: int, rng: np.random.Generator) -> list[NDArray[np.int64]]:
-    """Deal all cells out in turn, one combination of modalities after the other; few different minibatches come of it."""
+    """Distribute cells round-robin, sorted by combination of modalities, so that minibatches have few different shapes."""
     kind, _ = pd.factorize(mosaic.combinations().to_numpy()[cells])
     mixed = rng.permutation(len(cells))
     order = cells[mixed[np.argsort(kind[mixed], kind="stable")]]
@@ -102,24 +102,25 @@ def _alike(cells: NDArray[np.int64], mosaic: Mosaic, n_steps: int, rng: np.rando
 
 
 def scattered(mosaic: Mosaic, n_cells: int) -> bool:
-    """Whether so many cells are to be drawn in the order in which they are stored, as reading any would take too long."""
+    """Whether to draw this many cells in storage order, as random access would be too slow."""
     return mosaic.on_disk and n_cells > cells_at_once(mosaic)
 
 
 def cells_at_once(mosaic: Mosaic) -> int:
-    """How many cells left on disk are held in memory, from which minibatches are drawn."""
+    """Number of cells per in-memory buffer for data on disk."""
     return max(_CHUNK, int(_ENTRIES_AT_ONCE / max(1.0, mosaic.entries_per_cell)))
 
 
 def _stored_order(
     cells: NDArray[np.int64], mosaic: Mosaic, rng: np.random.Generator, size: int
 ) -> list[NDArray[np.int64]]:
-    """Shuffle without reading single cells: chunks of neighbours in any order, then the cells of some chunks together.
+    """Shuffle without random access: shuffle chunks of consecutive cells, then the cells within groups of chunks.
 
-    Chunks are dealt to `size` processes. All draw for all, so that they stay at the same random numbers.
+    Chunks are distributed over `size` processes. Each computes the order of all, so that their random states stay
+    equal.
     """
     stored = cells[np.argsort(mosaic.place[cells], kind="stable")]
-    start = int(rng.integers(_CHUNK))  # chunks begin elsewhere in each epoch, so neighbours do not always meet
+    start = int(rng.integers(_CHUNK))  # random offset per epoch, so that chunks differ
     chunks = [part for part in np.split(stored, np.arange(start, len(stored), _CHUNK)) if len(part)]
     mixed = [chunks[i] for i in rng.permutation(len(chunks))]
     together = max(1, cells_at_once(mosaic) // _CHUNK)
@@ -134,10 +135,9 @@ def _stored_order(
 def collect(
     mosaic: Mosaic, indices: list[NDArray[np.int64]], *, only: frozenset[str] | None = None, ahead: int = 2
 ) -> Generator[Minibatch]:
-    """Collect minibatches in order, up to `ahead` of them before they are asked for.
+    """Collect minibatches in order, prefetching up to `ahead` of them.
 
-    Cells left on disk are read many at a time, in the order in which they are stored. An error while reading comes out of the
-    iterator, not out of the thread.
+    Data on disk are read in large buffers, in storage order. Errors while reading are raised by the iterator.
     """
     if not mosaic.on_disk:
         return in_thread((gather(mosaic, index, only) for index in indices), ahead)
@@ -146,7 +146,7 @@ def collect(
 
 
 def _groups(indices: list[NDArray[np.int64]], most: int) -> Iterator[list[NDArray[np.int64]]]:
-    """Consecutive minibatches that together have at most so many cells, but at least one minibatch."""
+    """Group consecutive minibatches with at most `most` cells in total, but at least one minibatch."""
     group: list[NDArray[np.int64]] = []
     for index in indices:
         if group and sum(map(len, group)) + len(index) > most:
@@ -176,7 +176,7 @@ def _drawn(
 
 
 def in_thread(items: Iterator[Item], ahead: int) -> Generator[Item]:
-    """Run an iterator in a thread, up to `ahead` items before they are asked for; its errors come out here."""
+    """Run an iterator in a background thread, prefetching up to `ahead` items; its errors are re-raised here."""
     ready: queue.Queue[object] = queue.Queue(maxsize=ahead)
     stop = threading.Event()
 
@@ -216,6 +216,6 @@ def in_thread(items: Iterator[Item], ahead: int) -> Generator[Item]:
 
 @dataclass(frozen=True)
 class _Broken:
-    """An error on its way out of a thread."""
+    """An error to be re-raised outside of the thread."""
 
     error: BaseException

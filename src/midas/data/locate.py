@@ -1,4 +1,4 @@
-"""Where the counts of one modality are: for each cell its source and its row there, for each batch what it measured."""
+"""Locate the counts of one modality: source and row of each cell, and the features measured by each batch."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def locate(
     schema: ModalitySchema, opened: list[Opened], cells: Cells, given: pd.DataFrame | None, notes: list[str]
 ) -> ModalityRows:
-    """Check every count of a modality's parts, and find each cell's row.
+    """Check all counts of a modality's parts, and find each cell's row.
 
     Parameters
     ----------
@@ -35,14 +35,14 @@ def locate(
     cells
         All cells of the mosaic.
     given
-        What the user says that batches measured; see :func:`midas.read_mosaic`.
+        Measured features given by the user; see :func:`midas.read_mosaic`.
     notes
-        What the user should know is added here.
+        Messages for the user are appended here.
 
     Raises
     ------
     CountsError
-        When values are no counts, or none is above zero.
+        When values are not counts, or all are zero.
     """
     support = LIKELIHOODS[schema.modality.likelihood].support
     columns = [schema.features.get_indexer(each.features).astype(np.int64) for each in opened]
@@ -75,7 +75,7 @@ def locate(
 
 
 def _padded(opened: list[Opened], scans: list[Scan], cells: Cells) -> NDArray[np.bool_]:
-    """Batches that have cells of the modality, but none with a count, where others do: zeros that stand for 'not measured'."""
+    """Batches with only all-zero cells in the modality while others have counts: zeros that mean 'not measured'."""
     having, empty = np.zeros((2, len(cells.batches)), dtype=np.int64)
     for each, found in zip(opened, scans, strict=True):
         batch = cells.batch[each.positions]
@@ -88,7 +88,7 @@ def _padded(opened: list[Opened], scans: list[Scan], cells: Cells) -> NDArray[np
 def _note_zeros(
     opened: Opened, found: Scan, padded: NDArray[np.bool_], cells: Cells, notes: list[str], *, hidden: bool
 ) -> None:
-    """Say which batches (`padded`) and cells have no counts; `hidden` when such batches are taken as not measured."""
+    """Note batches (`padded`) and cells without counts; `hidden`: whether such batches are treated as not measured."""
     label, here = opened.part.label, np.zeros(len(padded), dtype=bool)
     here[cells.batch[opened.positions]] = True
     if hidden and (padded & here).any():

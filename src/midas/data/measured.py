@@ -1,4 +1,4 @@
-"""Which features did each batch measure? A zero that was measured and a value that was not are never confused."""
+"""Masks of the features measured by each batch, which distinguish measured zeros from missing values."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
     from midas.data.parts import Part
     from midas.data.schema import ModalitySchema
 
-# With fewer cells than this, a protein may be zero in all of them by chance.
+# With fewer cells, a protein may be zero in all of them by chance.
 _MIN_CELLS_TO_TELL = 100
 _FLAGS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 
 
 def flags_in(column: pd.Series, label: str) -> NDArray[np.bool_]:
-    """Read yes and no, `(n,)`: booleans, 0 and 1, or the words that files may turn them into.
+    """Parse a boolean column, `(n,)`: booleans, 0 and 1, or their text representations in files.
 
     Raises
     ------
     ValueError
-        When anything else is there, missing values included: whether that was measured must not be guessed.
+        For any other value, including missing ones, as these must not be guessed.
     """
     if column.dtype == bool:
         return column.to_numpy()
     found = column.astype(object).map(lambda value: _FLAGS.get(str(value).strip().lower()))
     if found.isna().any():
-        strange = column[found.isna().to_numpy()].iloc[0]
-        msg = f"{label}: expected True or False everywhere, found {strange!r} at {column.index[found.isna()][0]!r}. Fill it in."
+        invalid = column[found.isna().to_numpy()].iloc[0]
+        msg = f"{label}: expected True or False everywhere, found {invalid!r} at {column.index[found.isna()][0]!r}. Fill it in."
         raise ValueError(msg)
     return found.to_numpy(dtype=bool)
 
@@ -54,10 +54,11 @@ def measured_features(  # noqa: PLR0913 - all that a mask can come from
     given: pd.DataFrame | None,
     notes: list[str],
 ) -> NDArray[np.bool_]:
-    """Find the mask of one modality.
+    """Compute the mask of one modality.
 
-    A batch measured the features of the objects that its cells are in, less those that ``var["measured_<batch>"]`` or `given`
-    says it did not, less those that are zero in all its cells where zeros tell (``Modality.zero_means_unmeasured``).
+    A batch measured the features of the objects that contain its cells, except those marked as not measured by
+    ``var["measured_<batch>"]`` or `given`, and those that are zero in all its cells if
+    ``Modality.zero_means_unmeasured``.
 
     Returns
     -------
@@ -87,7 +88,7 @@ def measured_features(  # noqa: PLR0913 - all that a mask can come from
             notes.append(
                 f"Batch {batches[b]!r}: {features} {verb} zero in all cells, but not in other batches; taken as not measured."
             )
-    if given is not None:  # last: what the user says goes
+    if given is not None:  # last, so that the user's table has precedence
         _apply_given(measured, given, schema, batches)
     return measured
 

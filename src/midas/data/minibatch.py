@@ -1,4 +1,4 @@
-"""A minibatch: some cells' counts, sparse until the device needs them dense."""
+"""Minibatches: counts of some cells, kept sparse until a network needs them dense."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Counts:
-    """Counts of one modality for those cells of a minibatch that have it.
+    """Counts of one modality for the cells of a minibatch that have it.
 
     Attributes
     ----------
     cells
-        Their positions in the minibatch, `(n,)`, rising.
+        Their positions in the minibatch, `(n,)`, in ascending order.
     flat
         Positions of the non-zero counts in the flattened `(n, n_features)` array, `(nnz,)`.
     values
@@ -58,7 +58,7 @@ class Counts:
         return put(out, self.flat, values).view(len(self.cells), self.n_features)
 
     def to(self, device: torch.device) -> Counts:
-        """Copy to a device; only the non-zero counts travel."""
+        """Copy to a device; only non-zero counts are transferred."""
         return replace(
             self,
             cells=_copied(self.cells, device),
@@ -77,11 +77,12 @@ class Minibatch:
     index
         The cells' positions in the mosaic, `(n,)`.
     batch
-        The model's index of each cell's batch, `(n,)`; -1 for a batch that the model does not know.
+        Index of each cell's batch in the model, `(n,)`; -1 for batches unknown to the model.
     known
-        Positions of the cells whose batch the model knows; None where that is all of them. A GPU would have to be asked.
+        Positions of the cells with a known batch; None if all are known. Stored, as computing it on a GPU would
+        synchronise.
     counts
-        By modality; modalities that none of the cells have are left out.
+        By modality; modalities without any of the cells are omitted.
     """
 
     index: NDArray[np.int64]
@@ -95,7 +96,7 @@ class Minibatch:
         return len(self.index)
 
     def of_batches(self, batch: Tensor) -> Minibatch:
-        """Say that the cells are of these batches, `(n,)`, -1 for one that the model does not know."""
+        """Replace the batches of the cells, `(n,)`; -1 for batches unknown to the model."""
         known = torch.nonzero(batch >= 0).squeeze(1)
         return replace(self, batch=batch, known=None if len(known) == len(batch) else known)
 
@@ -110,7 +111,7 @@ class Minibatch:
 
 
 def _copied(tensor: Tensor, device: torch.device) -> Tensor:
-    """Copy to a device without waiting for it; Apple's GPUs may read memory that has been given back by then."""
+    """Copy to a device, non-blocking on CUDA only: MPS may read memory that has already been freed."""
     return tensor.to(device, non_blocking=device.type == "cuda")
 
 
@@ -160,7 +161,7 @@ def _counts(
     mask = None
     if not rows.measured[np.unique(batch[at])].all():
         measured = rows.measured[batch[at]]
-        # A count at a feature that the batch is said not to have measured must not reach the input or the loss.
+        # Counts at features declared as not measured in the batch must not reach the input or the loss.
         seen = measured.reshape(-1)[flat]
         flat, value = flat[seen], value[seen]
         mask = torch.from_numpy(measured.astype(np.float32))

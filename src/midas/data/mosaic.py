@@ -1,4 +1,4 @@
-"""A mosaic that was read: which cell is which row of which source, per modality, and which features each batch measured."""
+"""Mosaic data: per modality, the source and row of each cell, and the features measured by each batch."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ModalityRows:
-    """Where a modality's counts are.
+    """Location of a modality's counts.
 
     Attributes
     ----------
     sources
-        One per object that the counts came in.
+        One per input object.
     columns
-        For each source, the schema's column of each of its columns, -1 for features that the schema lacks.
+        For each source, the schema column of each of its columns; -1 for features not in the schema.
     source_of, row
-        For each cell, `(n_cells,)`, its source and its row there; -1 where the cell was not measured.
+        For each cell, `(n_cells,)`, its source and its row there; -1 if the cell was not measured.
     measured
         `(n_batches, n_features)`, whether the batch measured the feature.
     input_names
-        Features of the schema as the input spells and orders them, then those that it lacks.
+        Features of the schema in the spelling and order of the input, followed by those missing from the input.
     input_columns
         The schema's column of each.
     padded
-        For each cell, `(n_cells,)`, its row of zeros that was taken as not measured, -1 where there is none; None when the input
-        has no such rows, or these are parts of another mosaic.
+        For each cell, `(n_cells,)`, its all-zero row that was treated as not measured; -1 if none. None if the input
+        has no such rows, or for a subset of another mosaic.
     """
 
     sources: tuple[Source, ...]
@@ -55,7 +55,7 @@ class ModalityRows:
 
     @cached_property
     def as_stored(self) -> tuple[bool, ...]:
-        """Of each source, whether its columns are those of the schema, in its order."""
+        """For each source, whether its columns equal the schema's, in the same order."""
         width = self.measured.shape[1]
         return tuple(len(c) == width and bool((c == np.arange(width)).all()) for c in self.columns)
 
@@ -83,25 +83,25 @@ class Mosaic:
     Attributes
     ----------
     schema
-        Of the model that the data are for; of the data themselves when they are to be trained on.
+        Schema of the model that the data were read for, or of the data themselves for training.
     names
-        Of the cells, in the order of the input; see :attr:`cells`.
+        Names of the cells in input order; see :attr:`cells`.
     batches
         The data's own batches, sorted.
     batch
         Each cell's index into `batches`.
     known_batch
-        For each of `batches`, its index in `schema.batches`, -1 for one that the model has not seen.
+        For each of `batches`, its index in `schema.batches`; -1 for batches unknown to the model.
     modalities
         By name, in the order of the schema. A modality of the schema that the data lack has no cells.
     notes
-        What the user should know, one sentence each.
+        Messages for the user, one sentence each.
     obs
-        What else the input says of the cells, one row each, numbered.
+        Other obs columns of the input, one row per cell, with a default index.
     genes
-        By modality, symbols of the genes that each feature stands for, where the input says so.
+        By modality, gene symbols of each feature, if given in the input.
     read_options
-        How they were read; a model made of them reads other data likewise.
+        Options used for reading; a model made from the mosaic uses them for other data.
     """
 
     schema: MosaicSchema
@@ -128,7 +128,7 @@ class Mosaic:
 
     @property
     def cells(self) -> pd.Index:
-        """Names of the cells in the order of the input, `(n_cells,)`, made when asked for. Results come in this order.
+        """Names of the cells in input order, `(n_cells,)`, decoded on access. Results are in this order.
 
         Examples
         --------
@@ -139,7 +139,7 @@ class Mosaic:
 
     @property
     def model_batch(self) -> NDArray[np.int64]:
-        """Each cell's batch as an index into ``schema.batches``, `(n_cells,)`; -1 for one that the model has not seen.
+        """Each cell's batch as an index into ``schema.batches``, `(n_cells,)`; -1 for batches unknown to the model.
 
         Examples
         --------
@@ -162,7 +162,7 @@ class Mosaic:
 
     @property
     def entries_per_cell(self) -> float:
-        """Mean number of stored counts of a cell, all modalities together.
+        """Mean number of stored counts per cell, over all modalities.
 
         Examples
         --------
@@ -174,7 +174,7 @@ class Mosaic:
 
     @cached_property
     def place(self) -> NDArray[np.int32]:
-        """Each cell's rank in the order of storage, `(n_cells,)`: neighbours lie side by side, in the largest modality first."""
+        """Each cell's rank in storage order, `(n_cells,)`, sorted by the largest modality first."""
         by_size = sorted(self.modalities.values(), key=lambda rows: sum(source.entries for source in rows.sources))
         order = np.lexsort([key for rows in by_size for key in (rows.row, rows.source_of)])
         place = np.empty(self.n_cells, dtype=np.int32)
@@ -182,7 +182,7 @@ class Mosaic:
         return place
 
     def suited_to(self, network: NetworkConfig) -> Mosaic:
-        """The same cells; modalities that have too few features for blocks, or for a depth, do without.
+        """Copy without blocks, bottleneck or depth in modalities with too few features for them.
 
         Examples
         --------
@@ -192,7 +192,7 @@ class Mosaic:
         return replace(self, schema=self.schema.suited_to(network.for_cells(self.n_cells)))
 
     def load(self, index: NDArray[np.int64], only: frozenset[str] | None = None) -> Mosaic:
-        """Read the cells `index` into memory, with the modalities `only` if given: a mosaic of these cells in this order."""
+        """Load the cells `index` into memory, in this order, optionally with the modalities `only`."""
         modalities = {
             name: rows.load(index)
             if only is None or name in only
@@ -203,7 +203,7 @@ class Mosaic:
         return replace(self, names=self.names.take(index), batch=self.batch[index], modalities=modalities, obs=obs)
 
     def canonical_order(self) -> NDArray[np.int64]:
-        """Cells sorted by batch and name: training draws from this order, so the input's order changes nothing.
+        """Cells sorted by batch and name. Training samples from this order, so results do not depend on the input order.
 
         Examples
         --------

@@ -1,4 +1,4 @@
-"""What looks odd in data that can be read: names, barcodes and columns that may not mean what they say, told in notes."""
+"""Notes on suspicious data: names, barcodes and columns that may not be what they seem."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from midas.data.opened import Opened
 from midas.data.parts import Part
 from midas.text import counted, describe_names
 
-_SMALL_PANEL = 1_000  # features, of which the names of an antibody panel and of some genes can be taken for each other
-_SEVERAL = 5  # antibodies among genes that are more than a gene with an odd name
-_MANY_BATCHES, _TINY = 20, 5  # more batches than that, of fewer cells than that on the mean, are hardly meant
-_HARDLY = 0.1  # share of features in common under which something is wrong
+_SMALL_PANEL = 1_000  # features; in smaller sets, names of antibodies and genes are easily confused
+_SEVERAL = 5  # antibodies among genes; fewer may be genes with unusual names
+_MANY_BATCHES, _TINY = 20, 5  # more batches, with fewer cells on average, are probably a mistake
+_HARDLY = 0.1  # a smaller fraction of shared features is suspicious
 
 
 def odd_parts(parts: list[Part], opened: list[Opened]) -> list[str]:
-    """Notes on what each object holds: what it was taken for, and what was not read from it."""
+    """Notes on the content of each object: how it was interpreted, and what was ignored."""
     found = [*_finer_notes(parts), *_guessed_notes(parts), *_beside_notes(parts), *_among_notes(parts)]
     return [*found, *_apart_notes(opened), *_spelling_notes(opened)]
 
 
 def odd_rows(rows: Mapping[str, ModalityRows], cells: Cells) -> list[str]:
-    """Notes on which cells have what: modalities that do not meet though they should, and cells that have nothing."""
+    """Notes on cells: modalities without shared cells that should have some, and cells without any modality."""
     return [*_batch_notes(cells), *_pairing_notes(rows, cells), *_lonely_notes(rows, cells)]
 
 
 def _finer_notes(parts: list[Part]) -> list[str]:
-    """Say where a column names more batches than the dict whose keys are the batches."""
+    """Note batch columns with several values within one batch of a dict."""
     finer = {str(part.batch.iloc[0]): part.finer for part in parts if part.finer is not None and len(part.batch)}
     return [
         f"Batch {batch!r}: the key in the dict is the batch of all of its cells, though their column {column!r} names {n:,}. If "
@@ -47,7 +47,7 @@ def _finer_notes(parts: list[Part]) -> list[str]:
 
 
 def _among_notes(parts: list[Part]) -> list[str]:
-    """Say where antibodies lie among the genes of an object that does not tell its features' types."""
+    """Note antibodies among the genes of an object without feature types."""
     notes = []
     for part in parts:
         found = tagged_antibodies(part.adata.var_names) if part.name == "rna" and part.batch.size else []
@@ -61,7 +61,7 @@ def _among_notes(parts: list[Part]) -> list[str]:
 
 
 def _guessed_notes(parts: list[Part]) -> list[str]:
-    """Say what a small panel was taken for: its names may tell little."""
+    """Note the guessed modality of a small panel, as its names may be ambiguous."""
     return [
         f"{part.label}: told from the names of its {part.adata.n_vars:,} features. If it is another, say so: "
         "{'adt': adata} in place of adata."
@@ -71,7 +71,7 @@ def _guessed_notes(parts: list[Part]) -> list[str]:
 
 
 def _beside_notes(parts: list[Part]) -> list[str]:
-    """Say where proteins lie beside the counts of another modality: they are not read there."""
+    """Note proteins in obsm of another modality, which are not read."""
     panels = [part.adata.obs_names for part in parts if part.name == "adt"]
     notes = []
     for part in parts:
@@ -85,7 +85,7 @@ def _beside_notes(parts: list[Part]) -> list[str]:
 
 
 def _apart_notes(opened: list[Opened]) -> list[str]:
-    """Warn of objects that share hardly a feature with the others of their modality: other names, or another modality."""
+    """Note objects that share almost no features with others of their modality: other naming, or another modality."""
     notes = []
     for each in opened:
         others = [other.features for other in opened if other.part.name == each.part.name and other is not each]
@@ -101,7 +101,7 @@ def _apart_notes(opened: list[Opened]) -> list[str]:
 
 
 def _spelling_notes(opened: list[Opened]) -> list[str]:
-    """Say which features of an object are another's but for case or punctuation: they are read as two."""
+    """Note features that differ from another object's only in case or punctuation, and are treated as different."""
     first: dict[tuple[str, str], str] = {}  # by modality and letters, the first spelling
     notes = []
     for each in opened:
@@ -120,13 +120,13 @@ def _spelling_notes(opened: list[Opened]) -> list[str]:
 
 def _with_letters(each: Opened) -> Iterator[tuple[str, str]]:
     names = each.features
-    if read_peaks(names) is not None:  # these are matched by place
+    if read_peaks(names) is not None:  # peaks are matched by position
         return iter(())
     return zip(names.astype(str), letters_of(names.astype(str)), strict=True)
 
 
 def _batch_notes(cells: Cells) -> list[str]:
-    """Say which names of batches may be one, or none, and where nearly every cell is its own."""
+    """Note batch names that may be duplicates or missing values, and columns that seem to contain cell names."""
     notes = []
     plain = pd.Series(cells.batches, index=[name.strip().lower() for name in cells.batches])
     for _, same in plain[plain.index.duplicated(keep=False)].groupby(level=0):
@@ -145,7 +145,7 @@ def _batch_notes(cells: Cells) -> list[str]:
 
 
 def _pairing_notes(rows: Mapping[str, ModalityRows], cells: Cells) -> list[str]:
-    """Warn of batches whose modalities have few cells in common, but as many each or the same barcodes: spelt differently."""
+    """Note batches whose modalities share few cell names, but have equal numbers of cells or the same barcodes."""
     notes = []
     for (name, part), (other, peer) in combinations(rows.items(), 2):
         mine, theirs, both = (cells.count(m) for m in (part.present, peer.present, part.present & peer.present))
@@ -169,7 +169,7 @@ def _pairing_notes(rows: Mapping[str, ModalityRows], cells: Cells) -> list[str]:
 
 
 def _one_for_all(notes: Mapping[str, str]) -> Iterator[str]:
-    """One note of batches with the same to tell: that of the first, and the names of the others."""
+    """Merge equal notes: that of the first batch, and the names of the others."""
     if notes:
         batch, *others = notes
         alike = f" Likewise {describe_names(pd.Index(others), 3)}." if others else ""
@@ -177,7 +177,7 @@ def _one_for_all(notes: Mapping[str, str]) -> Iterator[str]:
 
 
 def _alike(names: pd.Index, others: pd.Index) -> tuple[int, str, str]:
-    """How many barcodes are the same by their bases, and one of them in both spellings."""
+    """Number of barcodes with the same bases, and an example in both spellings."""
     a, b = bases(names), bases(others)
     shared = a.intersection(b) if a is not None and b is not None else pd.Index([])
     if a is None or b is None or not len(shared):

@@ -1,4 +1,4 @@
-"""Parts whose counts are open, whose features are told apart and whose cells are numbered."""
+"""Parts with opened counts, unique feature names and numbered cells."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Opened:
-    """A part, ready to be joined with others.
+    """A part, ready to be combined with others.
 
     Attributes
     ----------
     part
-        As it came.
+        The original part.
     source
         Its counts.
     features
-        Their names, each once.
+        Unique feature names.
     positions
         Each row's position among the cells of the mosaic.
     """
@@ -54,13 +54,13 @@ def _source_of(part: Part, layer: str | None) -> Source:
         return open_source(counts_of(part, layer))
     adata, mine = part.within
     whole = open_source(counts_of(replace(part, adata=adata), layer))
-    # A file by columns has been loaded by now.
+    # A CSC file has already been loaded into memory.
     columns = np.flatnonzero(mine)
     return ColumnsSource(whole, columns) if isinstance(whole, BackedSource) else open_source(part.adata.X)
 
 
 def _told_apart(part: Part, notes: list[str]) -> pd.Index:
-    """Names of the features; those that repeat get numbers."""
+    """Names of the features; duplicates get numeric suffixes."""
     given = pd.Index(part.adata.var_names.astype(str))
     peaks, names = read_peaks(given), peak_keys(given)
     odd = np.zeros(0, dtype=bool) if peaks is None else (peaks["start"] < 0).to_numpy()

@@ -1,4 +1,4 @@
-"""Take MuData, AnnData and dicts of them apart into one flat list: AnnData of one modality, each with its cells' batches."""
+"""Split MuData, AnnData and dicts of them into a flat list of single-modality AnnData with the batch of each cell."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 MosaicData: TypeAlias = MuData | AnnData | Mapping[str, MuData | AnnData]
 
 Layer: TypeAlias = str | Mapping[str, str] | None
-"""Where the counts are: the same layer in all modalities, or by modality (``X`` in those that are not named); None for ``X``."""
+"""Layer with the counts: the same in all modalities, or by modality (``X`` where not given); None for ``X``."""
 
 # What 10x files write in var["feature_types"], or older ones in the other.
 _TYPE_COLUMNS = ("feature_types", "feature_type")
@@ -36,7 +36,7 @@ _FEATURE_TYPES = {"Gene Expression": "rna", "Antibody Capture": "adt", "Peaks": 
 
 
 class NoBatchError(KeyError):
-    """No column names the cells' batches."""
+    """There is no column with the batches of the cells."""
 
     def __init__(self, found: str, advice: str = "") -> None:
         super().__init__(f"{found} {advice or self.ADVICE}")
@@ -56,17 +56,17 @@ class Part:
     adata
         The counts.
     label
-        What to call it in messages.
+        Name for messages.
     batch
         Each cell's batch as text, in the order of `adata`.
     within
-        Where `adata` is some of the features of an AnnData on disk: that, and which features.
+        If `adata` is a subset of the features of an AnnData on disk: that AnnData, and the mask of features.
     guessed
-        Whether the modality was told from the names of the features.
+        Whether the modality was guessed from the feature names.
     keyed
         Whether the key of a dict is the batch of all cells.
     finer
-        If so, the column that names several all the same, and how many.
+        If so, the batch column if it has several values nevertheless, and their number.
     """
 
     name: str
@@ -82,16 +82,16 @@ class Part:
 def take_apart(
     data: MosaicData, *, batch_key: str | None, modalities: Mapping[str, Modality] | None
 ) -> tuple[list[Part], pd.Series | None]:
-    """List the parts of `data`, and the order of cells that the input itself has, if it has one.
+    """Split `data` into parts, and get the input's own order of cells, if there is one.
 
     Returns
     -------
-    The parts, and the batch of every cell by its name, in the order of the input's own obs (None where nothing names one).
+    The parts, and the batch of every cell by name, in the order of the input's obs (None for cells without a batch).
 
     Raises
     ------
     TypeError, KeyError, ValueError
-        When the input is of another kind, has no such batch column, or its modalities cannot be told.
+        When the input has an unsupported type or no such batch column, or its modalities cannot be identified.
     """
     _check_key(batch_key)
     if isinstance(data, MuData):
@@ -148,7 +148,7 @@ def _of_mapping(
         raise ValueError(msg)
     parts: list[Part] = []
     for batch, value in data.items():
-        # The key is the batch; a column inside that names several is told of.
+        # The key is the batch; a batch column with several values is reported.
         label = f"batch {str(batch)!r}: "
         of = (
             _of_mudata(value, label, None) if isinstance(value, MuData) else _of_anndata(value, label, None, modalities)
@@ -160,7 +160,7 @@ def _of_mapping(
 
 
 def _finer(data: MuData | AnnData, batch_key: str | None) -> tuple[str, int] | None:
-    """The column of batches, and how many it names, where it names several."""
+    """Batch column and its number of distinct values, if more than one."""
     tables = [data.obs, *(part.obs for part in data.mod.values())] if isinstance(data, MuData) else [data.obs]
     n = max((table[batch_key].nunique() for table in tables if batch_key in table.columns), default=0)
     return (batch_key, n) if batch_key is not None and n > 1 else None
@@ -179,7 +179,7 @@ def _of_mudata(data: MuData, label: str, batch_key: str | None) -> list[Part]:
         if shared is None and f"{name}:{batch_key}" in data.obs.columns:  # as older files hold the modalities' columns
             of_part = data.obs[f"{name}:{batch_key}"].set_axis(own_index(data.obs_names))
         elif shared is not None and not shared.index.is_unique:
-            # Names do not tell these cells apart; the MuData's own map of rows does.
+            # Names are not unique, but the MuData's map of rows is.
             at = rows_in(data, name)
             of_part = None if at is None else pd.Series(shared.to_numpy()[at], index=adata.obs_names)
         parts.append(_part(called(name), adata, f"{label}modality {name!r}", batch_key, of_part))
@@ -187,7 +187,7 @@ def _of_mudata(data: MuData, label: str, batch_key: str | None) -> list[Part]:
 
 
 def called(name: str) -> str:
-    """Name of a modality: where it is one that networks cannot carry, such as "Antibody Capture", the preset's."""
+    """Name of a modality; the preset's if it is no valid module name, such as "Antibody Capture"."""
     return name if name.isidentifier() else canonical(name)
 
 
@@ -201,7 +201,7 @@ def rows_in(data: MuData, name: str) -> NDArray[np.int64] | None:
 
 
 def _batch_by_cell(data: MuData, parts: list[Part], batch_key: str | None) -> pd.Series:
-    """Batch of each row of `data`, from the first of the modalities that has the cell, else from its own obs; None if neither.
+    """Batch of each row of `data`, from the first modality with the cell, or else the global obs; None if neither has it.
 
     `parts` are those of the modalities of `data`, in their order.
     """
@@ -218,23 +218,23 @@ def _batch_by_cell(data: MuData, parts: list[Part], batch_key: str | None) -> pd
 def _of_anndata(
     adata: AnnData, label: str, batch_key: str | None, modalities: Mapping[str, Modality] | None
 ) -> list[Part]:
-    told = len(modalities or ()) == 1 or types_in(adata) is not None
+    known = len(modalities or ()) == 1 or types_in(adata) is not None
     parts, kinds = [], modalities_in(adata, modalities)
     if adata.isbacked and adata.is_view and not all(mine.all() for mine in kinds.values()):
-        adata = adata.to_memory()  # some of a file's rows or columns: anndata takes no part of a part
+        adata = adata.to_memory()  # anndata cannot subset a view of a backed file
     for name, mine in kinds.items():
         own = adata if mine.all() else adata[:, mine]
-        part = _part(name, own, f"{label}modality {name!r}{'' if told else ' (guessed)'}", batch_key, None)
+        part = _part(name, own, f"{label}modality {name!r}{'' if known else ' (guessed)'}", batch_key, None)
         within = (adata, mine) if adata.isbacked and not mine.all() else None
-        parts.append(replace(part, within=within, guessed=not told))
+        parts.append(replace(part, within=within, guessed=not known))
     return parts
 
 
 def modalities_in(adata: AnnData, modalities: Mapping[str, Modality] | None) -> dict[str, NDArray[np.bool_]]:
-    """Find which features of an AnnData are of which modality.
+    """Assign the features of an AnnData to modalities.
 
-    Told by ``var["feature_types"]`` (or ``"feature_type"``), as 10x files have it, or else by `modalities` if that is one; else
-    guessed from the names: those of peaks, those of antibodies (by the package's table), or else of genes.
+    Based on ``var["feature_types"]`` (or ``"feature_type"``), as in 10x files, or else on `modalities` if it has a
+    single entry; otherwise guessed from the names: peaks, antibodies (by the package's table), or else genes.
     """
     whole = np.ones(adata.n_vars, dtype=bool)
     only = next(iter(modalities)) if modalities is not None and len(modalities) == 1 else None
@@ -250,13 +250,13 @@ def modalities_in(adata: AnnData, modalities: Mapping[str, Modality] | None) -> 
 
 
 def types_in(adata: AnnData) -> pd.Series | None:
-    """What an AnnData says that each feature is, as text; None if it says nothing."""
+    """Type of each feature as text, from the column of var; None without such a column."""
     column = next((name for name in _TYPE_COLUMNS if name in adata.var.columns), None)
     return None if column is None else adata.var[column].astype(str)
 
 
 def _check_key(batch_key: object) -> None:
-    """Refuse what is no name of a column."""
+    """Raise an error if `batch_key` is not a column name."""
     if batch_key is not None and not isinstance(batch_key, str):
         msg = f"Expected batch_key= to name one column of obs, found {batch_key!r}."
         if isinstance(batch_key, list | tuple) and batch_key:
@@ -266,7 +266,7 @@ def _check_key(batch_key: object) -> None:
 
 
 def _check_columns(obs: pd.DataFrame, label: str) -> None:
-    """Refuse a table whose rows have several names each, or with two columns of one name: which is meant, nobody knows."""
+    """Raise an error for a MultiIndex of cells or for duplicated columns, which would be ambiguous."""
     if isinstance(obs.index, pd.MultiIndex):
         msg = (
             f"{label}expected one name for each cell, found {obs.index.nlevels} levels of obs_names. Join: adata.obs_names = "
@@ -303,7 +303,7 @@ def _part(name: str, adata: AnnData, label: str, batch_key: str | None, shared: 
 
 
 def own_index(names: pd.Index) -> pd.Index:
-    """The same names in an index of its own: its table of names, 34 bytes each, goes with it and does not stay with the data."""
+    """Copy an index, so that its hash table (34 bytes per name) is freed with it instead of staying with the data."""
     fresh: pd.Index = pd.Index(names.to_numpy(), name=names.name)
     return fresh
 
@@ -324,7 +324,7 @@ def batches_in(data: MosaicData, *, batch_key: str | None, modalities: Mapping[s
 
 
 def has_column(data: MosaicData, name: str) -> bool:
-    """Whether any table of cells of the data has a column."""
+    """Whether any obs table of the data has a column."""
     if isinstance(data, Mapping):
         return any(has_column(part, name) for part in data.values())
     tables = [data.obs, *(part.obs for part in data.mod.values())] if isinstance(data, MuData) else [data.obs]

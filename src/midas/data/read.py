@@ -1,4 +1,4 @@
-"""Read a mosaic as it is: cells matched by name, features matched by name, everything checked once."""
+"""Read a mosaic: match cells and features by name, and check all input."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def read_mosaic(
     Parameters
     ----------
     data
-        Modalities may hold different cells, in any order; cells are matched by name.
+        Modalities may contain different cells, in any order; cells are matched by name.
     batch_key
         Column of obs (of the MuData or of each modality) that names the batch; None when all cells are one batch.
     modalities
-        What each modality is, by its name in `data`; those left out keep their presets, unless a single AnnData is given.
+        Definition of each modality, by its name in `data`; others use their presets, unless `data` is a single AnnData.
     measured
         For a modality, a boolean table batches x features: False where a batch did not measure a feature. Overrides the
         columns ``measured_<batch>`` of var.
@@ -58,7 +58,7 @@ def read_mosaic(
     Raises
     ------
     TypeError, KeyError, ValueError
-        When the data cannot be read, saying what was expected, what was found and what to do.
+        When the data cannot be read; the message says what was expected, what was found and what to do.
 
     Examples
     --------
@@ -79,18 +79,18 @@ def read_for_model(
     like: MosaicSchema | None = None,
     seen_notes: Collection[str] = (),
 ) -> Mosaic:
-    """Read data as :func:`read_mosaic` does, for a model that is there already.
+    """Read data as :func:`read_mosaic` does, for an existing model.
 
     Parameters
     ----------
     data, batch_key, modalities, measured, layer
-        As there.
+        As in :func:`read_mosaic`.
     schema
-        Of a trained model, whose features are wanted. None to take the data's own.
+        Schema of a trained model, whose features are used. None to use the features of the data.
     like
-        Of a trained model, whose names and kinds of modalities are wanted, but not its features alone.
+        Schema of a trained model, whose names and definitions of modalities are used, but not only its features.
     seen_notes
-        Notes that the user has seen before, not to be logged again.
+        Notes that were already logged, not to be repeated.
 
     Examples
     --------
@@ -116,11 +116,11 @@ def read_for_model(
     layer = _layers_as_in(known, layer)
     _check_layers(layer, {part.name for part in parts} | set(() if known is None else known.modalities))
     apart = order is None
-    if apart and len(parts) < len(every):  # cells of what is left out keep their places, as those of one object do
+    if apart and len(parts) < len(every):  # cells of omitted parts keep their positions, as within one object
         order = order_of(every)
     cells = number_cells(parts, order, notes, apart=apart)
     opened = open_parts(parts, cells, layer, notes)
-    release_memory()  # what matching the names took
+    release_memory()  # used for matching the names
     own = own_features(opened, modalities) if schema is None else dict(schema.modalities)
     rows: dict[str, ModalityRows] = {}
     genes: dict[str, Genes] = {}
@@ -152,7 +152,7 @@ def read_for_model(
 
 
 def _check_measured(measured: Mapping[str, pd.DataFrame] | None, names: set[str]) -> None:
-    """Refuse tables of what batches measured that are of no modality."""
+    """Reject `measured` tables of unknown modalities."""
     strangers = sorted(set(measured or {}) - names)
     if strangers:
         msg = f"Expected measured= by modality ({', '.join(sorted(names))}), found {', '.join(strangers)}."
@@ -160,14 +160,14 @@ def _check_measured(measured: Mapping[str, pd.DataFrame] | None, names: set[str]
 
 
 def _layers_as_in(schema: MosaicSchema | None, layer: Layer) -> Layer:
-    """The layers by the names that the modalities go by: ``prot`` may be ``adt``."""
+    """Rename the keys of `layer` to the schema's modalities: ``prot`` may be ``adt``."""
     if layer is None or isinstance(layer, str):
         return layer
     return {called(name) if schema is None else name_in(schema, called(name)): of for name, of in layer.items()}
 
 
 def _check_layers(layer: Layer, names: set[str]) -> None:
-    """Refuse layers of modalities that are not there; a model's hold for data that lack some, too."""
+    """Reject layers of unknown modalities; those of a model's modalities are allowed even if the data lack them."""
     strangers = sorted(set(layer) - names) if isinstance(layer, Mapping) else []
     if strangers:
         msg = f"Expected layer= by modality ({', '.join(sorted(names))}), found {', '.join(strangers)}."

@@ -1,4 +1,4 @@
-"""How a user said that data are to be read."""
+"""User options for reading data."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from midas.modality import Modality
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ReadOptions:
-    """What was said when data were read; :func:`midas.read_mosaic` describes the first four.
+    """Options for reading data; see :func:`midas.read_mosaic` for the first four.
 
     Attributes
     ----------
     renamed
-        Batches that a model knows by another name than the data: those of a query that are called like the reference's.
+        Names in the model of batches with other names in the data: those of a query whose names occur in the reference.
     """
 
     batch_key: str | None = "batch"
@@ -28,7 +28,7 @@ class ReadOptions:
     renamed: Mapping[str, str] = field(default_factory=dict)
 
     def knowing(self, other: ReadOptions) -> ReadOptions:
-        """Add what was said elsewhere that batches measured, of batches that nothing is said of here."""
+        """Add the `measured` tables of `other` for batches without an entry here."""
         if not other.measured:
             return self
         measured = dict(self.measured or {})
@@ -42,12 +42,12 @@ class ReadOptions:
         return replace(self, measured=measured)
 
     def unless_said_otherwise(self, said: ReadOptions) -> ReadOptions:
-        """The same, as `said` beside data that were read before can only repeat it.
+        """Return self, if the options `said` for data that were already read do not contradict it.
 
         Raises
         ------
         ValueError
-            When it says something else.
+            When an option differs.
         """
         usual = ReadOptions()
         for name in ("batch_key", "layer", "measured", "modalities"):

@@ -1,4 +1,4 @@
-"""All counts of a mosaic on the GPU that trains on them: a minibatch is then collected there, and the CPU only says of whom."""
+"""All counts of a mosaic in GPU memory: minibatches are gathered there, and the CPU only sends indices."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ logger = logging.getLogger(__name__)
 
 # Column and value of a stored count.
 _ENTRY_BYTES = 4 + 4
-# Of the memory that is free: the networks, what they compute and the copies made while counts are put there need the rest.
+# Fraction of free memory to use: networks, activations and temporary copies during the transfer need the rest.
 _SHARE = 0.25
 _CELLS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
 class _Held:
-    """Counts of one modality: those of one cell after those of another.
+    """Counts of one modality in CSR-like form.
 
     Attributes
     ----------
     length
-        How many each cell has, `(n_cells,)`, on the CPU; -1 for one without the modality.
+        Number of counts of each cell, `(n_cells,)`, on the CPU; -1 for cells without the modality.
     cells
-        On the device: where each cell's begin, and how many they are, `(n_cells, 2)`.
+        On the device: start and length of each cell's counts, `(n_cells, 2)`.
     column, value
         On the device, `(n_entries,)`.
     measured
@@ -63,7 +63,7 @@ class Resident:
     mosaic
         In memory or on disk; read once.
     device
-        Where they go.
+        Target device.
     """
 
     def __init__(self, mosaic: Mosaic, device: torch.device) -> None:
@@ -72,15 +72,15 @@ class Resident:
         self._held: Mapping[str, _Held] = _hold(mosaic, device)
 
     def gather(self, index: NDArray[np.int64]) -> Minibatch:
-        """Collect the cells `index`, as :func:`midas.data.gather` does, without a wait for the device."""
+        """Collect the cells `index`, as :func:`midas.data.gather` does, without synchronisation."""
         code = self._batch[index]
         at = {name: np.flatnonzero(held.length[index] >= 0) for name, held in self._held.items()}
         at = {name: found for name, found in at.items() if len(found)}
         known = np.flatnonzero(code >= 0)
-        # One copy for all that the CPU knows.
-        said = [index, code, self._mosaic.batch[index], known, *at.values()]
-        together = torch.from_numpy(np.concatenate(said)).to(self._device, non_blocking=True)
-        moved = torch.split(together, [len(part) for part in said])
+        # A single transfer for all indices.
+        indices = [index, code, self._mosaic.batch[index], known, *at.values()]
+        together = torch.from_numpy(np.concatenate(indices)).to(self._device, non_blocking=True)
+        moved = torch.split(together, [len(part) for part in indices])
         counts = {
             name: self._counts(name, index[mine], moved[0], moved[2], here)
             for (name, mine), here in zip(at.items(), moved[4:], strict=True)
@@ -88,7 +88,7 @@ class Resident:
         return Minibatch(index, moved[1], None if len(known) == len(index) else moved[3], counts)
 
     def _counts(self, name: str, index: NDArray[np.int64], cells: Tensor, batch: Tensor, at: Tensor) -> Counts:
-        """Of the cells `index`, which are those at the places `at` of a minibatch's `cells`."""
+        """Counts of the cells `index`, which are at the positions `at` of a minibatch's `cells`."""
         held, width = self._held[name], self._mosaic.schema.modalities[name].n_features
         n = int(held.length[index].sum())
         first, length = held.cells[cells[at]].unbind(1)
@@ -101,9 +101,9 @@ class Resident:
 
 
 def held_on(mosaic: Mosaic, device: torch.device, ranks: Ranks) -> Resident | None:
-    """Put all counts on a GPU where they take up a quarter of its free memory at most; None where they do not fit.
+    """Move all counts to a GPU if they need at most a quarter of its free memory; otherwise None.
 
-    Of several processes all do or none does: it decides in what order cells are drawn.
+    Either all processes do or none does, as it affects the order in which cells are drawn.
     """
     if device.type != "cuda":
         return None
@@ -116,7 +116,7 @@ def held_on(mosaic: Mosaic, device: torch.device, ranks: Ranks) -> Resident | No
 
 
 class _Filling:
-    """Counts of one modality on their way to the device, block by block."""
+    """Transfers counts of one modality to the device, block by block."""
 
     def __init__(self, n_cells: int, device: torch.device) -> None:
         self._length = np.full(n_cells, -1, dtype=np.int64)
@@ -127,9 +127,9 @@ class _Filling:
         self._device = device
 
     def add(self, index: NDArray[np.int64], part: Counts) -> None:
-        """Take over the counts of a minibatch of the cells `index`."""
+        """Add the counts of a minibatch of the cells `index`."""
         cells, row = index[part.cells.numpy()], part.entry_cell
-        order = torch.argsort(row, stable=True)  # those of several sources come source by source
+        order = torch.argsort(row, stable=True)  # several sources are concatenated, not sorted by cell
         length = torch.bincount(row, minlength=len(cells)).numpy()
         self._length[cells] = length
         self._first[cells] = self._n + np.cumsum(length) - length
@@ -141,11 +141,11 @@ class _Filling:
         """All of them."""
         cells = torch.from_numpy(np.stack([self._first, self._length], axis=1)).to(self._device)
         column = torch.cat([torch.empty(0, dtype=torch.int32, device=self._device), *self._columns])
-        self._columns.clear()  # before the values, too, are there twice
+        self._columns.clear()  # frees memory before the values are concatenated
         value = torch.cat([torch.empty(0, device=self._device), *self._values])
         self._values.clear()
-        told = torch.from_numpy(measured).to(self._device)
-        return _Held(self._length, cells, column, value, told, np.asarray(measured.all(1)))
+        on_device = torch.from_numpy(measured).to(self._device)
+        return _Held(self._length, cells, column, value, on_device, np.asarray(measured.all(1)))
 
 
 def _hold(mosaic: Mosaic, device: torch.device) -> dict[str, _Held]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from midas.data.mosaic import Mosaic
 
-# At most so many rows, and so many values, measured or not, at a time.
+# Maximum number of rows, and of values (zeros included), per block.
 _ROWS_AT_ONCE, _VALUES_AT_ONCE = 4096, 20_000_000
 
 

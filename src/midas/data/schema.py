@@ -1,4 +1,4 @@
-"""What the data are: batches, modalities and their features, by name. This is what a model keeps and checks against."""
+"""Schema of the data: batches, modalities and their features, by name. Stored with a model and checked against new data."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class ModalitySchema:
     blocks
         Sizes of consecutive blocks of features; they sum to the number of features.
     bottleneck
-        Whether the features, if they are one block, pass a few units before the encoder and after the decoder; as data are read,
-        whether they may.
+        Whether a single block of features has a bottleneck before the encoder and after the decoder; directly after
+        reading data, whether it may have one.
     """
 
     modality: Modality
@@ -45,12 +45,12 @@ class ModalitySchema:
         return len(self.features)
 
     def suited_to(self, network: NetworkConfig, *, everywhere: bool) -> ModalitySchema:
-        """Do without blocks, a bottleneck and a depth, if there are too few features for them.
+        """Remove blocks, bottleneck and depth if there are too few features for them.
 
         Parameters
         ----------
         network
-            What is few.
+            Configuration with the thresholds.
         everywhere
             Whether all batches have the modality.
         """
@@ -63,7 +63,7 @@ class ModalitySchema:
         return replace(self, modality=replace(self.modality, depth=depth), blocks=blocks, bottleneck=bottleneck)
 
     def passage(self, network: NetworkConfig) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
-        """Sizes that each block passes before the encoder, and after the decoder; None where all features go straight."""
+        """Layer sizes of each block before the encoder and after the decoder; None without blocks and bottleneck."""
         if len(self.blocks) > 1:
             return network.block_encoder, network.block_decoder
         return ((network.bottleneck,), (network.bottleneck,)) if self.bottleneck else None
@@ -80,7 +80,7 @@ class MosaicSchema:
     modalities
         By name, sorted.
     batches_with
-        For each modality, for each batch in order, whether any of its cells have the modality.
+        For each modality, whether each batch has cells with it.
     """
 
     batches: tuple[str, ...]
@@ -89,21 +89,21 @@ class MosaicSchema:
 
     @property
     def kinds(self) -> dict[str, Modality]:
-        """What each modality is, by name."""
+        """Definition of each modality, by name."""
         return {name: part.modality for name, part in self.modalities.items()}
 
     def batch_codes(self, names: Sequence[str]) -> NDArray[np.int64]:
-        """Index of each of these batches in :attr:`batches`, `(len(names),)`; -1 for one that is not among them."""
+        """Index of each of these batches in :attr:`batches`, `(len(names),)`; -1 for unknown ones."""
         codes = {name: i for i, name in enumerate(self.batches)}
         return np.array([codes.get(name, -1) for name in names], dtype=np.int64)
 
     def same_features(self, other: MosaicSchema) -> bool:
-        """Whether both have the same modalities of the same features, in whatever order."""
+        """Whether both have the same modalities with the same features, in any order."""
         mine, others = ({name: set(part.features) for name, part in of.modalities.items()} for of in (self, other))
         return self is other or mine == others
 
     def suited_to(self, network: NetworkConfig, *, but: Collection[str] = ()) -> MosaicSchema:
-        """Do without blocks, bottlenecks and depths in modalities, `but` some, that have too few features for them."""
+        """Remove blocks, bottlenecks and depths from modalities with too few features, except those in `but`."""
         suited = {
             name: part if name in but else part.suited_to(network, everywhere=all(self.batches_with[name]))
             for name, part in self.modalities.items()

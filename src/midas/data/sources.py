@@ -1,7 +1,7 @@
-"""Where rows of counts come from: a CSR matrix in memory, a dense array, or a matrix left on disk.
+"""Sources of rows of counts: a CSR matrix in memory, a dense array, or a matrix on disk.
 
-A source hands out the rows asked for as CSR and nothing else. Which cell a row is, and which feature a column is, is
-known outside, so that no source ever has to be copied into another order.
+A source only returns the requested rows as CSR. The mapping of rows to cells and of columns to features is kept
+outside, so that no source has to be copied into another order.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-# Rows between two wanted ones that are read along rather than skipped: one access costs more than they do.
+# Gaps of up to this many rows are read rather than skipped, as a separate access is more expensive.
 _GAP = 16
 
 
@@ -29,7 +29,7 @@ class Source(Protocol):
 
     @property
     def positive(self) -> bool:
-        """Whether all stored numbers are known to be above zero."""
+        """Whether all stored values are known to be positive."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -37,14 +37,14 @@ class Source(Protocol):
 
     @property
     def entries(self) -> int:
-        """Stored numbers, zeros left out where the format does."""
+        """Number of stored values, without zeros in sparse formats."""
 
     def rows(self, index: NDArray[np.signedinteger[Any]]) -> sp.csr_matrix:
         """Read the rows `index`, in that order."""
 
 
 class MemorySource:
-    """A sparse or dense matrix in memory; CSC is turned to CSR once, dense stays and is cut row by row."""
+    """A sparse or dense matrix in memory; CSC is converted to CSR once, dense matrices are converted on access."""
 
     on_disk = False
 
@@ -52,7 +52,7 @@ class MemorySource:
         self._matrix: Any
         if sp.issparse(matrix):
             self._matrix = sp.csr_matrix(matrix)  # type: ignore[call-overload]
-            # Formats converted from COO may list one entry twice; scatter would drop one of the two.
+            # Matrices converted from COO may have duplicate entries; scatter would drop one of them.
             if not self._matrix.has_canonical_format:
                 self._matrix = _summed(self._matrix)
             _same_integers(self._matrix)
@@ -71,7 +71,7 @@ class MemorySource:
 
     @cached_property
     def positive(self) -> bool:
-        """Whether all stored numbers are above zero; looked up once, a million at a time."""
+        """Whether all stored values are positive; computed once, a million at a time."""
         if not sp.issparse(self._matrix):
             return False
         data: NDArray[Any] = self._matrix.data  # type: ignore[attr-defined]
@@ -83,12 +83,12 @@ class MemorySource:
 
 
 def _for_scipy(matrix: Any) -> Any:  # noqa: ANN401 - whatever AnnData holds
-    """Widen half precision, which scipy has no matrices of."""
+    """Convert half precision to float32, as scipy does not support it."""
     return matrix.astype(np.float32) if matrix.dtype == np.float16 else matrix
 
 
 def _summed(matrix: sp.csr_matrix) -> sp.csr_matrix:
-    """Add up entries that are listed twice, in numbers that hold the sums."""
+    """Sum duplicate entries, in a dtype wide enough for the sums."""
     narrow = matrix.dtype.kind in "biu" and matrix.dtype.itemsize < np.dtype(np.int32).itemsize
     wide = sp.csr_matrix(matrix, dtype=np.int32 if narrow else matrix.dtype, copy=True)
     wide.sum_duplicates()
@@ -96,9 +96,9 @@ def _summed(matrix: sp.csr_matrix) -> sp.csr_matrix:
 
 
 def _same_integers(matrix: sp.csr_matrix) -> None:
-    """Give both index arrays one type, in place of those held; files may keep row ends in wider numbers than columns.
+    """Convert both index arrays to one dtype, in place; files may store `indptr` in a wider dtype than `indices`.
 
-    Else scipy would turn all the columns into the wider type each time some rows are taken.
+    Otherwise scipy would convert all `indices` to the wider dtype on every row selection.
     """
     kinds = {matrix.indices.dtype, matrix.indptr.dtype}
     if len(kinds) > 1:
@@ -137,7 +137,7 @@ class BackedSource:
         return int(np.prod(self._dataset.shape))
 
     def rows(self, index: NDArray[np.signedinteger[Any]]) -> sp.csr_matrix:
-        """Read the rows `index`, in that order: on disk they are read in rising order, each once."""
+        """Read the rows `index`, in that order; on disk, each is read once, in ascending order."""
         unique, inverse = np.unique(index, return_inverse=True)
         if not len(unique):
             return sp.csr_matrix(np.empty((0, self.shape[1]), dtype=np.float32))
@@ -147,14 +147,14 @@ class BackedSource:
         return block if np.array_equal(unique, index) else block[inverse]
 
     def _run(self, run: NDArray[np.signedinteger[Any]]) -> sp.csr_matrix:
-        """Read neighbouring rows with one access, and drop the few between them that were not asked for."""
+        """Read nearby rows with one access, and drop the few that were not requested."""
         first, end = int(run[0]), int(run[-1]) + 1
         try:
-            # HDF5 reads zeros, without a word, where a file was cut short after it was opened.
+            # HDF5 silently returns zeros if a file was truncated after it was opened.
             if self._file is not None and self._file.stat().st_size != self._size:
                 raise ValueError("its size has changed")
             block = sp.csr_matrix(_for_scipy(self._dataset[first:end]))
-            if not block.has_canonical_format:  # one entry may be listed twice, as in MemorySource
+            if not block.has_canonical_format:  # duplicate entries, as in MemorySource
                 block = _summed(block)
         except (OSError, ValueError, RuntimeError, IndexError) as error:
             msg = (
@@ -192,7 +192,7 @@ class ColumnsSource:
 
     @property
     def entries(self) -> int:
-        """Stored numbers of all columns, as these have to be read."""
+        """Number of stored values over all columns, as all have to be read."""
         return self._whole.entries
 
     def rows(self, index: NDArray[np.signedinteger[Any]]) -> sp.csr_matrix:

@@ -1,4 +1,4 @@
-"""What a mosaic looks like: cells by batch and modality, bridges, and what may go wrong."""
+"""Summary of a mosaic: cells by batch and modality, bridges, and warnings."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from midas.data.mosaic import Mosaic
 
 TYING_CELLS: Final = 20
-"""Cells with two modalities, from which on these tie them better than anything guessed."""
+"""Number of cells with both modalities from which they link these better than any matching."""
 
 WEAK_BRIDGE: Final = 50
-"""Fewer cells with two modalities tie them weakly."""
+"""With fewer cells, the link between two modalities is weak."""
 
-# Below this many cells a batch adds noise rather than knowledge of its batch effect.
+# With fewer cells, the batch effect cannot be estimated reliably.
 _TINY_BATCH = 50
 
 
@@ -50,7 +50,7 @@ class MosaicSummary:
 
 
 def summarise(mosaic: Mosaic) -> MosaicSummary:
-    """Count, and look for what makes a mosaic hard to integrate."""
+    """Count cells, and check for what makes a mosaic hard to integrate."""
     n = len(mosaic.batches)
     cells = pd.DataFrame(index=pd.Index(mosaic.batches, name="batch"))
     features = cells.copy()
@@ -58,9 +58,9 @@ def summarise(mosaic: Mosaic) -> MosaicSummary:
         cells[name] = np.bincount(mosaic.batch[rows.present], minlength=n)
         features[name] = np.where(cells[name] > 0, rows.measured.sum(1), 0)
     cells["all"] = np.bincount(mosaic.batch, minlength=n)
-    of = mosaic.combinations().to_numpy()
+    combination = mosaic.combinations().to_numpy()
     table = pd.crosstab(
-        pd.Series(np.asarray(mosaic.batches)[mosaic.batch], name="batch"), pd.Series(of, name="cells with")
+        pd.Series(np.asarray(mosaic.batches)[mosaic.batch], name="batch"), pd.Series(combination, name="cells with")
     )
     bridges = {
         (a, b): int((mosaic.modalities[a].present & mosaic.modalities[b].present).sum())
@@ -98,7 +98,7 @@ def _warnings(cells: pd.DataFrame, bridges: dict[tuple[str, str], int]) -> list[
 
 
 def _islands(modalities: list[str], bridges: dict[tuple[str, str], int]) -> list[list[str]]:
-    """Groups of modalities that enough cells tie, directly or through others."""
+    """Connected components of modalities that are linked by enough cells."""
     groups = [{name} for name in modalities]
     for (a, b), n in bridges.items():
         if n >= TYING_CELLS:

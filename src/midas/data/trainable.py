@@ -8,7 +8,7 @@ from midas.data.mosaic import Mosaic
 
 
 def check_trainable(mosaic: Mosaic) -> None:
-    """Refuse batches, and modalities in them, that the networks have no output for: those of data given to load()."""
+    """Raise an error for batches, or modalities in them, unknown to the networks, which data given to load() may have."""
     schema = mosaic.schema
     strangers = [name for name, at in zip(mosaic.batches, mosaic.known_batch, strict=True) if at < 0]
     found = ", ".join(strangers)

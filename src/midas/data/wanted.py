@@ -1,4 +1,4 @@
-"""Which modalities of the data are wanted, and by which names."""
+"""Selection and naming of the modalities of the data."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from midas.modality import PRESETS, Modality, preset
 
 
 def named_as_in(schema: MosaicSchema, parts: list[Part]) -> list[Part]:
-    """Give the parts the model's names for their modalities: ``prot`` may be ``adt`` there."""
+    """Rename the parts' modalities to the model's names: ``prot`` may be ``adt`` there."""
     return [replace(part, name=name_in(schema, part.name)) for part in parts]
 
 
 def wanted_parts(
     parts: list[Part], schema: MosaicSchema | None, modalities: Mapping[str, Modality] | None, notes: list[str]
 ) -> list[Part]:
-    """Choose the parts that a model knows, or refuse modalities of which nobody says what they are.
+    """Select the parts known to a model, or raise an error for modalities without a definition.
 
     Raises
     ------
     KeyError, ValueError
-        When modalities are missing, unknown, or have names that cannot be carried.
+        When modalities are missing or unknown, or have invalid names.
     """
     parts = _without_results(parts, modalities, notes)
     there = sorted({part.name for part in parts})
@@ -56,7 +56,7 @@ def wanted_parts(
 
 
 def _without_results(parts: list[Part], modalities: Mapping[str, Modality] | None, notes: list[str]) -> list[Part]:
-    """Leave out what a result file holds beside counts: decoded values of a modality for all cells."""
+    """Drop results in the data: modalities with decoded values for all cells."""
     names = {part.name for part in parts}
     decoded = {keys.all_cells(name, layer) for name in names for layer in (keys.IMPUTED, keys.CORRECTED)}
     left_out = sorted((names & decoded) - set(modalities or {}))
@@ -66,7 +66,7 @@ def _without_results(parts: list[Part], modalities: Mapping[str, Modality] | Non
 
 
 def name_in(schema: MosaicSchema, name: str) -> str:
-    """What a model calls a modality that the data call `name`."""
+    """Name in the model of the modality that is called `name` in the data."""
     if name in schema.modalities or preset(name) is None:
         return name
     same = [other for other in schema.modalities if preset(other) is preset(name)]
@@ -74,7 +74,7 @@ def name_in(schema: MosaicSchema, name: str) -> str:
 
 
 def _check_names(names: list[str]) -> None:
-    """Refuse names that the networks cannot carry, and two names for one modality."""
+    """Raise an error for invalid module names, and for two names of one modality."""
     for name in names:
         if not name.isidentifier() or hasattr(nn.ModuleDict, name):
             msg = f"Expected modality names of letters, digits and _, found {name!r} (or a reserved word). Rename it."

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 class ModalityOutput(nn.Module):
-    """The part of the decoder that is a modality's own: the last linear map, or blocks after one more hidden layer.
+    """Modality-specific part of the decoder: the last linear layer, or blocks after one more hidden layer.
 
-    Where depth is taken from the counts, what comes out is of a cell of mean depth.
+    Where depth is computed from the counts, the output is for a cell of mean depth.
     """
 
     def __init__(self, schema: ModalitySchema, config: NetworkConfig) -> None:
@@ -48,7 +48,7 @@ class ModalityOutput(nn.Module):
 
 
 class Decoder(nn.Module):
-    """A trunk that is shared by all modalities, one output per modality, and the depth that is to be expected."""
+    """A trunk shared by all modalities, one output per modality, and the predictor of expected depth."""
 
     def __init__(self, schema: MosaicSchema, config: NetworkConfig) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""How deeply a cell was sequenced: taken from its counts, so that z need not say it."""
+"""Sequencing depth of a cell: computed from its counts, so that z need not encode it."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ if TYPE_CHECKING:
     from midas.modality import DepthBy
 
 RARE: Final = 1e-3
-"""Expected count of every feature until the data's means are known."""
+"""Expected count of every feature before the means of the data are known."""
 
 
 def of_total(counts: Counts, profile: Tensor) -> Tensor:
-    """By the total of the counts; of a cell without a count as if it had one."""
+    """Log depth from the total count; cells without counts are treated as having one."""
     total = row_sums(counts.values, counts.entry_cell, len(counts.cells))
     return torch.log(total.clamp(min=1.0) / _over_measured(profile, counts).clamp(min=RARE))
 
 
 def of_geometric_mean(counts: Counts, profile: Tensor) -> Tensor:
-    """By the geometric mean of the counts + 1, as in a centred log-ratio: what a panel has most of does not decide alone."""
+    """Log depth from the geometric mean of counts + 1, as in a centred log-ratio: not dominated by abundant features."""
     logs = row_sums(torch.log1p(counts.values), counts.entry_cell, len(counts.cells))
     ahead = logs - _over_measured(torch.log1p(profile), counts)
     return ahead / _over_measured(torch.ones_like(profile), counts).clamp(min=1.0)
 
 
 def _over_measured(values: Tensor, counts: Counts) -> Tensor:
-    """Sum of the features' values over those that each cell's batch measured: `(n,)`, or one for all."""
+    """Sum of per-feature values over the features measured in each cell's batch: `(n,)`, or a scalar for all cells."""
     return values.sum() if counts.mask is None else counts.mask.float() @ values
 
 
@@ -43,10 +43,11 @@ _BY: Mapping[DepthBy, Callable[[Counts, Tensor], Tensor]] = MappingProxyType(
 
 
 class Depth(nn.Module):
-    """Log of how many counts a cell has over what the mean cell has on the same features.
+    """Log ratio of a cell's counts to those of the mean cell on the same features.
 
-    Features that the cell's batch did not measure are left out on both sides, so panels of different size compare. A cell whose
-    batch measured fewer than `fewest` is taken to be of mean depth, as so few tell what the cell is.
+    Features that the cell's batch did not measure are excluded from both, so that panels of different sizes are
+    comparable. If the batch measured fewer than `fewest` features, mean depth is assumed, as few features reflect the
+    cell type rather than the depth.
     """
 
     profile: Tensor
@@ -58,23 +59,23 @@ class Depth(nn.Module):
 
     def forward(self, counts: Counts) -> Tensor:
         """Log depth, `(n,)`, of the cells that have the modality."""
-        # A product in bfloat16 would round each cell's sum to two digits.
+        # In bfloat16, each cell's sum would be rounded to two digits.
         with torch.autocast(self.profile.device.type, enabled=False):
             depth = _BY[self.by](counts, self.profile)
         return depth if counts.mask is None else torch.where(counts.mask.sum(1) < self.fewest, 0.0, depth)
 
 
 class ExpectedDepth(nn.Module):
-    """Guess of the log depth of each modality: from what the cell is, and from how it fared in its other modalities.
+    """Predict the log depth in each modality from the cell's state and its depths in other modalities.
 
-    What is guessed moves nothing but the guess: z is not to say how deeply a cell was sequenced.
+    The gradient of the prediction does not reach z, which should not encode sequencing depth.
 
     Attributes
     ----------
     names
-        Modalities whose depth is taken from the counts; columns of all depths are in this order.
+        Modalities whose depth is computed from the counts, in the column order of all depths.
     coupling
-        By how much the guess of one (row) rises where another (column) is deeper than the cell's state leads to expect.
+        Change in the prediction for one modality (row) per unit of unexplained log depth in another (column).
     """
 
     def __init__(self, names: Sequence[str], width: int) -> None:
@@ -86,7 +87,7 @@ class ExpectedDepth(nn.Module):
         self.coupling = nn.Parameter(torch.zeros(len(names), len(names)))
 
     def forward(self, hidden: Tensor, found: Tensor) -> Tensor:
-        """Guess from the decoder's trunk `(n, width)` and the depths found `(n, n_names)`, NaN where there are no counts."""
+        """Predict from the decoder's trunk `(n, width)` and observed depths `(n, n_names)`, NaN where there are no counts."""
         alone = torch.cat([head(hidden.detach()) for head in self.heads.values()], dim=1).float()
         unforeseen = torch.where(torch.isfinite(found), found - alone.detach(), 0.0)
         others = self.coupling * (1 - torch.eye(len(self.names), device=found.device))

@@ -1,4 +1,4 @@
-"""Discriminators: guess the batch from c, one for the joint c and one for each modality's."""
+"""Discriminators: predict the batch from c, one for the joint c and one per modality."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from midas.data.schema import MosaicSchema
     from midas.nn.noise import Noise
 
-# Power of a batch's mean probability against another: 0.5 has no weight, 0.9 two fifths, 0.99 nearly all.
+# Exponent of a batch's mean probability against another: maps 0.5 to about 0, 0.9 to 0.4, 0.99 to nearly 1.
 _SURE = 8
-# Floor on answer weights, so that their logarithm stays finite.
+# Lower bound of class weights, so that their logarithm stays finite.
 _LEAST = 1e-3
 
 
 class Discriminators(nn.Module):
     """All discriminators at once.
 
-    Each knows only the batches that have its modality (the joint one knows all): the others get a logit of minus infinity,
-    which is the same as leaving them out.
+    Each discriminator predicts only batches that have its modality (the joint one: all batches). The other batches get
+    a logit of minus infinity, which excludes them.
     """
 
     allowed: Tensor
@@ -46,19 +46,19 @@ class Discriminators(nn.Module):
     def forward(
         self, c: Tensor, present: Tensor, batch: Tensor, noise: Noise | None, among: Tensor | None = None
     ) -> Tensor:
-        """Cross entropy of the guesses, summed over the discriminators.
+        """Cross entropy of the predictions, summed over the discriminators.
 
         Parameters
         ----------
         c
-            `(n_discriminators, n_cells, dim_c)`; rows of cells that lack the modality hold anything finite.
+            `(n_discriminators, n_cells, dim_c)`; arbitrary finite values for cells that lack the modality.
         present
-            `(n_discriminators, n_cells)`, whether the cell counts for the discriminator.
+            `(n_discriminators, n_cells)`, whether the cell is used by the discriminator.
         batch
             `(n_cells,)`.
         among
-            How much each batch counts as an answer for each cell, `(n_cells, n_batches)`, from 0 to 1; 1 for its own. None where
-            all count.
+            Class weight of each batch for each cell, `(n_cells, n_batches)`, from 0 to 1; 1 for its own. None for
+            weights of 1.
 
         Returns
         -------
@@ -70,18 +70,19 @@ class Discriminators(nn.Module):
     def confusion(
         self, c: Tensor, present: Tensor, batch: Tensor, noise: Noise | None, among: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Cross entropy as of :meth:`forward`, and the reward of a model that misleads about batches rather than about cells.
+        """Cross entropy as in :meth:`forward`, and the model's reward for confusing batches rather than single cells.
 
-        That discriminators are sure of a cell may mean a type that only its batch has; that they are sure of all cells of a batch
-        means a batch effect. So the cross entropy of a cell is weighted by the probability of the other batches. But it has
-        hardly any gradient where the discriminators are sure, so a batch, or some together, that lie apart as a whole would stay
-        there. Therefore each pair of batches adds log(1 - p), where p is the probability of the cell's own batch out of these
-        two, weighted by the mean of p over the cells of its batch to a high power.
+        A confident prediction for a single cell may indicate a cell type that exists only in its batch; confident
+        predictions for all cells of a batch indicate a batch effect. The cross entropy of a cell is therefore weighted
+        by the probability of the other batches. As its gradient vanishes for confident predictions, a fully separated
+        batch, or group of batches, would remain separated. Each pair of batches therefore adds log(1 - p), where p is
+        the probability of the cell's own batch out of the two, weighted by a high power of the mean of p over the cells
+        of its batch.
 
         Parameters
         ----------
         c, present, batch, among
-            As of :meth:`forward`.
+            As in :meth:`forward`.
 
         Returns
         -------
@@ -94,21 +95,21 @@ class Discriminators(nn.Module):
         return losses.sum(0), ((1 - sure) * losses + self._push(logits, batch, counted, among)).sum(0)
 
     def _push(self, logits: Tensor, batch: Tensor, counted: Tensor, among: Tensor | None) -> Tensor:
-        """Weighted mean over the other batches of log(1 - p), where p is of the own batch against that one; `(n, n_cells)`."""
+        """Weighted mean over the other batches of log(1 - p), p being the own batch's probability of the two; `(n, n_cells)`."""
         n, cells, classes = logits.shape
         own = functional.one_hot(batch, classes).to(logits.dtype)
         weight = counted.to(logits.dtype)
         possible = logits.where(self.allowed[:, None, :], 0.0)
-        # Log odds of the own batch against each.
+        # Log odds of the own batch against each batch.
         ahead = possible.gather(2, batch.expand(n, cells)[:, :, None]) - possible
         n_of_batch = weight @ own
         members = (weight[:, :, None] * own).transpose(1, 2)
         answers = torch.ones_like(ahead) if among is None else among.expand_as(ahead)
-        told = (members @ (answers * torch.sigmoid(ahead.detach()))) / (members @ answers).clamp(min=_LEAST)
-        # Other batches count by their cells, of which one that a discriminator does not know has none.
+        mean_p = (members @ (answers * torch.sigmoid(ahead.detach()))) / (members @ answers).clamp(min=_LEAST)
+        # Other batches are weighted by their number of cells, 0 for those a discriminator excludes.
         share = n_of_batch[:, None, :] * (1 - torch.eye(classes, device=logits.device))
         share = share / share.sum(2, keepdim=True).clamp(min=1)
-        pull = torch.pow(told, _SURE) * share
+        pull = torch.pow(mean_p, _SURE) * share
         return -(pull[:, batch] * answers * functional.softplus(ahead)).sum(2) * weight
 
     def _logits(self, c: Tensor, noise: Noise | None) -> Tensor:
@@ -118,18 +119,18 @@ class Discriminators(nn.Module):
         return logits.masked_fill(~self.allowed[:, None, :], -torch.inf)
 
     def _counted(self, present: Tensor, batch: Tensor) -> Tensor:
-        # A cell put together of two batches' may have a modality that its batch has not: nothing to be told there.
+        # A cell composed from two batches may have a modality that its batch lacks: excluded there.
         return present & self.allowed[:, batch]
 
 
 def _weighted(logits: Tensor, among: Tensor | None) -> Tensor:
-    """Logits of answers that count as much as `among` says."""
+    """Apply the class weights `among` to logits."""
     return logits if among is None else logits + torch.log(among.clamp(min=_LEAST))
 
 
 def _cross_entropy(logits: Tensor, batch: Tensor, counted: Tensor) -> Tensor:
     n, cells, classes = logits.shape
-    target = torch.where(counted, batch.expand(n, cells), -100)  # -100: not counted
+    target = torch.where(counted, batch.expand(n, cells), -100)  # -100: ignored
     losses = functional.cross_entropy(
         logits.reshape(-1, classes), target.reshape(-1), reduction="none", ignore_index=-100
     )

@@ -1,4 +1,4 @@
-"""Encoders: from the counts of a modality, or from the batch, to an expert on z."""
+"""Encoders: map the counts of a modality, or the batch, to an expert on z."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class ModalityInput(nn.Module):
-    """The part of an encoder that is a modality's own: depth taken off, blocks if it has them, the first hidden layer."""
+    """Modality-specific part of an encoder: depth normalisation, blocks if there are any, and the first hidden layer."""
 
     def __init__(self, schema: ModalitySchema, config: NetworkConfig) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class ModalityInput(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Encoders of all modalities; their upper layers are one network."""
+    """Encoders of all modalities, with shared upper layers."""
 
     def __init__(self, schema: MosaicSchema, config: NetworkConfig) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class Encoder(nn.Module):
 
 
 class BatchEncoder(nn.Module):
-    """From the batch of a cell to an expert on z; cells of unknown batches (-1) get none."""
+    """Map the batch of a cell to an expert on z; cells of unknown batches (-1) get none."""
 
     def __init__(self, n_batches: int, config: NetworkConfig) -> None:
         super().__init__()

@@ -27,7 +27,7 @@ class Gaussian:
     logvar: Tensor
 
     def take(self, cells: Tensor) -> Gaussian:
-        """Of the cells at these positions."""
+        """Select the cells at these positions."""
         return Gaussian(self.mean.index_select(0, cells), self.logvar.index_select(0, cells))
 
     def sample(self, noise: Noise | None) -> Tensor:
@@ -39,14 +39,14 @@ class Gaussian:
 
 @dataclass(frozen=True)
 class Expert:
-    """An opinion on z of some of the cells.
+    """A Gaussian factor on z for some of the cells.
 
     Attributes
     ----------
     cells
-        Positions in the minibatch of the cells that it speaks of, `(n,)`.
+        Positions of these cells in the minibatch, `(n,)`.
     gaussian
-        Its opinion on each.
+        Factor of each.
     """
 
     cells: Tensor
@@ -54,7 +54,7 @@ class Expert:
 
 
 def product_of_experts(n_cells: int, experts: Sequence[Expert]) -> Gaussian:
-    """Multiply the standard normal prior with whatever experts each cell has.
+    """Multiply the standard normal prior with the available experts of each cell.
 
     v = (1 + sum_k 1 / v_k)^-1 and mean = v sum_k mean_k / v_k (He et al. 2024, Methods).
 

@@ -30,10 +30,10 @@ def activate(x: Tensor, activation: Activation) -> Tensor:
 
 
 def padded(x: Tensor) -> Tensor:
-    """Add rows of zeros to `(..., n, width)` where products run in bfloat16 on a CPU, so that n is one of few numbers.
+    """Zero-pad `(..., n, width)` where products run in bfloat16 on a CPU, so that n takes few distinct values.
 
-    There a program is compiled and kept for every shape, about a megabyte each. Minibatches of a mosaic have ever new numbers
-    of cells with a modality, and memory would grow by them for hundreds of steps.
+    There, a kernel of about 1 MB is compiled and cached for every shape. The number of cells with a modality varies
+    between minibatches, so memory would grow for hundreds of steps.
     """
     extra = -x.shape[-2] % _ROWS
     if not extra or x.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
@@ -42,7 +42,7 @@ def padded(x: Tensor) -> Tensor:
 
 
 class Linear(nn.Linear):
-    """A linear map whose products have few different shapes."""
+    """A linear layer that pads its input to few distinct shapes."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's own name
         """Map `(n, n_in)` to `(n, n_out)`."""
@@ -50,7 +50,7 @@ class Linear(nn.Linear):
 
 
 class Finish(nn.Module):
-    """What follows the linear map of a hidden layer: LayerNorm, activation, dropout."""
+    """Second half of a hidden layer, after the linear map: LayerNorm, activation, dropout."""
 
     def __init__(self, size: int, activation: Activation, dropout: float) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Many networks of one shape run as one: batched products in place of a loop over discriminators or chromosomes."""
+"""Networks of the same shape, run as batched products instead of a loop over discriminators or chromosomes."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 class StackedLinear(nn.Module):
-    """As many linear maps of one shape, run as one batched product."""
+    """`n` linear layers of the same shape, run as one batched product."""
 
     def __init__(self, n: int, n_in: int, n_out: int) -> None:
         super().__init__()
-        bound = 1 / math.sqrt(n_in)  # as torch starts a Linear
+        bound = 1 / math.sqrt(n_in)  # as torch initialises nn.Linear
         self.weight = nn.Parameter(torch.empty(n, n_in, n_out).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(n, 1, n_out).uniform_(-bound, bound))
 
@@ -32,7 +32,7 @@ class StackedLinear(nn.Module):
 
 
 class StackedFinish(nn.Module):
-    """What follows the linear maps of hidden layers: a LayerNorm of each's own, activation, dropout."""
+    """Second half of stacked hidden layers: separate LayerNorms, activation, dropout."""
 
     def __init__(self, n: int, size: int, activation: Activation, dropout: float) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class BlockEncoder(nn.Module):
     blocks
         Features of each block.
     sizes
-        Sizes that follow, the same for each block; the last is not followed by anything.
+        Sizes of the following layers, the same for each block; the last is a plain linear layer.
     """
 
     def __init__(self, blocks: Sequence[int], sizes: Sequence[int], activation: Activation, dropout: float) -> None:
@@ -81,7 +81,7 @@ class BlockDecoder(nn.Module):
     Parameters
     ----------
     sizes
-        From the input of each block on; the first is not preceded by anything.
+        Sizes of the layers, from the input of each block on, the same for each block.
     blocks
         Features of each block.
     """

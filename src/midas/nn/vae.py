@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Latent:
-    """A posterior of z on some cells and a draw from it.
+    """Posterior of z for some cells, and a sample from it.
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ class Latent:
     posterior
         q(z | ...), `(n, dim_z)`.
     z
-        The draw (the mean when there is no noise).
+        The sample (the mean without noise).
     """
 
     cells: Tensor
@@ -42,14 +42,14 @@ class Latent:
 
 @dataclass(frozen=True)
 class DepthGuess:
-    """How deeply cells were sequenced, and what was to be expected.
+    """Observed and predicted log sequencing depths.
 
     Attributes
     ----------
     found
-        Logarithms, `(n, n_depths)`; NaN where a cell lacks the modality.
+        Observed log depths, `(n, n_depths)`; NaN where a cell lacks the modality.
     expected
-        Likewise, of every cell.
+        Predicted log depths of all cells, `(n, n_depths)`.
     """
 
     found: Tensor
@@ -58,20 +58,20 @@ class DepthGuess:
 
 @dataclass(frozen=True)
 class Outputs:
-    """All that the objective needs from one pass.
+    """Outputs of a forward pass, as needed by the objective.
 
     Attributes
     ----------
     joint
-        Of all cells, from all that was measured.
+        Latents of all cells, from all their modalities.
     single
-        By modality, from that modality (and the batch) alone.
+        By modality, latents from that modality (and the batch) alone.
     eta
         By modality, decoder output for the cells that have it, `(n_m, n_features)`.
     batch_logits
-        Guess of the batch from u, `(n, n_batches)`; None in steps that hide the batch.
+        Batch prediction from u, `(n, n_batches)`; None in steps that hide the batch.
     depth
-        Of the modalities whose depth is taken from the counts, in the order of :attr:`VAE.depth_names`; None without any.
+        Depths, in the order of :attr:`VAE.depth_names`; None if no modality has one.
     """
 
     joint: Latent
@@ -105,7 +105,7 @@ class VAE(nn.Module):
 
     @property
     def depth_names(self) -> tuple[str, ...]:
-        """Modalities whose depth is taken from the counts."""
+        """Modalities whose depth is computed from the counts."""
         return () if self.decoder.depths is None else self.decoder.depths.names
 
     def depths(self, minibatch: Minibatch) -> Tensor:
@@ -127,8 +127,8 @@ class VAE(nn.Module):
         modality
             What to decode.
         depths
-            Depths that are known, `(n, n_depths)`, as of :meth:`depths`. Of a cell whose depth in `modality` is not known,
-            what comes out is of the depth to be expected.
+            Known log depths, `(n, n_depths)`, as in :meth:`depths`. Cells with unknown depth in `modality` are decoded
+            at the expected depth.
         """
         hidden = self.decoder.hidden(z, None)
         eta: Tensor = self.decoder.outputs[modality](hidden, None)
@@ -136,7 +136,7 @@ class VAE(nn.Module):
         return eta if depth is None else eta + depth[:, None]
 
     def expected_depth(self, z: Tensor, modality: str, depths: Tensor | None = None) -> Tensor:
-        """Log depth at which z is decoded, `(n,)`; 0 for a modality without one. Parameters as of :meth:`decode`."""
+        """Log depth at which z is decoded, `(n,)`; 0 for a modality without one. Parameters as in :meth:`decode`."""
         depth = self._depth(self.decoder.hidden(z, None), modality, depths)
         return z.new_zeros(len(z)) if depth is None else depth
 
@@ -154,17 +154,17 @@ class VAE(nn.Module):
         return {name: output.extra for name, output in self.decoder.outputs.items()}  # type: ignore[misc]
 
     def forward(self, minibatch: Minibatch, noise: Noise | None, *, with_batch: bool = True) -> Outputs:
-        """Run one pass over a minibatch, as training needs it.
+        """Run a forward pass over a minibatch, for training.
 
         Parameters
         ----------
         minibatch
             Cells.
         noise
-            None for no dropout and no sampling.
+            Random numbers; None for no dropout and no sampling.
         with_batch
-            Whether the batch is one of the experts. Some training steps leave it out, so that cells of unknown batches can be
-            encoded later.
+            Whether to include the batch expert. It is dropped in some training steps, so that cells of unknown batches
+            can be encoded later.
         """
         n = minibatch.n_cells
         by_modality, batch = self.experts(minibatch, noise, with_batch=with_batch)
@@ -177,7 +177,7 @@ class VAE(nn.Module):
             eta[name] = self.decoder.outputs[name](mine, noise)
             if name in self.depth_names:
                 shift = found[:, self.depth_names.index(name), None].index_select(0, expert.cells)
-                eta[name].add_(shift.to(eta[name].dtype))  # in place: as large as anything in memory
+                eta[name].add_(shift.to(eta[name].dtype))  # in place, as this is among the largest tensors
         depth = None if self.decoder.depths is None else DepthGuess(found, self.decoder.depths(hidden, found))
         logits = None if batch is None else self.batch_decoder(z[:, self.dim_c :], noise)
         single = {}

@@ -1,4 +1,4 @@
-"""The state of a run in one file, written whole or not at all: tensors in safetensors, the rest as JSON in its header."""
+"""The state of a run in one file, written atomically: tensors in safetensors, the rest as JSON in its header."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ _COUNTERPARTS = "counterparts"
 
 @dataclass(frozen=True, kw_only=True)
 class Position:
-    """Where a run stands.
+    """Position in a training run.
 
     Attributes
     ----------
     epoch, step
-        The next to come.
+        The next epoch and step.
     seconds
         Time spent so far.
     rate, early_stopping, history
-        Of the loop.
+        State of the training loop.
     fingerprint
-        What a run that goes on from here must have in common with this one.
+        What a resumed run must have in common with this one.
     """
 
     epoch: int
@@ -50,14 +50,14 @@ class Position:
 
 @dataclass(frozen=True)
 class State:
-    """Everything that the rest of a run depends on, as it was at the end of an epoch.
+    """Complete state of a run at the end of an epoch.
 
     Attributes
     ----------
     position
-        Where the run stood.
+        Position in the run.
     tensors
-        Of networks and optimisers, and others that go on from there, by the names that they have in the file.
+        Tensors of networks, optimisers and others, by their names in the file.
     """
 
     position: Position
@@ -67,7 +67,7 @@ class State:
     def of(
         cls, learner: Learner, position: Position, best: dict[str, Tensor] | None, counterparts: Tensor | None
     ) -> State:
-        """Copy what the next steps change.
+        """Copy everything that later steps modify.
 
         Parameters
         ----------
@@ -90,7 +90,7 @@ class State:
 
 
 def check_checkpoint(path: Path) -> None:
-    """Refuse a place where the state of a run could not be written, or would replace another file, before the run.
+    """Raise an error before the run if the checkpoint could not be written, or would replace another file.
 
     Raises
     ------
@@ -107,7 +107,7 @@ def check_checkpoint(path: Path) -> None:
 
 
 def _is_checkpoint(path: Path) -> bool:
-    """Whether a file begins as a checkpoint does, whole or cut short, or is empty."""
+    """Whether a file starts like a checkpoint (possibly truncated) or is empty."""
     with path.open("rb") as file:
         length = file.read(8)
         if not length:
@@ -128,7 +128,7 @@ class Checkpoint:
         self.path = path
 
     def write(self, state: State) -> None:
-        """Write a state; one that is there is replaced in one step."""
+        """Write a state, atomically replacing an existing one."""
         with replacing(self.path) as scratch:
             save_file(
                 {name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()},
@@ -140,12 +140,11 @@ class Checkpoint:
     def read(
         self, learner: Learner, fingerprint: dict[str, Any]
     ) -> tuple[Position, dict[str, Tensor] | None, Tensor | None]:
-        """Put networks and optimisers in the state of the file.
+        """Restore networks and optimisers from the file.
 
         Returns
         -------
-        Where the run stands, the best weights so far, and which batches hold cells like each cell, in canonical order, as far as
-        there are any.
+        Position, best weights so far, and counterparts in canonical order; the latter two may be None.
 
         Raises
         ------
@@ -176,11 +175,11 @@ class Checkpoint:
                 "or repeat the run with what it began with."
             )
             raise ValueError(msg)
-        untold = [key for key in expected if key not in found]
-        if untold:
+        missing = [key for key in expected if key not in found]
+        if missing:
             msg = (
                 f"{self.path}: expected a checkpoint that tells of which data it is, found one of an older version, which does "
-                f"not tell {', '.join(untold)}. Start without resume."
+                f"not tell {', '.join(missing)}. Start without resume."
             )
             raise ValueError(msg)
 

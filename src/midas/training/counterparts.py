@@ -1,9 +1,9 @@
-"""Which batches hold cells like a given one.
+"""Find the batches that contain cells similar to a given cell.
 
-Discriminators that guess a cell's batch from c make batches alike as a whole, so that a type which only one batch has is drawn to
-whatever the others have instead. A cell is therefore only to be guessed among the batches that hold cells like it. That is seen
-before the discriminators move anything: cells of two batches that are among each other's nearest neighbours are of one kind, also
-where a batch effect sets them apart (Haghverdi et al., Nature Biotechnology 2018).
+Discriminators that predict a cell's batch from c align the overall distributions of batches, so that a cell type
+present in only one batch is forced onto other types. A cell's batch is therefore predicted only among the batches that
+contain similar cells. These are found before adversarial training begins: mutual nearest neighbours of two batches are
+of the same type, even in the presence of a batch effect (Haghverdi et al., Nature Biotechnology 2018).
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from midas.data.mosaic import Mosaic
 
 SURE: Final = 255
-"""A cell's batch surely holds cells like it."""
+"""The largest score: the batch certainly contains similar cells."""
 
-# Cells of a batch that stand for all of it, and of all batches together, as each two batches are compared.
+# Cells sampled per batch, and over all batches, for the pairwise comparison.
 _MOST_OF_BATCH, _MOST = 1_000, 30_000
-_FEWEST = 30  # a batch of fewer tells nothing
-# Of a small batch, fewer: a type has to have more cells than that, or the nearest are of another one.
+_FEWEST = 30  # smaller batches are not compared
+# Fewer neighbours in a small batch: a type must have more cells than that, or neighbours include other types.
 _NEIGHBOURS, _SHARE_OF_BATCH = 25, 20
-# What holds of a cell holds of its kind: shares of mutual neighbours are smoothed so often over a cell's own neighbours.
+# Similar cells should get similar scores: number of smoothing passes over each cell's own neighbours.
 _SMOOTHINGS = 4
-# Shares are judged against those of the pair's well-matched cells; if even these are few, the two say nothing of each other.
+# Scores are relative to this quantile over the batch; if even that is small, the two batches are not comparable.
 _WELL_MATCHED, _FEW = 0.75, 0.05
 _NONE, _ENOUGH = 0.15, 0.3
 
@@ -44,25 +44,26 @@ def counterparts(
     *,
     seed: int,
 ) -> NDArray[np.uint8]:
-    """How surely each batch holds cells like each cell.
+    """Score how certain it is that each batch contains cells similar to each cell.
 
-    Two batches are compared by the modalities that both have: what other modalities say of a cell is not yet in line with them.
+    Two batches are compared by their shared modalities, as other modalities are not yet aligned with these.
 
     Parameters
     ----------
     states
-        From names of modalities to the biological states that they give, `(n_cells, dim_c)`; NaN for cells without any of them.
+        Maps names of modalities to the biological states encoded from them, `(n_cells, dim_c)`; NaN for cells without
+        any.
     batch
-        Index of each cell's batch, -1 for none. The order of the cells must not depend on that of the input, as some are
-        drawn.
+        Index of each cell's batch, -1 for none. The cell order must not depend on that of the input, as cells are
+        subsampled.
     measured
         Modalities of each batch.
     seed
-        Of the cells that stand for a large batch.
+        Random seed for subsampling large batches.
 
     Returns
     -------
-    `(n_cells, n_batches)`, from 0, no cells like it, to 255; that, too, where nothing is known.
+    `(n_cells, n_batches)`, from 0 (no similar cells) to 255 (certain, or unknown).
     """
     found = np.full((len(batch), len(measured)), SURE, dtype=np.uint8)
     pairs: dict[tuple[str, ...], list[tuple[int, int]]] = {}
@@ -71,10 +72,10 @@ def counterparts(
         if shared:
             pairs.setdefault(shared, []).append((first, second))
     for shared, compared in sorted(pairs.items()):
-        of = _batches(states(shared), batch, sorted({code for pair in compared for code in pair}), seed)
+        by_code = _batches(states(shared), batch, sorted({code for pair in compared for code in pair}), seed)
         for first, second in compared:
-            if first in of and second in of:
-                a, b = of[first], of[second]
+            if first in by_code and second in by_code:
+                a, b = by_code[first], by_code[second]
                 mutual = a.mutual(b)
                 found[a.members, second] = np.round(a.matched(mutual) * SURE)
                 found[b.members, first] = np.round(b.matched(mutual.T) * SURE)
@@ -82,7 +83,7 @@ def counterparts(
 
 
 def _batches(c: NDArray[Any], batch: NDArray[np.int64], codes: list[int], seed: int) -> dict[int, _Batch]:
-    """Cells of each of these batches that has enough of them."""
+    """Cells of each of these batches with enough cells."""
     usable = np.isfinite(c).all(1)
     members = {code: np.flatnonzero(usable & (batch == code)) for code in codes}
     members = {code: cells for code, cells in members.items() if len(cells) >= _FEWEST}
@@ -92,7 +93,7 @@ def _batches(c: NDArray[Any], batch: NDArray[np.int64], codes: list[int], seed: 
 
 
 class _Batch:
-    """Cells of one batch, and those that stand for them."""
+    """Cells of one batch, and a sample of them."""
 
     def __init__(self, c: NDArray[Any], members: NDArray[np.int64], most: int, rng: np.random.Generator) -> None:
         self.members = members
@@ -103,19 +104,19 @@ class _Batch:
         self._nearest = None if len(chosen) == len(members) else self._index.find(c[members], _NEIGHBOURS)[1]
 
     def mutual(self, other: _Batch) -> NDArray[np.float64]:
-        """Which chosen cells of both are among each other's nearest, `(n_chosen, n_chosen of the other)`: 1 / k, else 0."""
+        """Mutual nearest neighbours among the sampled cells, `(n_sampled, n_sampled of the other)`: 1 / k, otherwise 0."""
         k = max(1, min(_NEIGHBOURS, len(self._c) // _SHARE_OF_BATCH, len(other._c) // _SHARE_OF_BATCH))
         both: NDArray[np.float64] = (other._nearest_to(self, k) & self._nearest_to(other, k).T) / k
         return both
 
     def _nearest_to(self, other: _Batch, k: int) -> NDArray[np.bool_]:
-        """Which chosen cells are among the k nearest to each of the other's, `(n_chosen of the other, n_chosen)`."""
+        """Whether each sampled cell is among the k nearest to each of the other's, `(n_sampled of the other, n_sampled)`."""
         near = np.zeros((len(other._c), len(self._c)), dtype=bool)
         np.put_along_axis(near, self._index.find(other._c, k)[1], values=True, axis=1)
         return near
 
     def matched(self, mutual: NDArray[np.float64]) -> NDArray[np.float64]:
-        """How surely the other batch holds cells like each of this one, `(n_members,)`, from 0 to 1."""
+        """Score that the other batch contains cells similar to each of this one, `(n_members,)`, from 0 to 1."""
         share = mutual.sum(1)
         for _ in range(_SMOOTHINGS):
             share = share[self._own].mean(1)
@@ -123,12 +124,12 @@ class _Batch:
         if well < _FEW:
             return np.ones(len(self.members))
         sure: NDArray[np.float64] = np.clip((share / well - _NONE) / (_ENOUGH - _NONE), 0.0, 1.0)
-        # Of cells that others stand for: the mean of the nearest of these.
+        # With subsampling: mean over the nearest sampled cells.
         return sure if self._nearest is None else sure[self._nearest].mean(1)
 
 
 def modalities_of(mosaic: Mosaic, batch: NDArray[np.int64], n_batches: int) -> list[frozenset[str]]:
-    """Modalities that half of each batch's cells have, or more."""
+    """Modalities measured in at least half of each batch's cells."""
     sizes = np.bincount(batch[batch >= 0], minlength=n_batches)
     having = {
         name: np.bincount(batch[(batch >= 0) & part.present], minlength=n_batches)

@@ -1,4 +1,4 @@
-"""Where to compute, and how precisely."""
+"""Choice of device and precision."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _KNOWN = ("cpu", "cuda", "mps")
 
 @dataclass(frozen=True)
 class Compute:
-    """Where and how precisely a run computes.
+    """Device, precision and processes of a run.
 
     Attributes
     ----------
@@ -41,31 +41,31 @@ class Compute:
 
 
 def compute_of(training: TrainingConfig) -> Compute:
-    """Choose device and precision, and meet the processes that train together.
+    """Choose device and precision, and join the processes that train together.
 
     Raises
     ------
     ValueError
-        When the device asked for is not there.
+        When the requested device is not available.
     """
     accelerator = accelerator_of(training)
     together = init_processes(training, accelerator)
     device = torch.device(accelerator)
     if together.size > 1 and accelerator == "cuda":
         device = torch.device("cuda", together.local_rank % torch.cuda.device_count())
-        torch.cuda.set_device(device)  # also where another tool set the group up: NCCL exchanges on the current device
+        torch.cuda.set_device(device)  # also if another tool created the group, as NCCL uses the current device
     return Compute(device, multiplies_bf16(training, accelerator), together)
 
 
 def accelerator_of(training: TrainingConfig) -> str:
-    """Choose the device: the one asked for, or a GPU of NVIDIA or AMD if there is one.
+    """Choose the device: the requested one, or with ``auto`` an NVIDIA or AMD GPU if available.
 
-    Apple's (``mps``) has to be asked for: it has not been tried, and torch before 2.10 lacks operations there.
+    ``mps`` (Apple) must be requested explicitly: it is untested, and torch before 2.10 lacks some operations.
 
     Raises
     ------
     ValueError
-        When the one asked for is not there.
+        When the requested device is not available.
     """
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if training.accelerator == "auto":
@@ -78,7 +78,7 @@ def accelerator_of(training: TrainingConfig) -> str:
 
 
 def accelerator_or_other(training: TrainingConfig) -> str:
-    """Choose likewise, but what ``auto`` gives in place of one that is not there: a model may come from another machine."""
+    """Like :func:`accelerator_of`, but fall back to ``auto`` if the device is missing: models may come from other machines."""
     try:
         return accelerator_of(training)
     except ValueError:
@@ -86,7 +86,7 @@ def accelerator_or_other(training: TrainingConfig) -> str:
 
 
 def multiplies_bf16(training: TrainingConfig, accelerator: str) -> bool:
-    """Whether matrix products run in bfloat16: if asked for, or where the hardware multiplies it faster."""
+    """Whether matrix products run in bfloat16: if requested, or with ``auto`` where the hardware is faster with it."""
     fast = accelerator in _KNOWN[:2] and (_gpu_multiplies_bf16() if accelerator == "cuda" else _cpu_multiplies_bf16())
     return training.precision == "bf16" or (training.precision == "auto" and fast)
 
@@ -95,15 +95,15 @@ def _gpu_multiplies_bf16() -> bool:
     """Whether the GPU has units for bfloat16; those before Ampere emulate it, which is slower than float32."""
     try:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    except TypeError:  # a torch that cannot be asked so
+    except TypeError:  # older torch without this argument
         return torch.cuda.get_device_capability()[0] >= 8
 
 
 def _cpu_multiplies_bf16() -> bool:
     """Whether the CPU multiplies bfloat16 faster: with AMX, or with AVX512-BF16 unless it is Intel's.
 
-    Measured: AVX512-BF16 takes two thirds of the time of float32 on an AMD EPYC, twice as long on an Intel Xeon without AMX. By
-    kind, not by a timing at the start, so that runs of one seed are equal bit for bit.
+    Measured: AVX512-BF16 takes two thirds of the time of float32 on an AMD EPYC, twice as long on an Intel Xeon without
+    AMX. Decided by CPU type, not by a benchmark at startup, so that runs with the same seed are bit-identical.
     """
 
     def has(test: str) -> bool:  # in torch since 2.6

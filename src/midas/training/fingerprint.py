@@ -1,4 +1,4 @@
-"""What must be the same for a run to go on where another stopped, and in processes that train together."""
+"""Fingerprint of a run: must be equal when resuming, and in all processes of distributed training."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
     from midas.config import Config
     from midas.data.mosaic import Mosaic
 
-_SHOWN = 1_000  # cells whose counts stand for all
-# Cells whose names are put in order together: of a million, these take a tenth of the memory.
+_SHOWN = 1_000  # cells whose counts are hashed
+# Cells whose names are processed together: for a million cells, a tenth of the memory.
 _AT_ONCE = 100_000
 
 
 def fingerprint(config: Config, mosaic: Mosaic, order: NDArray[np.int64], seed: int) -> dict[str, Any]:
-    """Describe a run by what its result depends on; of the counts, by those of a share of the cells.
+    """Describe everything that the result of a run depends on; counts are hashed for a sample of cells.
 
     Parameters
     ----------
     order
-        All cells in canonical order, so that the order of the input makes no difference.
+        All cells in canonical order, so that the input order does not matter.
 
     Returns
     -------
-    What JSON can hold, by names that an error message can say.
+    JSON-serialisable values, by names that are readable in error messages.
     """
     parts = mosaic.schema.modalities
     return {
@@ -52,7 +52,7 @@ def fingerprint(config: Config, mosaic: Mosaic, order: NDArray[np.int64], seed: 
 
 
 def _counts(mosaic: Mosaic, modality: str, order: NDArray[np.int64]) -> str:
-    """Hash of the counts of cells that have the modality, at equal distances, 1,000 at most: any of them tells another layer."""
+    """Hash of the counts of up to 1,000 evenly spaced cells with the modality: enough to detect another layer."""
     there = order[mosaic.modalities[modality].present[order]]
     cells = there[np.unique(np.linspace(0, len(there) - 1, min(_SHOWN, len(there))).astype(np.int64))]
     found = measured_counts(mosaic, modality, cells)

@@ -58,10 +58,10 @@ class RunOptions:
     loggers
         Lightning loggers.
     checkpoint
-        File to write the state of the run to, of the end of an epoch: after the first, then at most every `checkpoint_seconds`,
-        at the end, and when Ctrl-C ends the run.
+        File for the state of the run at the end of an epoch: written after the first epoch, then at most every
+        `checkpoint_seconds`, at the end, and on Ctrl-C.
     resume
-        Whether to go on from that file when it exists.
+        Whether to resume from that file if it exists.
     """
 
     progress: bool = True
@@ -73,16 +73,17 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a run leaves beside the weights.
+    """Result of a run besides the weights.
 
     Attributes
     ----------
     history
-        One record per epoch: its number, seconds so far, learning rate, and the mean of each term of the objective over the steps
-        that had it (the batch is hidden in some, discriminators may rest; what no step had is left out); ``val_`` before those of
-        held-out cells, and ``val_kept`` 1 where these were the best so far, so that the weights were kept.
+        One record per epoch: its number, seconds so far, learning rate, and the mean of each loss term over the steps
+        that had it (some steps hide the batch or do not update the discriminators; terms of no step are omitted); those
+        of validation cells with the prefix ``val_``, and ``val_kept``, 1 if the validation loss was the best so far and
+        the weights were kept.
     interrupted
-        Whether Ctrl-C ended it.
+        Whether Ctrl-C stopped it.
     """
 
     history: list[dict[str, float]]
@@ -100,27 +101,27 @@ def fit(
     anchor: Anchor | None = None,
     discriminator_warmup_steps: int = 0,
 ) -> Trained:
-    """Train both networks in place; the weights of the best epoch stay, the last where no cells are held out.
+    """Train both networks in place; the final weights are those of the best epoch, or of the last without validation cells.
 
-    Parameters that need no gradient are left alone. With ``training.devices``, each process takes its share of every minibatch,
-    and all end with the same weights.
+    Parameters with ``requires_grad=False`` are not changed. With ``training.devices``, each process takes a share of
+    every minibatch, and all end with the same weights.
 
     Parameters
     ----------
     vae, discriminators
-        Moved to the device that is trained on.
+        Moved to the training device.
     mosaic
-        Training data, of which some cells may be held out.
+        Training data; some cells may be held out for validation.
     config
-        Of the objective and the training.
+        Configuration of the objective and the training.
     seed
-        Of all that is drawn.
+        Random seed.
     run_options
         Progress bar, loggers, checkpoint.
     anchor
-        Where some cells are held.
+        Target posterior means of some cells.
     discriminator_warmup_steps
-        Steps of the discriminators alone before the model moves.
+        Steps in which only the discriminators are trained, before the model is.
     """
     if run_options.checkpoint is not None:
         check_checkpoint(run_options.checkpoint)
@@ -144,16 +145,16 @@ def fit(
     except KeyboardInterrupt:
         status = "interrupted"
         run.leave_checkpoint()
-        if ranks.size > 1:  # the processes stopped at different steps: there is no common result
+        if ranks.size > 1:  # processes stopped at different steps, so there is no common result
             raise
         kept = "last weights" if run.best is None else "best weights so far"
         logger.warning("Interrupted after %s epochs; the model keeps the %s.", len(run.history), kept)
     finally:
         for sink in run_options.loggers:
-            if hasattr(sink, "finalize"):  # what is still in memory goes to the file
+            if hasattr(sink, "finalize"):  # flush buffered records to the file
                 sink.finalize(status)
         for optimizer in (learner.vae_optimizer, learner.discriminator_optimizer):
-            optimizer.zero_grad()  # gradients are as large as the networks
+            optimizer.zero_grad()  # free the gradients, which are as large as the networks
     run.finish()
     return Trained(run.history, interrupted=status == "interrupted")
 
@@ -184,7 +185,7 @@ def learner_for(vae: VAE, discriminators: Discriminators, mosaic: Mosaic, config
         tuned = [parameter for parameter in module.parameters() if parameter.requires_grad]
         return torch.optim.AdamW(
             tuned,
-            # A recorded step reads the rate from where it is changed.
+            # A CUDA graph reads the rate from this tensor, which is updated in place.
             lr=torch.tensor(rate, device=compute.device) if cuda else rate,
             betas=(momentum, 0.999),
             weight_decay=decay,
@@ -225,7 +226,7 @@ class _Run:
         self.seconds_before = 0.0
         self.best: dict[str, torch.Tensor] | None = None
         self.checkpoint = None if run_options.checkpoint is None else Checkpoint(run_options.checkpoint)
-        self.state: State | None = None  # at the end of the last epoch, until it is written
+        self.state: State | None = None  # as of the end of the last epoch; None once written
         self.alike: torch.Tensor | None = None  # counterparts in canonical order
         self.noise = Noise(seed, learner.compute.device)
         ranks = learner.compute.ranks
@@ -258,10 +259,10 @@ class _Run:
         self.leave_checkpoint()
 
     def leave_checkpoint(self) -> None:
-        """Write the state at the end of the last epoch, if it is not there yet."""
+        """Write the state at the end of the last epoch, if it has not been written yet."""
         try:
             self._save()
-        except OSError as error:  # the model is trained: it must not be lost with the record of its training
+        except OSError as error:  # not fatal, as the trained model would be lost
             logger.warning("The last checkpoint could not be written: %s.", error)
 
     def _progress(self, ahead: int = 0) -> float:
@@ -273,7 +274,7 @@ class _Run:
             self.learner.vae.load_state_dict(self.best)
 
     def _portions(self, indices: list[NDArray[np.int64]]) -> Iterator[list[NDArray[np.int64]]]:
-        """Minibatches of an epoch, cut where discriminators begin to move the model: before, batches are compared, once."""
+        """Yield the minibatches of an epoch, split where adversarial training begins: there, batches are compared, once."""
         objective = self.learner.config.objective
         wanted = objective.counterparts and objective.adversarial > 0 and len(self.learner.schema.batches) > 1
         ahead = range(len(indices)) if wanted and self.learner.counterparts is None else range(0)
@@ -287,7 +288,7 @@ class _Run:
         yield indices[cut:]
 
     def _compare_batches(self) -> None:
-        """Find out which batches hold cells like each cell; in canonical order, as some cells are drawn to stand for others."""
+        """Compute the counterparts, with cells in canonical order, as cells are subsampled."""
         learner, order, batch = self.learner, self.plan.order, self.mosaic.model_batch
 
         def states(modalities: tuple[str, ...]) -> NDArray[np.float32]:
@@ -298,7 +299,7 @@ class _Run:
         self._know(torch.from_numpy(counterparts(states, batch[order], measured, seed=self.seed)))
 
     def _know(self, alike: torch.Tensor) -> None:
-        """Take over which batches hold cells like each cell, told in canonical order."""
+        """Set the counterparts, given in canonical order."""
         self.alike = None if self.checkpoint is None else alike
         rows = torch.empty_like(alike)
         rows[torch.from_numpy(self.plan.order)] = alike
@@ -307,7 +308,7 @@ class _Run:
     def _train_epoch(self, epoch: int, bar: Progress) -> dict[str, float]:
         learner, config = self.learner, self.learner.config
         rng = np.random.default_rng([self.seed, 2, epoch])
-        # Seeds follow from the epoch, so a resumed run draws what the unbroken one would have drawn.
+        # Seeds depend on the epoch, so a resumed run draws the same numbers as an uninterrupted one.
         ranks = learner.compute.ranks
         noise = self.noise.restart(int(rng.integers(2**62)) + ranks.rank)
         indices = epoch_indices(
@@ -367,7 +368,7 @@ class _Run:
                     sums[name] = sums.get(name, 0.0) + float(term) * minibatch.n_cells
         terms = {f"val_{name}": total / len(self.plan.validation) for name, total in ranks.all_reduce_sum(sums).items()}
         if self._progress() < self.learner.config.objective.warmup_end:
-            return terms  # the best loss of an objective that is still changing tells nothing
+            return terms  # losses are not comparable while the weights of the objective change
         better = self.early_stopping.better(terms["val_total"], epoch)
         terms["val_kept"] = float(better)
         if better:
@@ -380,11 +381,11 @@ class _Run:
         return terms
 
     def _remember(self) -> None:
-        """Copy the weights; not into the former copy, which Ctrl-C would leave half changed, and a checkpoint may still need."""
+        """Copy the weights; not in place, as Ctrl-C could interrupt it, and a checkpoint may still need the old copy."""
         self.best = {name: value.clone() for name, value in self.learner.vae.state_dict().items()}
 
     def _note(self, epoch: int, seconds: float) -> None:
-        """Copy the state at the end of an epoch: Ctrl-C comes in the midst of the next, from where no run can go on."""
+        """Copy the state at the end of an epoch, as Ctrl-C comes during the next one, from which a run cannot be resumed."""
         if self.checkpoint is None or not self.learner.compute.ranks.first:
             return
         position = Position(
@@ -426,7 +427,7 @@ class _Run:
 def _minibatches(
     cells: Mosaic | Resident, indices: list[NDArray[np.int64]], device: torch.device
 ) -> Iterator[Iterator[Minibatch]]:
-    """Minibatches on the device; the thread that collects them ends with the block, whatever happens inside."""
+    """Yield minibatches on the device; the thread that collects them always ends with the block."""
     if isinstance(cells, Resident):
         yield map(cells.gather, indices)
         return

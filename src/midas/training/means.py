@@ -1,4 +1,4 @@
-"""Means of an epoch's terms."""
+"""Mean loss terms of an epoch."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _BATCH = "batch_reconstruction"
-# Terms that some steps do without.
+# Terms that are missing in some steps.
 _LEFT_OUT = frozenset({_BATCH, "discriminator"})
 
 
 class Means:
-    """Means of terms over the steps of an epoch. They are summed on the device: every look at them would be a wait."""
+    """Means of terms over the steps of an epoch, summed on the device to avoid synchronisation."""
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
@@ -26,14 +26,15 @@ class Means:
         """Count a step."""
         for name, term in terms.items():
             if with_batch or name != _BATCH:
-                # A copy, as the next step may be written where this one's terms are.
+                # Copied, as the next step may overwrite the tensor (CUDA graphs).
                 self._sums[name] = self._sums[name] + term if name in self._sums else term.clone()
                 self._steps[name] += 1
 
     def terms(self, batch_weight: float) -> dict[str, float]:
-        """Mean of each term over the steps that had it; of modalities over all, as cells without one have none of its cost.
+        """Mean of each term over the steps that had it; for modalities over all steps, as cells without it have zero loss.
 
-        The total is what it would be had all steps shown the batch, so that it does not depend on how many did.
+        The total is corrected to what it would be if no step had hidden the batch, so that it does not depend on their
+        number.
         """
         steps = self._steps["total"]
         had = {name: self._steps[name] if name in _LEFT_OUT else steps for name in self._sums}

@@ -1,4 +1,4 @@
-"""How long to train and in what portions: chosen from the data's size, and said."""
+"""Choose the number of epochs and the batch size from the size of the data, and log them."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Measured on the sets of benchmarks/RESULTS.md: quality has levelled off at about this many steps.
+# Measured on the data sets of benchmarks/RESULTS.md: quality plateaus at about this many steps.
 _FEWEST_STEPS, _MOST_STEPS, _PASSES = 1200, 20_000, 60
 _MAX_VALIDATION_CELLS = 2000
-# With fewer cells than this, each is needed for training, and the best validation loss comes before the batches have mixed.
+# With fewer cells, all are needed for training, and the validation loss is lowest before the batches have mixed.
 _MIN_CELLS_TO_VALIDATE = 5_000
 _VALIDATION_FRACTION = 0.1
-# Above this many cells, garbage collection after reading pays.
+# Above this many cells, garbage collection after reading is worthwhile.
 _MANY_CELLS = 50_000
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run will do.
+    """Plan of a training run.
 
     Attributes
     ----------
@@ -63,9 +63,10 @@ class Plan:
 
 
 def plan_training(mosaic: Mosaic, training: TrainingConfig, seed: int) -> Plan:
-    """Hold out cells, and choose what the configuration leaves open.
+    """Split off validation cells, and choose settings that the configuration leaves open.
 
-    Cells without any modality are not trained on. At most half of each batch-and-combination group is held out.
+    Cells without any modality are excluded. At most half of each group of cells with the same batch and modalities is
+    held out.
     """
     order = mosaic.canonical_order()
     usable = order[mosaic.measured_in(tuple(mosaic.modalities))[order]]
@@ -92,7 +93,7 @@ def plan_training(mosaic: Mosaic, training: TrainingConfig, seed: int) -> Plan:
 
 
 def full_steps(n_cells: int, batch_size: int) -> int:
-    """Steps of a run from scratch on so many training cells, where the configuration leaves it open."""
+    """Default number of steps of a run from scratch, given the number of training cells."""
     return _steps(max(1, math.ceil(n_cells / batch_size)))
 
 
@@ -101,7 +102,7 @@ def _steps(per_epoch: int) -> int:
 
 
 def batch_size_for(n_cells: int) -> int:
-    """128 up to 5,000 cells, 256 up to 50,000, then 512: small data need many steps, large data few passes."""
+    """Batch size by number of cells: 128 below 5,000, 256 below 50,000, then 512. Small data need more steps per epoch."""
     return 128 if n_cells < 5_000 else 256 if n_cells < 50_000 else 512
 
 

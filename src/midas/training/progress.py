@@ -1,4 +1,4 @@
-"""The progress of a run: a bar in a terminal or notebook, a line now and then elsewhere."""
+"""Progress of a run: a bar in a terminal or notebook, occasional lines elsewhere."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _BETWEEN_LINES: Final = 60.0  # seconds, at most
 
 
 class Progress:
-    """A bar over all steps of a run, some of which may be done; silent when not shown.
+    """Progress bar over all steps of a run, some of which may already be done; silent if not shown.
 
-    Where nothing can be drawn, as in the log of a job, it is a line at each tenth of the steps, and once a minute.
+    Without a terminal, as in the log of a job, prints a line after each tenth of the steps and at least once a minute.
     """
 
     def __init__(self, total_steps: int, *, done: int = 0, shown: bool) -> None:
@@ -90,13 +90,13 @@ class _Lines:
         return 10 * self._done // max(1, self._total)
 
     def advance(self) -> None:
-        """Count a step; a minute may have passed."""
+        """Count a step; print a line if a minute has passed."""
         self._done += 1
         if time.monotonic() - self._last >= _BETWEEN_LINES:
             self._say()
 
     def epoch(self, name: str, total: int) -> None:
-        """Say from now on which epoch was the last, and what it came to; a tenth may be done."""
+        """Update the epoch and its terms; print a line if another tenth of the steps is done."""
         self._name, self._total = name, total
         if self._tenths() > self._tenth:
             self._say()
@@ -124,7 +124,7 @@ def _terms(record: dict[str, float], names: dict[str, str]) -> list[str]:
 
 
 def _fitting(terms: list[str], width: int) -> str:
-    """As many of the first terms as there is room for: half a number is a wrong number."""
+    """As many of the first terms as fit; numbers are never truncated."""
     line = ""
     for term in terms:
         longer = f"{line}  {term}" if line else term

@@ -1,8 +1,8 @@
-"""Training steps on a GPU, recorded once and replayed: the CPU then starts thousands of small operations with one call.
+"""Training steps as CUDA graphs, recorded once and replayed: a single call then launches thousands of small kernels.
 
-A step is a CUDA graph. It knows one shape of minibatch: how many cells there are, and how many of them have each modality; so
-minibatches are drawn alike (:func:`midas.data.loader.epoch_indices`), and there is one graph for each of a few shapes. Numbers of
-counts differ from minibatch to minibatch: these are followed by zeros up to a fixed length.
+A graph is specific to the shape of a minibatch: the number of cells, and of cells with each modality. Minibatches are
+therefore drawn with few different shapes (:func:`midas.data.loader.epoch_indices`), and there is one graph per shape.
+The number of counts varies between minibatches; they are zero-padded to a fixed length.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ if TYPE_CHECKING:
     from midas.nn import Noise
     from midas.training.step import Learner
 
-# Room for more counts than the first minibatch of a shape has; one with still more is not replayed.
+# Padding relative to the counts of a shape's first minibatch; larger minibatches run without a graph.
 _ROOM = 1.15
-# Graphs that are kept: more shapes than this come one after the other without a graph.
+# Maximum number of graphs; minibatches of further shapes run without one.
 _MOST = 64
-# Weights that change from step to step.
+# Weights that change during warm-up.
 _RISING = ("contrast", "kl_c", "kl_u", "adversarial")
-# Steps that the CPU may be ahead of the GPU: their minibatches wait in the GPU's memory.
+# Steps that the CPU may run ahead of the GPU; their minibatches are queued in GPU memory.
 _AHEAD = 3
 
 
 def records(learner: Learner, *, alike: bool) -> bool:
-    """Whether steps of this run can be recorded: one process that trains freely on a GPU.
+    """Whether steps of this run can be recorded: a single process on a GPU, without an anchor.
 
     Parameters
     ----------
     alike
-        Whether minibatches are drawn alike: others have too many shapes, of which each graph would take memory for nothing.
+        Whether minibatches have few different shapes; otherwise, graphs would take memory without being reused.
     """
     compute = learner.compute
     cuda = compute.device.type == "cuda" and compute.ranks.size == 1 and learner.anchor is None
@@ -48,7 +48,7 @@ def records(learner: Learner, *, alike: bool) -> bool:
 
 
 class Recorder:
-    """Does training steps, from graphs where it can.
+    """Runs training steps, from CUDA graphs where possible.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ class Recorder:
     Attributes
     ----------
     replayed
-        How many steps came from a graph.
+        Number of steps replayed from a graph.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -78,11 +78,11 @@ class Recorder:
 
         Returns
         -------
-        Its terms by name, where they stay until the next step.
+        Its terms by name, valid until the next step overwrites them.
         """
         weights = learner.weights(progress)
         stage = (bool(weights.adversarial > 0), bool(weights.contrast > 0))
-        if stage != self._stage:  # steps without discriminators, or without the contrast, do not come again
+        if stage != self._stage:  # graphs without discriminators, or without the contrast, are no longer needed
             self._stage = stage
             self._graphs.clear()
         teach, contrasts = stage
@@ -90,7 +90,7 @@ class Recorder:
         key = (*_shape(minibatch), among is not None, with_batch)
         graph = self._graphs.get(key)
         if graph is None and key in self._graphs and sum(map(bool, self._graphs.values())) < _MOST:
-            # Not at the first time: what is made on first use must be there before.
+            # Not on the first occurrence: lazily created state must exist before recording.
             graph = _Graph(learner, moved, noise, among, self, with_batch=with_batch, teach=teach, contrasts=contrasts)
         self._graphs[key] = graph
         if graph is None or not graph.holds(moved):
@@ -102,13 +102,13 @@ class Recorder:
         return report
 
     def _moved(self, learner: Learner, minibatch: Minibatch) -> tuple[Minibatch, Tensor | None]:
-        """Copy to the GPU while it is still at the steps before."""
+        """Copy to the GPU, overlapping with previous steps."""
         with torch.cuda.stream(self._copying):
             moved, among = minibatch.to(self._device), learner.among(minibatch)
         here = torch.cuda.current_stream(self._device)
         here.wait_stream(self._copying)
         for tensor in _tensors(moved, among).values():
-            tensor.record_stream(here)  # its memory is not given to the next minibatch before this one is done
+            tensor.record_stream(here)  # keeps its memory from being reused before this step is done
         return moved, among
 
     def _wait(self) -> None:
@@ -119,7 +119,7 @@ class Recorder:
             self._under_way.popleft().synchronize()
 
     def capture(self, noise: Noise) -> _Capture:
-        """What a graph needs to be recorded."""
+        """Resources for recording a graph."""
         return _Capture(self._pool, self._recording, noise.generator)
 
 
@@ -153,7 +153,7 @@ class _Graph:
             counts={name: _with_room(part) for name, part in minibatch.counts.items()},
         )
         self.among = None if among is None else among.clone()
-        # Zeros go to places far apart, as those at one place would wait for each other.
+        # Padding zeros go to distinct positions, as atomic additions to one position would be serialised.
         self.spread = {
             name: torch.arange(len(part.flat), device=device) % (len(part.cells) * part.n_features)
             for name, part in self.minibatch.counts.items()
@@ -173,7 +173,7 @@ class _Graph:
         return all(len(part.flat) <= len(self.minibatch.counts[name].flat) for name, part in minibatch.counts.items())
 
     def replay(self, minibatch: Minibatch, among: Tensor | None, weights: Weights) -> dict[str, Tensor]:
-        """Do the step with a minibatch of the same shape; terms stay there until the next step."""
+        """Run the step with a minibatch of the same shape; the terms are valid until the next step."""
         held = _tensors(self.minibatch, self.among)
         for name, tensor in _tensors(minibatch, among).items():
             held[name][: len(tensor)].copy_(tensor)
@@ -193,7 +193,7 @@ def _shape(minibatch: Minibatch) -> tuple[Hashable, ...]:
 
 
 def _tensors(minibatch: Minibatch, among: Tensor | None) -> dict[str, Tensor]:
-    """All that a step reads of a minibatch."""
+    """Tensors of a minibatch that a step reads."""
     found = {"batch": minibatch.batch, "among": among, "known": minibatch.known}
     for name, part in minibatch.counts.items():
         for key in ("cells", "flat", "values", "mask"):

@@ -1,4 +1,4 @@
-"""Learning rate over the steps, and when to wind down."""
+"""Learning-rate schedule and early stopping."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LearningRate:
-    """Factor of the learning rate at each step: up, level, down.
+    """Learning-rate factor at each step: warm-up, constant, decay.
 
     Attributes
     ----------
@@ -20,7 +20,7 @@ class LearningRate:
     decay_start
         Step at which the rate begins to fall.
     end
-        Step at which training is over; a rate that falls is zero there.
+        Step at which training ends; a decaying rate reaches zero there.
     """
 
     warmup_steps: int
@@ -44,7 +44,7 @@ class LearningRate:
         return max(0.0, (self.end - step) / max(1, self.end - self.decay_start))
 
     def wind_down(self, step: int) -> LearningRate:
-        """Begin the fall now, as long as it would have been in proportion to the steps done."""
+        """Start the decay now, with a length in the planned proportion to the steps done."""
         if step >= self.decay_start:
             return self
         share = (self.end - self.decay_start) / max(1, self.decay_start)
@@ -53,14 +53,14 @@ class LearningRate:
 
 @dataclass
 class EarlyStopping:
-    """Remembers the best validation loss, and says when it has not improved for long."""
+    """Tracks the best validation loss, and whether the patience is exhausted."""
 
     patience: int | None
     best: float = float("inf")
     best_epoch: int = -1
 
     def better(self, loss: float, epoch: int) -> bool:
-        """Note a loss; whether it is the best so far."""
+        """Record a loss; return whether it is the best so far."""
         if loss < self.best:
             self.best, self.best_epoch = loss, epoch
             return True

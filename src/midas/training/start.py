@@ -1,4 +1,4 @@
-"""Where training starts: networks that know the mean of every feature."""
+"""Initialise networks with the mean of every feature."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ if TYPE_CHECKING:
     from midas.data.mosaic import Mosaic
     from midas.nn import VAE
 
-# Cells that means are taken of, and the fewest of a batch: what it alone measured is known from them.
+# Cells for computing means, and the minimum per batch, which matters for features that only one batch measured.
 _MOST, _FEWEST = 2_000, 50
-# Neighbours that are taken together, so that they are read from disk together.
+# Consecutive cells are sampled together, for efficient reading from disk.
 _RUN = 10
 
 
 def start(vae: VAE, mosaic: Mosaic, how: Initialisation, only: Mapping[str, NDArray[np.bool_]] | None = None) -> None:
-    """Tell the networks the mean of every feature, in place: the depth of a cell is measured against it.
+    """Initialise the networks with the mean of every feature, in place; depths are computed relative to it.
 
     Parameters
     ----------
     mosaic
-        Some of its cells, about 2,000 of each modality, give the means, from all over each batch.
+        Means are computed from about 2,000 cells per modality, spread over each batch.
     how
-        ``means``: decoders begin there, too. Started at random, they spend the first epochs on learning the means; until these
-        are known, what z says of a cell only adds to the error, so that the encoders learn to say nothing.
+        ``means``: also initialise the decoders to output the means. From random weights, they spend the first epochs on
+        learning the means; until then z only adds to the error, so that the encoders learn to ignore the cells.
     only
-        Of each modality, the features to start, `(n_features,)`, at their very means, whatever z is. None for all, with z having
-        as much of a say as random weights give it.
+        By modality, mask of the features to initialise, `(n_features,)`, with weights set to 0, so that the output is
+        the mean for any z. None for all features, with random weights kept.
     """
     parts = mosaic.schema.modalities
     chosen = {n: np.ones(part.n_features, dtype=bool) if only is None else only[n] for n, part in parts.items()}
@@ -67,7 +67,7 @@ def start(vae: VAE, mosaic: Mosaic, how: Initialisation, only: Mapping[str, NDAr
 
 
 def _order(mosaic: Mosaic) -> NDArray[np.int64]:
-    """Cells by batch and name; where reading any would take too long, by batch and place, as training draws them, too."""
+    """Cells by batch and name; by batch and position in the file where random access would be too slow, as in training."""
     if scattered(mosaic, mosaic.n_cells):
         return np.lexsort((mosaic.place, mosaic.batch)).astype(np.int64)
     return mosaic.canonical_order()
@@ -82,7 +82,7 @@ def _tell_depth(vae: VAE, name: str, mean: torch.Tensor, wanted: NDArray[np.bool
 
 
 def _some(cells: NDArray[np.int64], n: int) -> NDArray[np.int64]:
-    """Take about `n` cells, in runs from all over."""
+    """Take about `n` cells, in evenly spaced runs."""
     if len(cells) <= n:
         return cells
     starts = np.linspace(0, len(cells) - _RUN, max(1, n // _RUN)).astype(np.int64)
@@ -91,12 +91,12 @@ def _some(cells: NDArray[np.int64], n: int) -> NDArray[np.int64]:
 
 
 def _means(mosaic: Mosaic, name: str, cells: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean over the cells in which a feature was measured, and the decoder output that expects it, each `(n_features,)`.
+    """Mean over the cells in which a feature was measured, and the corresponding decoder output, each `(n_features,)`.
 
     Parameters
     ----------
     cells
-        Those that have the modality, batch by batch. Each batch counts as much as it has of them.
+        Cells that have the modality, sorted by batch. Batches are weighted by their number of cells.
     """
     modality, n = mosaic.schema.modalities[name].modality, mosaic.schema.modalities[name].n_features
     total, having, seen = np.zeros((3, n))
@@ -112,10 +112,11 @@ def _means(mosaic: Mosaic, name: str, cells: NDArray[np.int64]) -> tuple[torch.T
     if LIKELIHOODS[modality.likelihood].support == "real":
         real = torch.from_numpy(mean).float()
         return real, real
-    # So few cells do not tell that a count is impossible, or sure; nothing is known of a feature that no batch measured.
+    # Bound means away from 0, and probabilities from 1, as few cells are seen; features that no batch measured get a
+    # default.
     least = np.where(seen > 0, 1 / (seen + 1), RARE)
     expected = torch.from_numpy(np.maximum(mean, least)).float()
-    told = torch.from_numpy(np.where(seen > 0, mean, RARE)).float()
+    profile = torch.from_numpy(np.where(seen > 0, mean, RARE)).float()
     if LIKELIHOODS[modality.likelihood].binary:
-        return told, torch.logit(expected.minimum(torch.from_numpy(1 - least).float()))
-    return told, torch.log(expected)
+        return profile, torch.logit(expected.minimum(torch.from_numpy(1 - least).float()))
+    return profile, torch.log(expected)

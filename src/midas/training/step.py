@@ -1,4 +1,4 @@
-"""One training step, testable without a loop: discriminators first, then the model against them."""
+"""One training step, testable without the loop: update the discriminators, then the model."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ class NotFiniteError(ArithmeticError):
 
 @dataclass(frozen=True)
 class Anchor:
-    """Posterior means that some cells had before and should keep: what holds a space in place while a model is tuned.
+    """Target posterior means of some cells, which keep the latent space in place during fine-tuning.
 
     Attributes
     ----------
     target
-        `(n_cells of the mosaic, dim_z)`; rows of NaN for cells that are free.
+        `(n_cells of the mosaic, dim_z)`; NaN rows for unconstrained cells.
     weight
-        Of each cell's squared distance from there, `(n_cells of the mosaic,)`.
+        Weight of each cell's squared distance to its target, `(n_cells of the mosaic,)`.
     """
 
     target: Tensor
     weight: Tensor
 
     def distance(self, mean: Tensor, index: NDArray[np.int64]) -> Tensor:
-        """Weighted squared distance of means `(n, dim_z)` of the cells `index` from their targets, mean over all of them."""
+        """Weighted squared distance of the means `(n, dim_z)` of the cells `index` to their targets, averaged over cells."""
         at = torch.from_numpy(index)
         target, weight = self.target[at].to(mean.device), self.weight[at].to(mean.device)
         away = torch.where(torch.isfinite(target), mean - target, 0.0)
@@ -53,7 +53,7 @@ class Anchor:
 
 @dataclass(frozen=True)
 class Learner:
-    """What is trained, and by what.
+    """Networks, optimisers and settings of a training run.
 
     Attributes
     ----------
@@ -66,12 +66,12 @@ class Learner:
     schema
         Of the data.
     config
-        Weights and counts of steps.
+        Configuration.
     anchor
-        Where some cells are held.
+        Targets for some cells.
     counterparts
-        How surely each batch holds cells like each cell of the mosaic, `(n_cells, n_batches)`, from 0 to 255, on the device; None
-        where that makes no difference.
+        Scores from :func:`midas.training.counterparts.counterparts`, `(n_cells, n_batches)`, from 0 to 255, on the
+        device; None if not used.
     """
 
     vae: VAE
@@ -85,22 +85,22 @@ class Learner:
     counterparts: Tensor | None = None
 
     def among(self, minibatch: Minibatch) -> Tensor | None:
-        """Batches that a cell's own is to be guessed among, as of :meth:`midas.nn.Discriminators.forward`."""
+        """Class weights of the batches for each cell; see :meth:`midas.nn.Discriminators.forward`."""
         if self.counterparts is None:
             return None
         index = torch.from_numpy(minibatch.index).to(self.counterparts.device)
         return self.counterparts[index].float() / SURE
 
     def weights(self, progress: float) -> Weights:
-        """Those of the objective once this share of all steps has been done."""
+        """Weights of the loss terms after the given fraction of all steps."""
         return Weights.of(self.config.objective, progress)
 
 
 @dataclass(frozen=True)
 class StepReport:
-    """What a step came to: the terms of the objective, the discriminators' cross entropy, the distance from the anchor.
+    """Results of a step: loss terms, the discriminators' cross entropy, and the distance from the anchor.
 
-    The last two are None in steps that have none.
+    The last two are None in steps without them.
     """
 
     losses: Losses
@@ -108,7 +108,7 @@ class StepReport:
     anchor: Tensor | None = None
 
     def named(self) -> dict[str, Tensor]:
-        """All terms that there are by name, detached, on the device."""
+        """All available terms by name, detached, on the device."""
         terms = self.losses.named()
         if self.discriminator is not None:
             terms["discriminator"] = self.discriminator
@@ -142,22 +142,22 @@ def discriminator_input(outputs: Outputs, names: tuple[str, ...], dim_c: int) ->
 def train_step(
     learner: Learner, minibatch: Minibatch, noise: Noise, *, with_batch: bool, progress: float = 1.0
 ) -> StepReport:
-    """Update the discriminators on detached c, then the model, which is rewarded for misleading them.
+    """Update the discriminators on detached c, then the model adversarially.
 
-    While that reward has no weight, they rest.
+    The discriminators are not updated while the adversarial weight is 0.
 
     Parameters
     ----------
     with_batch
         Whether the batch is one of the experts.
     progress
-        Share of all steps done, on which weights depend that rise.
+        Fraction of all steps done, which determines the warm-up of the weights.
 
     Raises
     ------
     NotFiniteError
-        Before any weight of the model is changed by it, on devices where looking costs nothing (the CPU). If the objective is not
-        finite before the discriminators are updated, their weights do not change either.
+        Raised before the model is updated, on the CPU only (on a GPU, the check would require a synchronisation). If
+        the objective is already not finite before the discriminators are updated, these do not change either.
     """
     among, weights = learner.among(minibatch), learner.weights(progress)
     teach = bool(weights.adversarial > 0)
@@ -174,19 +174,19 @@ def update(
     with_batch: bool,
     teach: bool,
 ) -> StepReport:
-    """Do the work of :func:`train_step`: on a GPU, without a look at any number there.
+    """Implement :func:`train_step`, without host-device synchronisation on a GPU.
 
     Parameters
     ----------
     weights
         Of the objective.
     among
-        As of :meth:`Learner.among`.
+        See :meth:`Learner.among`.
     teach
-        Whether the discriminators have a part: they are updated, and the model is rewarded for misleading them.
+        Whether to update the discriminators, and to add the adversarial term to the objective.
     """
     config, compute = learner.config, learner.compute
-    learner.vae_optimizer.zero_grad()  # before the forward pass, which then has the old gradients' memory
+    learner.vae_optimizer.zero_grad()  # before the forward pass, to free the memory of the old gradients
     with compute.autocast():
         outputs = learner.vae(minibatch, noise, with_batch=with_batch)
     losses = losses_of(learner, outputs, minibatch, weights)
@@ -202,7 +202,7 @@ def update(
             guess, reward = _misleading(learner, c, present, minibatch, noise, among)
         _look_at({"discriminator": guess}, learner, minibatch)
         report, aim = replace(report, discriminator=guess), aim - weights.adversarial * reward
-    if aim.requires_grad:  # not when only the batch networks are tuned, and this step leaves the batch out
+    if aim.requires_grad:  # not if only the batch networks are trained and this step hides the batch
         torch.autograd.backward(aim)
     compute.ranks.average_gradients(learner.vae, minibatch.n_cells)
     if aim.requires_grad or compute.ranks.size > 1:
@@ -212,14 +212,14 @@ def update(
 
 
 def _look_at(values: Mapping[str, Tensor], learner: Learner, minibatch: Minibatch) -> None:
-    """Refuse what is not finite where that can be seen at once; a GPU would have to be waited for."""
+    """Check for finite values on the CPU only, as on a GPU the check would require a synchronisation."""
     if learner.compute.device.type == "cpu":
         check_finite({name: value.item() for name, value in values.items()}, learner, minibatch)
 
 
 @contextmanager
 def _fixed(module: torch.nn.Module) -> Iterator[None]:
-    """Within this context gradients pass through a network and leave it alone; whatever happens inside, it learns again after."""
+    """Freeze a network's parameters within the context, while gradients still flow through it."""
     try:
         module.requires_grad_(requires_grad=False)
         yield
@@ -230,7 +230,7 @@ def _fixed(module: torch.nn.Module) -> Iterator[None]:
 def _misleading(
     learner: Learner, c: Tensor, present: Tensor, minibatch: Minibatch, noise: Noise, among: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Cross entropy of the discriminators, and what the model is rewarded for; means over cells."""
+    """Cross entropy of the discriminators and the model's adversarial reward, averaged over cells."""
     if learner.config.objective.adversarial_reward == "cells":
         guess = learner.discriminators(c, present, minibatch.batch, noise, among).mean()
         return guess, guess
@@ -239,7 +239,7 @@ def _misleading(
 
 
 def teach_discriminators(learner: Learner, minibatch: Minibatch, noise: Noise) -> None:
-    """Update the discriminators alone, so that they know what they speak of before they move the model."""
+    """Update only the discriminators, to warm them up before adversarial training."""
     with torch.no_grad(), learner.compute.autocast():
         outputs = learner.vae(minibatch, noise)
     c, present = discriminator_input(outputs, learner.discriminators.names, learner.config.network.dim_c)
@@ -271,12 +271,12 @@ def losses_of(learner: Learner, outputs: Outputs, minibatch: Minibatch, weights:
 
 
 def check_finite(values: Mapping[str, float], learner: Learner, minibatch: Minibatch) -> None:
-    """Refuse NaN and infinite terms.
+    """Raise an error for NaN and infinite terms.
 
     Raises
     ------
     NotFiniteError
-        Naming the terms, and the batches whose cells bring them about.
+        Naming the terms, and the batches whose cells cause them.
     """
     if np.isfinite(list(values.values())).all():
         return
@@ -301,7 +301,7 @@ def check_finite(values: Mapping[str, float], learner: Learner, minibatch: Minib
 
 
 def select(minibatch: Minibatch, keep: Tensor) -> Minibatch:
-    """Those cells of a minibatch where `keep`, `(n_cells,)`, is true."""
+    """Select the cells of a minibatch where `keep`, `(n_cells,)`, is True."""
     new = torch.cumsum(keep, 0) - 1
     counts = {}
     for name, part in minibatch.counts.items():
