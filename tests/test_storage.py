@@ -161,7 +161,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "other JSON": (lambda folder: (folder / "model.json").write_text('{"a": 1}'), "found JSON of something else"),
     "a list": (lambda folder: (folder / "model.json").write_text("[1]"), "found JSON of something else"),
     "JSON of another tool": (
-        lambda folder: (folder / "model.json").write_text('{"format": 1, "layers": []}'),
+        lambda folder: (folder / "model.json").write_text('{"format": 2, "layers": []}'),
         "expected the description of a midas model, found one without versions, created, sha256",
     ),
     "no schema": (change(schema=None), "found one without schema"),
@@ -169,8 +169,9 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "another configuration": (change(config={"network": {"layers": 3}}), "parts missing or changed .*Unknown in"),
     "a newer format": (
         change(format=99, versions={"midas-mosaic": "9.9"}),
-        "expected a model of format 1 or older, found 99. Install midas-mosaic 9.9 or later",
+        "expected a model of format 2, found 99. Install midas-mosaic 9.9 or later",
     ),
+    "an older format": (change(format=1), "expected a model of format 2, found 1, .* Train it anew"),
 }
 
 

@@ -34,7 +34,7 @@ from midas.learned import Learned
 from midas.readings import Readings
 from midas.spread import Spread
 
-FORMAT = 1
+FORMAT = 2  # 1: before the configuration keys were renamed
 _PARTS = ("versions", "created", "sha256", "config", "seed", "standard_u", "card", "history", "schema")
 _CARD, _WEIGHTS, _CELLS, _SAMPLE = "model.json", "weights.safetensors", "cells.h5ad", "sample.h5mu"
 
@@ -147,7 +147,7 @@ def read_model(folder: Path) -> StoredModel:
     Raises
     ------
     ModelFileError
-        When there is none, it is damaged, or of a newer format.
+        If there is none, or it is damaged or of another format.
     """
     description = read_card(folder)
     if _WEIGHTS not in description["sha256"]:
@@ -315,7 +315,13 @@ def read_card(folder: Path) -> dict[str, Any]:
         raise ModelFileError(msg)
     if found > FORMAT:
         version = description.get("versions", {}).get("midas-mosaic", "a newer version")
-        msg = f"{folder}: expected a model of format {FORMAT} or older, found {found}. Install midas-mosaic {version} or later."
+        msg = f"{folder}: expected a model of format {FORMAT}, found {found}. Install midas-mosaic {version} or later."
+        raise ModelFileError(msg)
+    if found < FORMAT:
+        msg = (
+            f"{folder}: expected a model of format {FORMAT}, found {found}, whose settings have other names. Train it anew, or "
+            "read it with the version that wrote it."
+        )
         raise ModelFileError(msg)
     missing = [name for name in _PARTS if name not in description]
     if missing:
