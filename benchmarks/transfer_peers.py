@@ -22,8 +22,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from midas.bench import environments
 from midas.bench.registry import METHODS, Environment, Method
 from midas.io import read_file
-from midas.metrics import tasks
-from transfer import calibration_error, of_batches
+from midas.metrics import calibration_error, tasks
+from transfer import of_batches
 
 NEIGHBOURS = 11
 PEERS = {
