@@ -84,6 +84,7 @@ class Recorder:
         stage = (bool(weights.adversarial > 0), bool(weights.contrast > 0))
         if stage != self._stage:  # graphs without discriminators, or without the contrast, are no longer needed
             self._stage = stage
+            torch.cuda.current_stream(self._device).synchronize()  # some of them may still be running
             self._graphs.clear()
         teach, contrasts = stage
         moved, among = self._moved(learner, minibatch)
